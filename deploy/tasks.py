@@ -1,0 +1,7 @@
+"""The tasks of the server itself. `./inv renew` is what cron runs."""
+
+from invoke import Collection
+
+from fabfile.here import renew
+
+ns = Collection(renew)

@@ -1,0 +1,193 @@
+"""The command line: `./fab -H root@registry.example.com TASK`. One thin task a step.
+
+Only invoke is imported here; a task imports its step when it runs, so `--list` stays fast and the
+steps work on a server without fabric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from invoke import Collection, Context, task
+
+from .errors import UsageError, for_people
+
+if TYPE_CHECKING:
+    from .host import Host
+    from .report import Outcome
+    from .settings import Settings
+
+    Server = tuple[Host, Settings]
+
+
+@task(help={"json": "Print the table as JSON."})
+@for_people
+def check(c: Context, json: bool = False) -> None:
+    """Is this server fit? System, disk, Docker, ports, DNS, clock. Changes nothing."""
+    from . import preflight
+
+    preflight.show(preflight.check(*server(c)), as_json=json)
+
+
+@task(help={"diff": "Only show what would change, line by line."})
+@for_people
+def sync(c: Context, diff: bool = False) -> None:
+    """Render deploy/ into DEPLOY_DIR on the server: only what differs, all or nothing."""
+    from . import files
+
+    run(c, "sync", files.sync, diff=diff)
+
+
+@task(
+    help={
+        "user": "The account to add, or whose password to change.",
+        "generate": "With --user: make a password and show it once, instead of asking for one.",
+        "remove": "Remove the account of this name.",
+        "list": "List the accounts.",
+    }
+)
+@for_people
+def htpasswd(
+    c: Context, user: str = "", generate: bool = False, remove: str = "", list_: bool = False
+) -> None:
+    """Add an account or change its password (asked, or first line of stdin); remove; list."""
+    from . import accounts
+
+    if [bool(user), bool(remove), list_].count(True) != 1 or (generate and not user):
+        raise UsageError("expected one of: --user NAME [--generate], --remove NAME, --list")
+    if user:
+        password = accounts.new_password(user, generate=generate)
+        run(c, "htpasswd", accounts.put, user=user, password=password, show=generate)
+    elif remove:
+        run(c, "htpasswd", accounts.remove, user=remove)
+    else:
+        accounts.show(accounts.listed(*server(c)))
+
+
+@task
+@for_people
+def up(c: Context) -> None:
+    """Make what was synced run: nginx -t, start the containers, reload where something changed."""
+    from . import stack
+
+    run(c, "up", stack.up)
+
+
+@task
+@for_people
+def down(c: Context) -> None:
+    """Stop and remove the containers. Data, accounts and certificates stay on the server."""
+    from . import stack
+
+    run(c, "down", stack.down)
+
+
+@task(help={"lines": "How many lines of each container."})
+@for_people
+def logs(c: Context, lines: int = 50) -> None:
+    """Show the last lines of the containers' logs."""
+    from . import stack
+
+    print(stack.logs(*server(c), lines), end="")
+
+
+@task(name="init-letsencrypt", help={"force": "Order a new certificate although the old is good."})
+@for_people
+def init_letsencrypt(c: Context, force: bool = False) -> None:
+    """Get the certificate by HTTP-01 and serve it. One that works is never taken away."""
+    from . import certificates
+
+    run(c, "init-letsencrypt", certificates.init_letsencrypt, force=force)
+
+
+@task(help={"dry_run": "Only rehearse it: certbot asks the authority's test service."})
+@for_people
+def renew(c: Context, dry_run: bool = False) -> None:
+    """Renew the certificate where it is due, and check that clients get the one on disk."""
+    from . import certificates
+
+    run(c, "renew", certificates.renew, dry_run=dry_run)
+
+
+@task
+@for_people
+def schedule(c: Context) -> None:
+    """Have cron on the server run `inv renew`: one file in /etc/cron.d, nobody's crontab."""
+    from . import certificates
+
+    run(c, "schedule", certificates.schedule)
+
+
+@task(
+    name="push-test",
+    help={
+        "from": "Whose docker client to use: here (this machine's) or host (the server's).",
+        "json": "Print a receipt as JSON instead of lines.",
+    },
+)
+@for_people
+def push_test(c: Context, from_: str = "here", json: bool = False) -> None:
+    """Prove it: log in, push, pull, compare; no or wrong credentials are refused. Leaves nothing."""
+    from . import smoke
+
+    smoke.prove(c, *server(c), source=from_, as_json=json)
+
+
+@task(help={"json": "Print it as JSON."})
+@for_people
+def status(c: Context, json: bool = False) -> None:
+    """Show the containers, the certificate, the accounts and the disk of the server."""
+    from . import overview
+
+    overview.show(overview.status(*server(c)), as_json=json)
+
+
+@task(help={"generate": "Make the first account's password and show it once, instead of asking."})
+@for_people
+def bootstrap(c: Context, generate: bool = False) -> None:
+    """All of it, in order: check, sync, htpasswd, up, init-letsencrypt, schedule, push-test."""
+    from . import accounts, certificates, files, preflight, report, smoke, stack
+
+    with report.total("bootstrap"):
+        host, settings = server(c)
+        preflight.require(host, settings)
+        report.step("sync", lambda: files.sync(host, settings))
+        accounts.ensure_first(host, settings, generate=generate)
+        report.step("up", lambda: stack.up(host, settings))
+        report.step("init-letsencrypt", lambda: certificates.init_letsencrypt(host, settings))
+        report.step("schedule", lambda: certificates.schedule(host, settings))
+        smoke.prove(c, host, settings)
+
+
+def server(c: Context) -> Server:
+    """The server that -H names, with its host key checked; before any SSH, the settings."""
+    from . import host, settings
+
+    host.require_host(c)
+    checked = settings.load()
+    return host.remote(c), checked
+
+
+def run(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
+    """Do one step on the server and print its line."""
+    from . import report
+
+    host, settings = server(c)
+    report.step(name, lambda: action(host, settings, **options))
+
+
+ns = Collection(
+    check,
+    sync,
+    htpasswd,
+    up,
+    init_letsencrypt,
+    renew,
+    schedule,
+    push_test,
+    status,
+    bootstrap,
+    down,
+    logs,
+)

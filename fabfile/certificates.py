@@ -1,0 +1,190 @@
+"""`init-letsencrypt`, `renew`, `schedule`: a certificate, and that it stays one."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from . import compose, nginx
+from .errors import StepError, UsageError
+from .host import Host
+from .onhost import certbot, certificate
+from .onhost.cron import CRON_FILE, install
+from .report import Outcome
+from .settings import ACME_SERVERS, Settings
+
+DAY = 86400
+
+
+def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> Outcome:
+    """See to it that the server has and serves a certificate as the settings want it.
+
+    A new one is ordered by HTTP-01 when there is none, when it came from another ACME server or
+    when it carries other names; `force` orders one in any case. What works stays in place until
+    the new one is there. Raises StepError in certbot's words when the order fails.
+    """
+    require_deployed(host, settings)
+    have = _on_disk(host, settings)
+    other = bool(have) and (
+        have["server"] != settings.acme_directory
+        or set(have.get("names", ())) != set(settings.names)
+    )
+    if have and not other and not force and have.get("not_after", 0) > time.time():
+        summary = "nothing to order, " + described(have)
+    else:
+        _refuse_downgrade(have, settings, force)
+        _certbot(host, settings, compose.issue(settings, again=other or force))
+        have = _on_disk(host, settings)
+        summary = "ordered, " + described(have)
+    activated = nginx.activate(host, settings)
+    _require_served(host, settings, have)
+    return Outcome(summary, activated.changed or summary.startswith("ordered"), _warning(settings))
+
+
+def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
+    """Renew the certificate where it is due, have nginx load it, and look at what is served.
+
+    Raises StepError unless in the end the certificate on disk is the one that clients get.
+    """
+    require_deployed(host, settings)
+    before = _on_disk(host, settings)
+    if not before:
+        raise StepError(
+            f"{host.name}: there is no certificate to renew", "./fab -H … init-letsencrypt"
+        )
+    _certbot(host, settings, compose.renew(settings, dry_run=dry_run))
+    if dry_run:
+        return Outcome("rehearsed: a renewal would succeed", changed=False)
+    after = _on_disk(host, settings)
+    activated = nginx.activate(host, settings)
+    _require_served(host, settings, after)
+    if after["serial"] != before.get("serial"):
+        return Outcome("renewed and served, " + described(after))
+    if activated.changed:
+        return Outcome("nothing due; nginx now serves what was on disk, " + described(after))
+    return Outcome("nothing due, " + described(after), changed=False)
+
+
+def schedule(host: Host, settings: Settings) -> Outcome:
+    """Have cron on the server run `inv renew` in DEPLOY_DIR. Nobody's own crontab is touched."""
+    require_deployed(host, settings)
+    done = host.call(install, cron_text(settings))
+    if not done["daemon"]:
+        raise StepError(
+            f"{host.name}: {CRON_FILE} is in place, but no cron daemon runs",
+            "apt-get install cron && service cron start",
+        )
+    return Outcome(f"{CRON_FILE}: {settings.cron_schedule}", changed=done["changed"])
+
+
+def cron_text(settings: Settings) -> str:
+    """The file for /etc/cron.d. Cron gives a job next to no environment, so it says what it needs."""
+    log = "log/renew.log"
+    return (
+        "# Written by `schedule`. Renews the registry's certificate where it is due.\n"
+        "SHELL=/bin/sh\n"
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+        'MAILTO=""\n'
+        f"{settings.cron_schedule} root cd {settings.deploy_dir} && ./inv renew --log {log} >>{log} 2>&1\n"
+    )
+
+
+def require_deployed(host: Host, settings: Settings) -> None:
+    """Raise UsageError where nothing was deployed."""
+    if not host.run(["test", "-f", f"{settings.deploy_dir}/compose.yml"], check=False).ok:
+        raise UsageError(
+            f"{host.name}: nothing is deployed in {settings.deploy_dir}", "./fab -H HOST bootstrap"
+        )
+
+
+def described(facts: dict[str, Any]) -> str:
+    """`valid 89 days, until 2027-02-20 10:00 UTC, issued by R11, serial 03ab…`."""
+    if "broken" in facts:
+        return f"broken: {facts['broken']}"
+    left = facts["not_after"] - time.time()
+    days = f"{left / DAY:.0f} days" if left > 2 * DAY else f"{left / 60:.0f} minutes"
+    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts["not_after"]))
+    return f"valid {days}, until {until}, issued by {facts['issuer']}, serial {facts['serial']}"
+
+
+def _warning(settings: Settings) -> list[str]:
+    if settings.acme_server != "staging":
+        return []
+    return [
+        "this certificate is from staging, for trying things out: no client trusts it",
+        "  -> set ACME_SERVER=production in .env, then ./fab -H … sync up init-letsencrypt",
+    ]
+
+
+def both(host: Host, settings: Settings) -> dict[str, Any]:
+    """{"on_disk", "served"}: the certificate that we have and the one that clients get; {} for none."""
+    try:
+        served = host.call(certificate.served, settings.registry_domain)
+    except StepError:
+        served = {}
+    return {"on_disk": _on_disk(host, settings), "served": served}
+
+
+def _on_disk(host: Host, settings: Settings) -> dict[str, Any]:
+    return host.call(
+        certificate.on_disk, f"{settings.deploy_dir}/certbot/conf", settings.registry_domain
+    )
+
+
+def _certbot(host: Host, settings: Settings, command: list[str]) -> None:
+    answer = host.call(certbot.run, command, compose.CERTBOT_CONTAINER)
+    if answer["code"] != 0:
+        raise StepError(
+            f"{host.name}: certbot: {certbot_reason(str(answer['output']))}",
+            f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
+        )
+
+
+def certbot_reason(output: str) -> str:
+    """The one line of certbot's output that says why it failed."""
+    for pattern in (
+        r"^\s*Detail: (.+)$",
+        r"(urn:ietf:params:acme:error:.+)$",
+        r"^(?:.*: )?(Failed to renew certificate .+)$",
+        r"^(An unexpected error occurred:.*(?:\n.+)?)$",
+    ):
+        if found := re.search(pattern, output, re.M):
+            return " ".join(found[1].split())
+    noise = ("Saving debug log", "Ask for help", "- - -", "See the logfile", "Some challenges")
+    lines = [
+        line for line in output.splitlines() if line.strip() and not line.strip().startswith(noise)
+    ]
+    return lines[-1].strip() if lines else "it failed without a word"
+
+
+def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> None:
+    if (
+        have.get("server") == ACME_SERVERS["production"]
+        and settings.acme_server == "staging"
+        and not force
+    ):
+        raise StepError(
+            "the certificate in use is from production; one from staging would lock every client out",
+            "set ACME_SERVER=production in .env, or add --force if that is what you want",
+        )
+
+
+def _require_served(host: Host, settings: Settings, have: dict[str, Any]) -> None:
+    if not have or "broken" in have:
+        raise StepError(
+            f"{host.name}: there is no usable certificate on disk",
+            "./fab -H … init-letsencrypt --force",
+        )
+    deadline = time.monotonic() + 5
+    while True:
+        # Right after a reload an old worker may take one more connection.
+        served = host.call(certificate.served, settings.registry_domain)
+        if served["serial"] == have["serial"]:
+            return
+        if time.monotonic() > deadline:
+            raise StepError(
+                f"{host.name}: serial {have['serial']} is on disk, but {served['serial']} is served",
+                "./fab -H … logs shows what nginx said; ./fab -H … up tries again",
+            )
+        time.sleep(0.2)

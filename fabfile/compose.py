@@ -1,0 +1,97 @@
+"""The `docker compose` commands, as lists of arguments. Nothing here runs anything."""
+
+from __future__ import annotations
+
+from .settings import Settings
+
+# Not `docker-registry`: the old scripts' project has that name, after its directory.
+PROJECT = "private-docker-registry"
+
+# Paths inside the containers; deploy/compose.yml.j2 mounts them.
+NGINX_DIR = "/etc/docker-registry/nginx"
+WEBROOT = "/var/www/certbot"
+CERTBOT_CONTAINER = "private-docker-registry-certbot"
+
+
+def compose(settings: Settings, *args: str) -> list[str]:
+    """`docker compose` for our project alone, whatever directory it is called from.
+
+    The empty --env-file keeps a stray `.env` in the directory out of it.
+    """
+    return [
+        "docker", "compose", "--project-name", PROJECT,
+        "--file", f"{settings.deploy_dir}/compose.yml", "--env-file", "/dev/null", *args,
+    ]  # fmt: skip
+
+
+def up(settings: Settings) -> list[str]:
+    """Start what is not running, replace what changed, wait until all is healthy."""
+    return compose(settings, "up", "--detach", "--wait", "--wait-timeout", "120", "--quiet-pull")
+
+
+def down(settings: Settings) -> list[str]:
+    """Stop and remove the containers; data, accounts and certificates stay on disk."""
+    return compose(settings, "down")
+
+
+def logs(settings: Settings, lines: int) -> list[str]:
+    """The last lines of every container's log."""
+    return compose(settings, "logs", "--no-color", "--timestamps", "--tail", str(lines))
+
+
+def containers(settings: Settings) -> list[str]:
+    """Our containers, one JSON object a line."""
+    return compose(settings, "ps", "--all", "--format", "json")
+
+
+def nginx_test(settings: Settings, directory: str = "next") -> list[str]:
+    """`nginx -t` on a configuration, in a container of its own: it works before nginx ever ran."""
+    return compose(
+        settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
+        "nginx", "-t", "-q", "-c", f"{NGINX_DIR}/{directory}/nginx.conf",
+    )  # fmt: skip
+
+
+def nginx_reload(settings: Settings) -> list[str]:
+    """Have the running nginx take over the live configuration without dropping a connection."""
+    return compose(
+        settings, "exec", "--no-TTY",
+        "nginx", "nginx", "-c", f"{NGINX_DIR}/live/nginx.conf", "-s", "reload",
+    )  # fmt: skip
+
+
+def certbot(settings: Settings, *args: str) -> list[str]:
+    """A certbot command in a container of a fixed name, so that a second one finds the first."""
+    return compose(
+        settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
+        "--name", CERTBOT_CONTAINER, "certbot", *args,
+    )  # fmt: skip
+
+
+def issue(settings: Settings, *, again: bool) -> list[str]:
+    """Order a certificate by HTTP-01 for all names.
+
+    again: order although the one at hand is still good (another ACME server, other names).
+    """
+    names = [part for name in settings.names for part in ("-d", name)]
+    return certbot(
+        settings, "certonly", "--webroot", "-w", WEBROOT, "--non-interactive", "--agree-tos",
+        "-m", settings.acme_email, "--server", settings.acme_directory,
+        "--cert-name", settings.registry_domain, *names,
+        *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again
+          else ["--keep-until-expiring"]),
+    )  # fmt: skip
+
+
+def renew(settings: Settings, *, dry_run: bool) -> list[str]:
+    """Renew the certificate where it is due, at once: cron already spreads the load.
+
+    A rehearsal asks Let's Encrypt's staging unless certbot is told another server
+    (certbot's manual, --dry-run).
+    """
+    private = settings.acme_server.startswith("https://")
+    rehearsal = ["--dry-run", *(["--server", settings.acme_server] if private else [])]
+    return certbot(
+        settings, "renew", "--non-interactive", "--no-random-sleep-on-renew",
+        "--cert-name", settings.registry_domain, *(rehearsal if dry_run else []),
+    )  # fmt: skip

@@ -1,0 +1,68 @@
+"""What can go wrong, and how it reaches a person: one line with where, what and what to do next."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from invoke import Exit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = logging.getLogger("fabfile")
+
+FAILED = 1
+USAGE = 2
+
+
+class ExpectedError(Exception):
+    """An error that we foresaw. Its text is for the user: where, what, and the next command."""
+
+    code = FAILED
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}\n  -> {remedy}" if remedy else what)
+
+
+class StepError(ExpectedError):
+    """A step failed on a machine (exit status 1)."""
+
+
+class UsageError(ExpectedError):
+    """The command line, a setting or a piece of input is wrong (exit status 2)."""
+
+    code = USAGE
+
+
+def for_people(task: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a task so that it ends in an `Exit` with one line instead of a stack trace.
+
+    The trace goes to the debug log, which `--debug` shows.
+    """
+
+    @functools.wraps(task)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return task(*args, **kwargs)
+        except Exit:
+            raise
+        except ExpectedError as error:
+            log.debug("%s", error, exc_info=True)
+            raise Exit(f"error: {error}", error.code) from None
+        except KeyboardInterrupt:
+            raise Exit("interrupted: run the same command again to go on", 130) from None
+        except Exception as error:
+            log.debug("unexpected", exc_info=True)
+            line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            raise Exit(
+                f"error: unexpected {type(error).__name__}: {line}\n"
+                "  -> run it again with --debug as the first option, and report what it prints",
+                FAILED,
+            ) from None
+
+    return wrapper

@@ -1,0 +1,93 @@
+"""`sync`: the rendered files on the server, only what differs, all or nothing."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import secrets
+from typing import Any
+
+from . import templates
+from .errors import StepError
+from .host import Host
+from .onhost import sync as onhost
+from .report import Outcome
+from .settings import Settings
+
+
+def sync(host: Host, settings: Settings, *, diff: bool = False) -> Outcome:
+    """Bring DEPLOY_DIR on the server up to date with deploy/ and the settings.
+
+    diff: only show what would change. Data, accounts and certificates are never touched.
+    Raises StepError where a file that is not ours stands in the way.
+    """
+    directory = settings.deploy_dir
+    files, there = _compare(host, settings)
+    if there["unfinished"] and not diff:
+        host.call(onhost.finish, directory)
+        files, there = _compare(host, settings)
+    changed = {
+        name: file for name, file in files.items()
+        if there["files"].get(name) != {"digest": file.digest, "mode": file.mode}
+    }  # fmt: skip
+    removed = sorted(name for name in there["ours"] if name not in files)
+    _refuse_foreign(host, directory, changed, there)
+    if diff:
+        text = _diff(host, directory, changed, removed)
+        return Outcome(
+            f"{len(changed) + len(removed)} files would change", changed=False, details=text
+        )
+    digests = {name: file.digest for name, file in files.items()}
+    if not changed and not removed and digests == there["ours"]:
+        return Outcome(f"{directory} is up to date", changed=False)
+    payload = {
+        name: {"content": base64.b64encode(file.content).decode(), "mode": file.mode}
+        for name, file in changed.items()
+    }
+    host.call(onhost.apply, directory, payload, removed, digests)
+    if not there["ours"]:
+        return Outcome(f"{len(changed)} new files in {directory}")
+    details = [_described(name, there) for name in sorted(changed)]
+    details += [f"removed  {name}" for name in removed]
+    return Outcome(f"{len(details)} files changed in {directory}", details=details)
+
+
+def _compare(host: Host, settings: Settings) -> tuple[dict[str, templates.File], dict[str, Any]]:
+    """What the files must be, and what is there. The registry's secret stays what it is."""
+    names = list(templates.tree(settings, ""))
+    there = host.call(onhost.state, settings.deploy_dir, names)
+    return templates.tree(settings, there["secret"] or secrets.token_hex(32)), there
+
+
+def _refuse_foreign(
+    host: Host, directory: str, changed: dict[str, templates.File], there: dict[str, Any]
+) -> None:
+    for name in changed:
+        if name in there["files"] and name not in there["ours"]:
+            raise StepError(
+                f"{host.name}: {directory}/{name} is there already and was not made by sync",
+                "move it away, or set another DEPLOY_DIR, then run this again",
+            )
+
+
+def _described(name: str, there: dict[str, Any]) -> str:
+    if name not in there["files"]:
+        return f"new      {name}"
+    by_hand = there["files"][name]["digest"] != there["ours"][name]
+    return f"changed  {name}{' (it had been edited on the server)' if by_hand else ''}"
+
+
+def _diff(
+    host: Host, directory: str, changed: dict[str, templates.File], removed: list[str]
+) -> list[str]:
+    shown = [name for name in changed if not changed[name].secret and name != "lib.zip"]
+    old = host.call(onhost.read, directory, shown)
+    lines = [f"removed  {name}" for name in removed]
+    for name in sorted(changed):
+        if name not in shown:
+            lines.append(f"changed  {name} (content not shown)")
+            continue
+        before = old.get(name, "").splitlines()
+        after = changed[name].content.decode("utf-8", "replace").splitlines()
+        lines += difflib.unified_diff(before, after, f"server/{name}", f"new/{name}", lineterm="")
+    return lines

@@ -1,0 +1,40 @@
+"""What runs on the server itself, from cron: `inv renew`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from invoke import Context, task
+
+from . import report
+from .errors import for_people
+from .host import here
+from .settings import HOME, load
+
+LOG_BYTES = 1_000_000
+
+
+@task(
+    help={
+        "dry_run": "Only rehearse it: certbot asks the authority's test service.",
+        "log": "The log that this run is written to; it is put aside when it is larger than 1 MB.",
+    }
+)
+@for_people
+def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
+    """Renew the certificate on this machine where it is due, and check what is served."""
+    from . import certificates
+
+    if log:
+        _begin(Path(log))
+    carried = HOME / "settings.env"
+    settings = load(carried if carried.is_file() else None)
+    report.step("renew", lambda: certificates.renew(here(c), settings, dry_run=dry_run))
+
+
+def _begin(log: Path) -> None:
+    """Date the run. A full log is put aside for the next run: this one already writes to it."""
+    if log.is_file() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    print(time.strftime("%Y-%m-%d %H:%M:%S %z"))

@@ -1,0 +1,54 @@
+"""The configuration and the certificate that nginx runs; `up` and the certificate steps share it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import compose
+from .errors import StepError
+from .host import Host
+from .onhost import nginx as onhost
+from .report import Outcome
+from .settings import Settings
+
+
+def lineage(settings: Settings) -> str:
+    """certbot's directory of the newest certificate on the server."""
+    return f"{settings.deploy_dir}/certbot/conf/live/{settings.registry_domain}"
+
+
+def up(host: Host, settings: Settings) -> Outcome:
+    """Test the configuration, start every container, reload nginx where something changed.
+
+    Raises StepError when `nginx -t` refuses (the old configuration goes on), when a container does
+    not become healthy, or when the newest certificate is broken (the last good one goes on).
+    """
+    answer = host.call(
+        onhost.up, settings.deploy_dir, lineage(settings), compose.nginx_test(settings),
+        compose.up(settings), compose.nginx_reload(settings),
+    )  # fmt: skip
+    return _outcome(host, answer)
+
+
+def activate(host: Host, settings: Settings) -> Outcome:
+    """Have the running nginx take over the configuration and the newest certificate. As `up`."""
+    answer = host.call(
+        onhost.activate, settings.deploy_dir, lineage(settings), compose.nginx_test(settings),
+        compose.nginx_reload(settings),
+    )  # fmt: skip
+    return _outcome(host, answer)
+
+
+def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:
+    if answer["problem"]:
+        raise StepError(
+            f"{host.name}: the newest certificate is not used: {answer['problem']}; the last good one goes on",
+            "./fab -H … init-letsencrypt --force orders a new one",
+        )
+    done = []
+    if answer.get("started"):
+        done.append("started " + ", ".join(answer["started"]))
+    if answer["reloaded"]:
+        done.append("nginx reloaded")
+    details = [f"live     nginx/{name}" for name in answer["changed"]]
+    return Outcome("; ".join(done) or "running, nothing to change", bool(done), details)

@@ -1,0 +1,69 @@
+"""Files that are replaced whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class RefusedError(Exception):
+    """The host's answer is no; the text says why, in one line, and the second argument what to do."""
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """Write a file so that a reader sees the old content or the new, after a crash too.
+
+    The time stamp always moves forward: the registry notices a changed accounts file by that alone
+    (distribution, registry/auth/htpasswd/access.go).
+    """
+    draft = path.with_name(f".{path.name}.new")
+    with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+    if path.exists() and draft.stat().st_mtime_ns <= path.stat().st_mtime_ns:
+        later = path.stat().st_mtime_ns + 1_000_000
+        os.utime(draft, ns=(later, later))
+    draft.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in a directory survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def locked(path: Path, seconds: float = 30) -> Iterator[None]:
+    """Hold an exclusive lock on a file (made when missing); the kernel frees it with the process.
+
+    Raises RefusedError when another process keeps it longer than `seconds`.
+    """
+    with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise RefusedError(
+                        f"{path} is locked by another command",
+                        "wait for it to end, then run this again",
+                    ) from None
+                time.sleep(0.05)
+        yield

@@ -1,0 +1,49 @@
+# Facts about this host for `check`, one `key value` a line. Changes nothing.
+# $1: DEPLOY_DIR, then every name that the registry must answer to.
+# POSIX sh and nothing else that may be missing: it runs before anything was installed.
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+directory=$1
+shift
+
+fact() { printf '%s %s\n' "$1" "$2"; }
+
+# shellcheck disable=SC1091
+[ -r /etc/os-release ] && fact system "$(. /etc/os-release && echo "$ID ${VERSION_ID:-}")"
+fact architecture "$(uname -m)"
+fact uid "$(id -u)"
+fact time "$(date +%s)"
+
+place=$directory
+while [ ! -d "$place" ]; do place=$(dirname "$place"); done
+fact disk_kib "$(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
+
+fact python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+for daemon in /proc/[0-9]*/comm; do
+    case $(cat "$daemon" 2>/dev/null) in cron | crond) fact cron running; break ;; esac
+done
+
+if command -v docker >/dev/null 2>&1; then
+    fact docker_client yes
+    engine=$(docker version --format '{{.Server.Version}}' 2>&1) && fact docker "$engine" || fact docker_error "$(echo "$engine" | tail -n 1)"
+    fact compose "$(docker compose version --short 2>/dev/null)"
+    command -v docker-compose >/dev/null 2>&1 && fact compose_v1 "$(docker-compose version --short 2>/dev/null)"
+    for port in 80 443; do
+        docker ps --filter "publish=$port" \
+            --format "port_container $port {{.Names}} {{.Label \"com.docker.compose.project.config_files\"}}" 2>/dev/null
+    done
+fi
+
+# Listening sockets: state 0A; the port is the hexadecimal number behind the colon.
+for port in 80:0050 443:01BB; do
+    if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v p="${port#*:}" '$4 == "0A" && $2 ~ ":" p "$" { found = 1 } END { exit !found }'; then
+        owner=$(ss -Hltnp "sport = :${port%:*}" 2>/dev/null | sed -n 's/.*users:((\("[^"]*"\),pid=\([0-9]*\).*/\1 \2/p' | head -n 1)
+        fact port_taken "${port%:*} ${owner:-unknown}"
+    fi
+done
+
+fact addresses "$(hostname -I 2>/dev/null || ip -o addr 2>/dev/null | awk '{ sub("/.*", "", $4); printf "%s ", $4 }')"
+for name in "$@"; do
+    fact a "$name $(getent ahostsv4 "$name" | awk '{ print $1 }' | sort -u | tr '\n' ' ')"
+    fact aaaa "$name $(getent ahostsv6 "$name" | awk '$1 !~ /^::ffff:/ { print $1 }' | sort -u | tr '\n' ' ')"
+done
+exit 0

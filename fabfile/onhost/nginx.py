@@ -1,0 +1,210 @@
+"""nginx on the host: test a candidate, let it go live by one rename, reload.
+
+nginx/*.conf         what `sync` put there, and override.conf
+nginx/run/DIGEST/    a copy of it with the certificate, never changed afterwards
+nginx/next           -> the candidate that `nginx -t` looks at
+nginx/live           -> the one that nginx runs, now and after a reboot
+nginx/loaded         the digest that nginx was last told to load
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .atomic import RefusedError, locked, replace, sync_directory
+
+PAIR = ("fullchain.pem", "privkey.pem")
+# Candidates that are kept besides the live one, for whoever wants to look back.
+KEPT = 2
+
+
+def up(
+    directory: str, lineage: str, test: list[str], start: list[str], reload: list[str]
+) -> dict[str, Any]:
+    """Test the configuration, start the stack, reload where something changed. See `activate`."""
+    root = Path(directory)
+    if not (root / "registry/auth/htpasswd").is_file():
+        # Without the file the registry would invent an account and log its password.
+        raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
+    _ours_alone(root, start)
+    with _lock(root):
+        answer = _promote(root, Path(lineage), test)
+        before = _containers(start)
+        _run(
+            start,
+            "docker compose up",
+            "./fab -H … logs shows why; ./fab -H … check looks for its causes",
+        )
+        after = _containers(start)
+        answer["started"] = sorted(
+            name for name, there in after.items() if before.get(name) != there
+        )
+        answer["reloaded"] = _load(root, reload)
+    return answer
+
+
+def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -> dict[str, Any]:
+    """Let the configuration on disk, with the newest certificate, go live in the running nginx.
+
+    lineage: certbot's live directory of the certificate; it may be missing or empty.
+    test, reload: commands; `test` looks at nginx/next.
+    Returns {"changed": [paths], "problem": why the newest certificate is not used, or ""}.
+    Raises RefusedError when `nginx -t` says no: then the old configuration goes on, on disk too.
+    """
+    root = Path(directory)
+    with _lock(root):
+        answer = _promote(root, Path(lineage), test)
+        answer["reloaded"] = _load(root, reload)
+    return answer
+
+
+def _lock(root: Path) -> Any:
+    if not (root / "nginx/run").is_dir():
+        raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
+    return locked(root / "nginx/run/.lock", 150)
+
+
+def _promote(root: Path, lineage: Path, test: list[str]) -> dict[str, Any]:
+    nginx = root / "nginx"
+    live = nginx / "live"
+    old = _content(live) if live.exists() else {}
+    pair, problem = _pair(lineage, live)
+    new = {path.name: path.read_bytes() for path in sorted(nginx.glob("*.conf"))}
+    if pair:
+        new |= {f"tls/{name}": content for name, content in pair.items()}
+    else:
+        new.pop("https.conf", None)
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    if changed:
+        digest = _write_candidate(nginx, new)
+        _link(nginx / "next", f"run/{digest}")
+        _run(test, "nginx -t", "the old configuration goes on; correct the line, then sync and up")
+        (nginx / "next").replace(live)
+        sync_directory(nginx)
+        _prune(nginx)
+    return {"changed": changed, "problem": problem}
+
+
+def _load(root: Path, reload: list[str]) -> bool:
+    """Reload unless nginx has the live configuration already. True when it was told to."""
+    loaded = root / "nginx/loaded"
+    digest = str((root / "nginx/live").readlink())
+    if loaded.is_file() and loaded.read_text() == digest:
+        return False
+    _run(reload, "nginx -s reload", "./fab -H … up starts what does not run")
+    replace(loaded, digest.encode(), 0o644)
+    return True
+
+
+def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
+    """The newest certificate and key that fit together, and what is wrong with the newest.
+
+    A pair that went live once is kept there and served until a better one comes.
+    """
+    kept = {
+        name: (live / "tls" / name).read_bytes() for name in PAIR if (live / "tls" / name).is_file()
+    }
+    try:
+        newest = {name: (lineage / name).read_bytes() for name in PAIR}
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            lineage / PAIR[0], lineage / PAIR[1]
+        )
+    except FileNotFoundError:
+        return kept, ""
+    except (ssl.SSLError, OSError) as error:
+        # OpenSSL's own words: [X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:…)
+        return kept, f"{lineage}: {str(error).partition(' (_ssl')[0]}"
+    return newest, ""
+
+
+def _content(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+    candidate = nginx / "run" / digest
+    shutil.rmtree(candidate, ignore_errors=True)
+    try:
+        (candidate / "tls").mkdir(parents=True)
+        for name, content in files.items():
+            replace(candidate / name, content, 0o600 if name == "tls/privkey.pem" else 0o644)
+    except OSError as error:
+        shutil.rmtree(candidate, ignore_errors=True)
+        raise RefusedError(
+            f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks"
+        ) from None
+    return digest
+
+
+def _link(path: Path, target: str) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def _prune(nginx: Path) -> None:
+    live = (nginx / "live").resolve()
+    old = [path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() != live]
+    for path in sorted(old, key=lambda p: p.stat().st_mtime)[:-KEPT]:
+        shutil.rmtree(path)
+
+
+def _containers(start: list[str]) -> dict[str, str]:
+    """Service -> container ID, of the project that the `docker compose … up` command is about."""
+    ps = [*start[: start.index("up")], "ps", "--all", "--format", "json"]
+    text = _run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
+    # One object a line; versions before 2.21 print one list.
+    rows = (
+        json.loads(text)
+        if text.startswith("[")
+        else [json.loads(line) for line in text.splitlines()]
+    )
+    return {row["Service"]: f"{row['ID']} {row['State']}" for row in rows}
+
+
+def _ours_alone(root: Path, start: list[str]) -> None:
+    """Refuse when somebody else's containers carry our project's name."""
+    project = start[start.index("--project-name") + 1]
+    label = "com.docker.compose.project"
+    row = f'{{{{.Names}}}} {{{{.Label "{label}.config_files"}}}}'
+    listing = _run(
+        ["docker", "ps", "--all", "--filter", f"label={label}={project}", "--format", row],
+        "docker ps",
+        "./fab -H … check",
+    ).stdout
+    for line in listing.splitlines():
+        name, _, files = line.partition(" ")
+        if files != str(root / "compose.yml"):
+            raise RefusedError(
+                f"container {name} of another Compose project '{project}' ({files}) is in the way",
+                "rename that project, or remove it, then run this again",
+            )
+
+
+def _run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        lines = [
+            line
+            for line in (done.stderr.strip() or done.stdout.strip()).splitlines()
+            if line.strip()
+        ]
+        telling = (
+            [line for line in lines if "[emerg]" in line or "rror" in line]
+            or lines[-1:]
+            or ["no message"]
+        )
+        raise RefusedError(f"{what}: {telling[0].strip()}", remedy)
+    return done

@@ -1,0 +1,122 @@
+"""Carries out `sync` on the host: what is there, and all of a change or nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .atomic import RefusedError, locked, replace, sync_directory
+
+SECRET = "registry/http-secret"  # noqa: S105 - the name of a file
+# Made here, filled by others: `sync` never looks into them.
+DIRECTORIES = {
+    "registry/auth": 0o700, "registry/data": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
+    "certbot/log": 0o700, "log": 0o755, "nginx/run": 0o755,
+}  # fmt: skip
+
+
+def state(directory: str, names: list[str]) -> dict[str, Any]:
+    """What `sync` put here before, and what stands at these names now. Changes nothing.
+
+    Returns {"files": {path: {"digest", "mode"}}, "ours": {path: digest as synced}, "secret": the
+    registry's own, "unfinished": whether an earlier sync was cut off between two renames}.
+    """
+    root = Path(directory)
+    ours = _manifest(root)
+    secret = root / SECRET
+    return {
+        "files": {name: _state(root / name) for name in {*names, *ours} if (root / name).is_file()},
+        "ours": ours,
+        "secret": secret.read_text() if secret.is_file() else "",
+        "unfinished": (root / ".sync/journal").is_file(),
+    }
+
+
+def _state(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"digest": digest, "mode": path.stat().st_mode & 0o777}
+
+
+def read(directory: str, names: list[str]) -> dict[str, str]:
+    """The content of text files, to show what would change. Changes nothing."""
+    root = Path(directory)
+    return {
+        name: (root / name).read_text("utf-8", "replace")
+        for name in names
+        if (root / name).is_file()
+    }
+
+
+def apply(
+    directory: str, files: dict[str, Any], remove: list[str], digests: dict[str, str]
+) -> None:
+    """Put files in place, all or nothing.
+
+    files: {path: {"content": base64, "mode": int}}; remove: paths; digests: all that is ours now.
+    Everything is staged on the same file system first; then a journal is written; only then are
+    files renamed one by one. When that is cut off, the next run finds the journal and goes on.
+    """
+    root = Path(directory)
+    work = root / ".sync"
+    for path, mode in {
+        root: 0o755,
+        work: 0o700,
+        **{root / d: m for d, m in DIRECTORIES.items()},
+    }.items():
+        if not path.is_dir():
+            path.mkdir(parents=True, mode=mode)
+            path.chmod(mode)
+    with locked(work / "lock"):
+        stage = work / "stage"
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(mode=0o700)
+        moves = []
+        try:
+            for number, (name, file) in enumerate(files.items()):
+                replace(stage / str(number), base64.b64decode(file["content"]), file["mode"])
+                moves.append((str(number), name))
+        except OSError as error:
+            shutil.rmtree(stage, ignore_errors=True)
+            raise RefusedError(
+                f"{stage}: {error.strerror}; no file was changed", "df -h shows the disks"
+            ) from None
+        journal = {"moves": moves, "remove": remove, "digests": digests}
+        replace(work / "journal", json.dumps(journal).encode(), 0o600)
+        _carry_out(root)
+
+
+def finish(directory: str) -> None:
+    """Carry out the journal of a sync that was cut off, if there is one."""
+    root = Path(directory)
+    if (root / ".sync/journal").is_file():
+        with locked(root / ".sync/lock"):
+            _carry_out(root)
+
+
+def _carry_out(root: Path) -> None:
+    """Do the moves of the journal, from its beginning: each can be repeated."""
+    work = root / ".sync"
+    journal = json.loads((work / "journal").read_text())
+    for staged, name in journal["moves"]:
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (work / "stage" / staged).exists():
+            (work / "stage" / staged).replace(target)
+            sync_directory(target.parent)
+    for name in journal["remove"]:
+        (root / name).unlink(missing_ok=True)
+    replace(
+        work / "manifest", json.dumps(journal["digests"], indent=1, sort_keys=True).encode(), 0o600
+    )
+    (work / "journal").unlink()
+    shutil.rmtree(work / "stage", ignore_errors=True)
+
+
+def _manifest(root: Path) -> dict[str, str]:
+    manifest = root / ".sync/manifest"
+    found: dict[str, str] = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    return found

@@ -1,0 +1,232 @@
+"""`check`: is this host fit? Looks at everything that later steps need, and changes nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import report
+from .errors import StepError
+from .host import Host
+from .report import Outcome
+from .settings import Settings
+
+MIN_DOCKER = (20, 10)
+MIN_COMPOSE = (2, 1)  # `up --wait`
+MIN_PYTHON = (3, 10)
+GIB = 1024 * 1024  # in KiB
+TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
+TESTED_ARCHITECTURES = ("x86_64", "aarch64")
+
+Facts = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. mark: ok, warn or failed; a failed one always has a remedy."""
+
+    name: str
+    mark: str
+    found: str
+    remedy: str = ""
+
+
+def check(host: Host, settings: Settings) -> list[Row]:
+    """Gather the facts on the host and judge them."""
+    script = Path(__file__).parent / "onhost" / "check.sh"
+    facts: Facts = defaultdict(list)
+    for line in host.script(script, settings.deploy_dir, *settings.names).splitlines():
+        key, _, value = line.partition(" ")
+        facts[key].append(value.strip())
+    return list(judged(facts, settings, time.time()))
+
+
+def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
+    """Facts -> rows. now: seconds since 1970, on the operator's machine."""
+    yield from _machine(facts, now)
+    yield from _software(facts)
+    for port in ("80", "443"):
+        yield _port(port, facts, settings)
+    addresses = _addresses(facts)
+    for name in settings.names:
+        yield from _dns(name, facts, addresses)
+
+
+def _one(facts: Facts, key: str) -> str:
+    return (facts.get(key) or [""])[0]
+
+
+def _machine(facts: Facts, now: float) -> Iterator[Row]:
+    system, architecture = _one(facts, "system"), _one(facts, "architecture")
+    known = system.startswith(TESTED_SYSTEMS)
+    yield Row("system", "ok" if known else "warn", system or "unknown",
+              "" if known else "made for Debian 12, 13 and Ubuntu 22.04, 24.04; others may work")  # fmt: skip
+    known = architecture in TESTED_ARCHITECTURES
+    yield Row("architecture", "ok" if known else "warn", architecture,
+              "" if known else "the images must exist for this architecture")  # fmt: skip
+    root = _one(facts, "uid") == "0"
+    yield Row("root", "ok" if root else "failed", f"user ID {_one(facts, 'uid')}",
+              "" if root else "log in as root: ./fab -H root@HOST …")  # fmt: skip
+    free = int(_one(facts, "disk_kib") or 0)
+    mark = "failed" if free < GIB else "warn" if free < 5 * GIB else "ok"
+    yield Row("free disk", mark, f"{free / GIB:.1f} GB",
+              "" if mark == "ok" else "images need 1 GB, your layers more: docker system df shows what can go")  # fmt: skip
+    off = abs(float(_one(facts, "time") or 0) - now)
+    mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
+    yield Row("clock", mark, f"{off:.0f} s off yours",
+              "" if mark == "ok" else "certificates depend on it: timedatectl set-ntp true")  # fmt: skip
+
+
+def _software(facts: Facts) -> Iterator[Row]:
+    docker, error = _one(facts, "docker"), _one(facts, "docker_error")
+    if docker:
+        good = _version(docker) >= MIN_DOCKER
+        yield Row("docker", "ok" if good else "failed", docker,
+                  "" if good else "too old, 20.10 is needed: apt-get install docker.io, or Docker's own repository")  # fmt: skip
+    elif "permission denied" in error:
+        yield Row(
+            "docker",
+            "failed",
+            "no permission on its socket",
+            "log in as root: ./fab -H root@HOST …",
+        )
+    elif _one(facts, "docker_client"):
+        yield Row(
+            "docker",
+            "failed",
+            "the engine does not run",
+            "systemctl start docker, or: service docker start",
+        )
+    else:
+        yield Row("docker", "failed", "missing", "apt-get install docker.io")
+    compose = _one(facts, "compose")
+    if compose:
+        good = _version(compose) >= MIN_COMPOSE
+        yield Row("compose", "ok" if good else "failed", compose,
+                  "" if good else "too old, 2.1 is needed: apt-get install docker-compose-v2")  # fmt: skip
+    else:
+        v1 = _one(facts, "compose_v1")
+        yield Row("compose", "failed", f"only version 1 ({v1})" if v1 else "missing",
+                  "the plugin is needed: apt-get install docker-compose-v2 (Ubuntu), docker-compose (Debian 13)")  # fmt: skip
+    python = _one(facts, "python")
+    good = bool(python) and _version(python) >= MIN_PYTHON
+    yield Row("python", "ok" if good else "failed", python or "missing",
+              "" if good else "3.10 is needed: apt-get install python3")  # fmt: skip
+    cron = bool(_one(facts, "cron"))
+    yield Row("cron", "ok" if cron else "failed", "running" if cron else "does not run",
+              "" if cron else "apt-get install cron && service cron start")  # fmt: skip
+
+
+def _port(port: str, facts: Facts, settings: Settings) -> Row:
+    ours = f"{settings.deploy_dir}/compose.yml"
+    for text in facts.get("port_container", ()):
+        number, name, *files = text.split(" ", 2)
+        if number == port:
+            if files == [ours]:
+                return Row(f"port {port}", "ok", "ours")
+            return Row(
+                f"port {port}",
+                "failed",
+                f"taken by the container {name}",
+                f"docker stop {name}, if you can do without it",
+            )
+    for text in facts.get("port_taken", ()):
+        number, _, owner = text.partition(" ")
+        if number == port:
+            program, _, pid = owner.replace('"', "").partition(" ")
+            found = f"taken by {program}" + (f" (process {pid})" if pid else "")
+            return Row(
+                f"port {port}",
+                "failed",
+                found,
+                f"stop {program}: systemctl disable --now {program}",
+            )
+    return Row(f"port {port}", "ok", "free")
+
+
+def _addresses(facts: Facts) -> set[str]:
+    found = set()
+    for text in _one(facts, "addresses").split():
+        address = ipaddress.ip_address(text.partition("%")[0])
+        if not address.is_loopback and not address.is_link_local:
+            found.add(str(address))
+    return found
+
+
+def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
+    a, aaaa = _records("a", name, facts), _records("aaaa", name, facts)
+    yours = ", ".join(sorted(addresses)) or "unknown"
+    # Behind NAT a host does not know the address that the world sees.
+    behind_nat = not any(ipaddress.ip_address(ip).is_global for ip in addresses if ":" not in ip)
+    if not a and not aaaa:
+        yield Row(f"DNS {name}", "failed", "no A and no AAAA record",
+                  f"at your DNS provider: {name} A ADDRESS-OF-THIS-SERVER (it has {yours})")  # fmt: skip
+        return
+    if a:
+        strange = [ip for ip in a if ip not in addresses]
+        if not strange:
+            yield Row(f"A {name}", "ok", ", ".join(a))
+        elif any(ipaddress.ip_address(ip).is_loopback for ip in strange):
+            yield Row(f"A {name}", "warn", f"{', '.join(strange)}, from /etc/hosts",
+                      "the real record cannot be seen from this server")  # fmt: skip
+        else:
+            yield Row(f"A {name}", "warn" if behind_nat else "failed",
+                      f"{', '.join(strange)}, but this server has {yours}",
+                      "right if that is your router's address" if behind_nat else f"at your DNS provider: correct the A record of {name}")  # fmt: skip
+    strange = [ip for ip in aaaa if ip not in addresses]
+    if strange:
+        yield Row(f"AAAA {name}", "failed", f"{', '.join(strange)}, but this server has {yours}",
+                  f"at your DNS provider: correct or delete the AAAA record of {name}; it is tried first")  # fmt: skip
+    elif aaaa:
+        yield Row(f"AAAA {name}", "ok", ", ".join(aaaa))
+
+
+def _records(kind: str, name: str, facts: Facts) -> list[str]:
+    for text in facts.get(kind, ()):
+        found, _, addresses = text.partition(" ")
+        if found == name:
+            return [str(ipaddress.ip_address(ip)) for ip in addresses.split()]
+    return []
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+def require(host: Host, settings: Settings) -> None:
+    """One line, and what is not green. Raises StepError when something is red."""
+
+    def look() -> Outcome:
+        rows = check(host, settings)
+        bad = [row for row in rows if row.mark != "ok"]
+        red = [row for row in bad if row.mark == "failed"]
+        if red:
+            listing = "".join(f"\n  {row.name}: {row.found}\n  -> {row.remedy}" for row in red)
+            raise StepError(f"{host.name}: not fit yet, nothing was changed{listing}")
+        details = [f"{row.mark:<8} {row.name}: {row.found}; {row.remedy}" for row in bad]
+        return Outcome(
+            f"{len(rows) - len(bad)} of {len(rows)} lines green", changed=False, details=details
+        )
+
+    report.step("check", look)
+
+
+def show(rows: Sequence[Row], *, as_json: bool) -> None:
+    """Print the table. Raises StepError when a line is red."""
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        report.table(
+            ("", "what", "found", "what to do"), [(r.mark, r.name, r.found, r.remedy) for r in rows]
+        )
+    red = [row.name for row in rows if row.mark == "failed"]
+    if red:
+        raise StepError(
+            f"not fit yet: {', '.join(red)}", "do what the table says, then ./fab -H … check again"
+        )

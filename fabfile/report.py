@@ -1,0 +1,89 @@
+"""What a step did, and how it is shown: one line a step, with its time."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+COLOURS = {"ok": "32", "warn": "33", "failed": "31"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a step.
+
+    summary: half a line. changed: whether anything is different now. details: further lines.
+    """
+
+    summary: str
+    changed: bool = True
+    details: Sequence[str] = field(default_factory=tuple)
+
+
+def step(name: str, action: Callable[[], Outcome]) -> Outcome:
+    """Do a step and print its line; on a terminal show that it is at work."""
+    start = time.monotonic()
+    try:
+        with working(name):
+            outcome = action()
+    except BaseException:
+        line("failed", name, "", time.monotonic() - start)
+        raise
+    line("ok" if outcome.changed else "same", name, outcome.summary, time.monotonic() - start)
+    for detail in outcome.details:
+        print(f"{'':15}{detail}")
+    return outcome
+
+
+def line(mark: str, name: str, text: str, seconds: float) -> None:
+    """Print one line: `ok  0.4 s  sync  3 files changed`."""
+    padding = " " * (7 - len(mark))
+    print(f"{paint(mark)}{padding}{seconds:5.1f} s  {name:<17} {text}".rstrip(), flush=True)
+
+
+def paint(mark: str) -> str:
+    """A word in its colour on a terminal, plain elsewhere."""
+    if mark in COLOURS and sys.stdout.isatty():
+        return f"\x1b[{COLOURS[mark]}m{mark}\x1b[0m"
+    return mark
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show on a terminal that something is going on, and for how long; elsewhere show nothing."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    try:
+        # Absent on a server.
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    except ImportError:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, transient=True) as progress:
+        progress.add_task(text, total=None)
+        yield
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under a header. A cell that is a mark (ok, warn, failed) is coloured."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        cells = [cell + " " * (width - len(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [
+            cell.replace(mark, paint(mark), 1) if (mark := cell.strip()) in COLOURS else cell
+            for cell in cells
+        ]
+        print("  ".join(cells).rstrip())
+
+
+@contextlib.contextmanager
+def total(name: str) -> Iterator[None]:
+    """Print the time that everything inside took, when it went well."""
+    start = time.monotonic()
+    yield
+    line("ok", name, "done", time.monotonic() - start)

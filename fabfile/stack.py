@@ -1,0 +1,46 @@
+"""`up`, `down`, `logs`, `status`: the containers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from . import compose, nginx
+from .host import Host
+from .report import Outcome
+from .settings import Settings
+
+
+def up(host: Host, settings: Settings) -> Outcome:
+    """Make what was synced run. See nginx.up for what it raises."""
+    return nginx.up(host, settings)
+
+
+def down(host: Host, settings: Settings) -> Outcome:
+    """Stop and remove the containers. Data, accounts and certificates stay."""
+    host.run(compose.down(settings), remedy="./fab -H … check")
+    return Outcome("containers removed; data, accounts and certificates are still there")
+
+
+def logs(host: Host, settings: Settings, lines: int) -> str:
+    """The last lines of every container's log."""
+    return str(host.run(compose.logs(settings, lines), remedy="./fab -H … check").stdout)
+
+
+def containers(host: Host, settings: Settings) -> list[dict[str, Any]]:
+    """Our containers: service, image, state, health."""
+    text = host.run(compose.containers(settings), remedy="./fab -H … check").stdout.strip()
+    rows = (
+        json.loads(text)
+        if text.startswith("[")
+        else [json.loads(line) for line in text.splitlines()]
+    )
+    return [
+        {
+            "service": row["Service"],
+            "image": row["Image"],
+            "state": row["State"],
+            "health": row["Health"],
+        }
+        for row in sorted(rows, key=lambda row: str(row["Service"]))
+    ]

@@ -1,0 +1,117 @@
+"""Settings -> the files of the server, as {path below DEPLOY_DIR: file}. Nothing here talks to it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+from . import compose
+from .settings import HOME, SCHEMA, Settings, dump
+
+# What `inv renew` needs on the server, and no more: no jinja2, no fabric.
+SERVER_MODULES = (
+    "__init__", "__main__", "certificates", "command", "compose", "errors", "here", "host", "nginx", "report", "settings",
+    "onhost/__init__", "onhost/atomic", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/nginx",
+)  # fmt: skip
+SERVER_LIBRARIES = ("invoke", "dotenv")
+ACME_CA_BUNDLE = "certbot/acme/ca.pem"
+REGISTRY_CONFIG = "registry/config/config.yml"
+HTTP_SECRET = "registry/http-secret"  # noqa: S105 - the name of a file
+
+
+@dataclass(frozen=True)
+class File:
+    """What a file on the server must be. The content of a secret one is never shown."""
+
+    content: bytes
+    mode: int = 0o644
+    secret: bool = False
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def tree(settings: Settings, http_secret: str, deploy: Path = HOME / "deploy") -> dict[str, File]:
+    """Every file that `sync` keeps on the server.
+
+    http_secret: the registry's own; it must stay the same from one sync to the next.
+    """
+    context: dict[str, object] = {
+        "settings": settings,
+        "http_secret": http_secret,
+        "project": compose.PROJECT,
+        "nginx_dir": compose.NGINX_DIR,
+        "webroot": compose.WEBROOT,
+    }
+    config = _render(deploy / f"{REGISTRY_CONFIG}.j2", context)
+    context["registry_config_digest"] = hashlib.sha256(config).hexdigest()[:16]
+    files = {
+        str(name): File(
+            _render(path, context) if path.suffix == ".j2" else path.read_bytes(),
+            0o755 if path.stat().st_mode & 0o100 else 0o644,
+        )
+        for name, path in _sources(deploy)
+    }
+    files[REGISTRY_CONFIG] = File(config, 0o600, secret=True)
+    files[HTTP_SECRET] = File(http_secret.encode(), 0o600, secret=True)
+    if settings.acme_ca_bundle:
+        files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
+    return files | _server_side(settings)
+
+
+def _sources(deploy: Path) -> Iterator[tuple[PurePosixPath, Path]]:
+    for path in sorted(deploy.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            name = path.relative_to(deploy)
+            yield PurePosixPath(name.with_suffix("") if path.suffix == ".j2" else name), path
+
+
+def _render(path: Path, context: dict[str, object]) -> bytes:
+    # Slow to import, and only this function needs it.
+    from jinja2 import Environment, StrictUndefined
+
+    # These are configuration files, not HTML; every value was checked by settings.py.
+    environment = Environment(  # noqa: S701
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(path.read_text("utf-8")).render(context).encode()
+
+
+def _server_side(settings: Settings) -> dict[str, File]:
+    """`inv renew` for the server: our modules, the settings, and invoke and python-dotenv."""
+    package = Path(__file__).parent
+    bundle = f"{settings.deploy_dir}/{ACME_CA_BUNDLE}" if settings.acme_ca_bundle else ""
+    return {
+        **{
+            f"fabfile/{name}.py": File((package / f"{name}.py").read_bytes())
+            for name in SERVER_MODULES
+        },
+        ".env.dist": File(SCHEMA.read_bytes()),
+        # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
+        "settings.env": File(dump(settings, acme_ca_bundle=bundle).encode(), 0o600),
+        "lib.zip": File(_libraries()),
+    }
+
+
+def _libraries() -> bytes:
+    """The pure Python libraries in one file that Python imports from, the same bytes every time."""
+    buffer = io.BytesIO()
+    # Stored, not compressed: two versions of zlib would give two different files.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for library in SERVER_LIBRARIES:
+            spec = find_spec(library)
+            if spec is None or spec.origin is None:
+                raise ModuleNotFoundError(library)
+            root = Path(spec.origin).parent
+            for path in sorted(root.rglob("*.py")):
+                archive.writestr(
+                    zipfile.ZipInfo(f"{library}/{path.relative_to(root)}"), path.read_bytes()
+                )
+    return buffer.getvalue()

@@ -1,0 +1,109 @@
+"""Whom we talk to: the SSH host key is checked before a password or a key is offered."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import paramiko
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    BadHostKeyException,
+    NoValidConnectionsError,
+    PasswordRequiredException,
+    SSHException,
+)
+
+from .errors import StepError
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+CONNECT_SECONDS = 15
+KEEPALIVE_SECONDS = 15
+
+
+class Refuse(paramiko.MissingHostKeyPolicy):
+    """Refuse a host whose key nobody vouches for, and show the key's fingerprint."""
+
+    def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:
+        """Called by paramiko after the key exchange and before authentication."""
+        raise UnknownHostKeyError(hostname, key)
+
+
+class UnknownHostKeyError(SSHException):
+    """The host's key is in no known_hosts file."""
+
+    def __init__(self, hostname: str, key: paramiko.PKey) -> None:
+        super().__init__(hostname)
+        self.key = key
+
+
+def connect(c: Connection) -> None:
+    """Open the SSH connection of `c`, honouring known_hosts as ssh does.
+
+    Fabric itself accepts any key (fabric#2071). Raises StepError in one line, with the remedy.
+    """
+    if c.is_connected:
+        return
+    where = f"{c.user}@{c.host}:{c.port}"
+    target = ["ssh", *(["-p", str(c.port)] if c.port != 22 else []), f"{c.user}@{c.original_host}"]
+    ssh = " ".join(target)
+    for path in known_hosts(c):
+        if path.is_file():
+            c.client.load_system_host_keys(str(path))
+    c.client.set_missing_host_key_policy(Refuse())
+    c.connect_timeout = c.connect_timeout or CONNECT_SECONDS
+    try:
+        c.open()
+    except UnknownHostKeyError as error:
+        raise StepError(
+            f"{where}: unknown host key {error.key.get_name()} {fingerprint(error.key)}; nothing was run",
+            f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
+        ) from None
+    except BadHostKeyException as error:
+        raise StepError(
+            f"{where}: the host key has CHANGED to {error.key.get_name()} {fingerprint(error.key)}, "
+            f"known is {fingerprint(error.expected_key)}; nothing was run",
+            "if you reinstalled the server: "
+            f"ssh-keygen -R '{_known_name(c)}', then accept the new key with: {ssh}",
+        ) from None
+    except PasswordRequiredException:
+        raise StepError(
+            f"{where}: your SSH key has a passphrase", "ssh-add it, or add --prompt-for-passphrase"
+        ) from None
+    except AuthenticationException:
+        raise StepError(
+            f"{where}: the server does not accept your SSH key",
+            f"does `{ssh}` work? ssh-copy-id sets it up",
+        ) from None
+    except socket.gaierror as error:
+        raise StepError(
+            f"{where}: this name has no address ({error.strerror})", "check -H"
+        ) from None
+    except (NoValidConnectionsError, TimeoutError, OSError, SSHException, EOFError) as error:
+        reason = str(error) or type(error).__name__
+        raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?") from None
+    transport = c.transport
+    if transport is not None:
+        transport.set_keepalive(KEEPALIVE_SECONDS)
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """The key's fingerprint as ssh prints it: SHA256 in unpadded base64."""
+    digest = hashlib.sha256(key.asbytes()).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def known_hosts(c: Connection) -> list[Path]:
+    """The known_hosts files that ssh would read for this host (ssh_config(5))."""
+    names = c.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
+    names += c.ssh_config.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
+    return [Path(name.strip('"')).expanduser() for name in names]
+
+
+def _known_name(c: Connection) -> str:
+    return str(c.host) if c.port == 22 else f"[{c.host}]:{c.port}"

@@ -1,0 +1,73 @@
+"""The sandbox for the end-to-end tests, started by pytest-docker once for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_docker.plugin import Services
+
+from tests.sandbox import Sandbox
+from tests.sandbox.commands import ROOT
+from tests.sandbox.engine import ensure_engine
+from tests.sandbox.images import ensure_images
+
+from .world import World
+
+
+@pytest.fixture(scope="session")
+def sandbox_files() -> Iterator[Sandbox]:
+    """Images, keys and ports, before the containers; nothing of it is left afterwards."""
+    ensure_engine(print)
+    ensure_images(print)
+    sandbox = Sandbox("test", ROOT)
+    sandbox.down()
+    sandbox.begin()
+    os.environ.update(sandbox.environment)
+    yield sandbox
+    sandbox.down()
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file(sandbox_files: Sandbox) -> Path:
+    return sandbox_files.compose_file
+
+
+@pytest.fixture(scope="session")
+def docker_compose_project_name(sandbox_files: Sandbox) -> str:
+    return sandbox_files.project
+
+
+@pytest.fixture(scope="session")
+def docker_setup() -> list[str]:
+    return ["up --detach --wait --quiet-pull"]
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> list[str]:
+    return ["down --volumes --remove-orphans"]
+
+
+@pytest.fixture(scope="session")
+def world(sandbox_files: Sandbox, docker_services: Services) -> World:
+    """The running sandbox."""
+    sandbox_files.prepare(print)
+    world = World(sandbox_files)
+    world.clean()
+    return world
+
+
+@pytest.fixture
+def clean(world: World) -> World:
+    """A server on which nothing is deployed."""
+    world.clean()
+    return world
+
+
+@pytest.fixture
+def deployed(world: World) -> World:
+    """A server that was bootstrapped with the standard settings; quick where it is so already."""
+    world.bootstrap()
+    return world

@@ -1,0 +1,143 @@
+"""What the end-to-end tests do to the sandbox: run the real commands, look at the real machines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.sandbox import Sandbox
+from tests.sandbox.demo import DOMAIN, fab, settings_text
+
+DEPLOY_DIR = "/docker-registry"
+USER = "demo"
+PASSWORD = "correct: horse 'battery' $(staple)"
+PROJECT = "private-docker-registry"
+
+
+class World:
+    """A sandbox, the settings of its server, and ways to use and to look at it."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.settings = sandbox.directory / "settings.env"
+
+    def configure(self, **changes: str) -> None:
+        """Write the operator's `.env`."""
+        self.settings.write_text(settings_text(self.sandbox, **changes))
+
+    def fab(
+        self, *args: str, input: str = "", ok: bool | None = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `./fab -H server …` as a user would. ok: what the exit status must say, None for any."""
+        done = subprocess.run(
+            [*fab(self.sandbox, self.settings), *args],
+            input=input, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})},
+        )  # fmt: skip
+        if ok is not None:
+            assert (done.returncode == 0) == ok, (
+                f"{args} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    def bootstrap(self, **changes: str) -> str:
+        """The whole of it, with the standard settings but for these."""
+        self.configure(**changes)
+        return self.fab("bootstrap", input=PASSWORD + "\n").stdout
+
+    def server(self, script: str, *args: str, check: bool = True) -> str:
+        """Run a shell script as root on the server, past our own tool."""
+        return self.sandbox.exec("server", "sh", "-c", script, "sh", *args, check=check)
+
+    def curl(self, path: str, *options: str, port: int = 443, name: str = DOMAIN) -> str:
+        """What curl on this machine prints for a path of the registry."""
+        published = self.sandbox.port(port)
+        scheme = "https" if port == 443 else "http"
+        argv = [
+            "curl", "-sS", "--max-time", "30", "--cacert", str(self.sandbox.directory / "ca.pem"),
+            "--resolve", f"{name}:{published}:127.0.0.1", *options, f"{scheme}://{name}:{published}{path}",
+        ]  # fmt: skip
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+    def status(self, path: str, *options: str, port: int = 443) -> int:
+        """The HTTP status of a path; 0 when there was no answer."""
+        try:
+            return int(
+                self.curl(path, "-o", "/dev/null", "-w", "%{http_code}", *options, port=port)
+            )
+        except subprocess.CalledProcessError:
+            return 0
+
+    def login(self, user: str, password: str) -> int:
+        """The HTTP status of `/v2/` for that account."""
+        return self.status("/v2/", "-u", f"{user}:{password}")
+
+    def serial(self) -> str:
+        """The serial of the certificate that clients get, as OpenSSL prints it."""
+        port = self.sandbox.port(443)
+        shown = subprocess.run(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", DOMAIN],
+            input="", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        printed = subprocess.run(
+            ["openssl", "x509", "-noout", "-serial"],
+            input=shown.stdout,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return printed.stdout.strip().partition("=")[2]
+
+    def certificates(self) -> int:
+        """How many certificates certbot ever got on this server."""
+        return len(
+            self.server(
+                f"ls {DEPLOY_DIR}/certbot/conf/archive/{DOMAIN}/cert*.pem", check=False
+            ).split()
+        )
+
+    def containers(self) -> dict[str, str]:
+        """Name -> ID of every container on the server."""
+        rows = self.server("docker ps --all --no-trunc --format '{{.Names}} {{.ID}}'").splitlines()
+        return dict(row.split(" ") for row in rows)
+
+    def files(self) -> dict[str, str]:
+        """Path -> inode, time and digest of every file of ours but data, logs and locks."""
+        found = self.server(
+            f"cd {DEPLOY_DIR} && find . /etc/cron.d /etc/docker -type f ! -path './registry/data/*' "
+            "! -path './certbot/log/*' ! -path './log/*' ! -name '.lock' ! -name lock "
+            "-exec stat -c '%n|%i %Y %a' {} + -exec sha256sum {} +"
+        )
+        facts: dict[str, str] = {}
+        for line in found.splitlines():
+            name, value = line.split("|") if "|" in line else line.split("  ")[::-1]
+            facts[name] = facts.get(name, "") + value
+        return facts
+
+    def clean(self) -> None:
+        """A server on which nothing was ever deployed."""
+        self.server(
+            "docker ps --all --quiet | xargs -r docker rm --force --volumes >/dev/null; "
+            "docker network prune --force >/dev/null; "
+            f"rm -rf {DEPLOY_DIR} /etc/cron.d/{PROJECT} /etc/docker/certs.d"
+        )
+        self.sandbox.dns(DOMAIN, self.sandbox.address("server"))
+        self.configure()
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Look again and again until it is so. Fails, and says what was waited for, when time is up."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:.0f} s in vain: {what}"
+        time.sleep(0.2)
+
+
+def private(path: Path, text: str) -> Path:
+    """Write a file for this user alone."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path

@@ -1,0 +1,119 @@
+"""`./inv demo`: the sandbox, and the real `fab bootstrap` against it over SSH."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .commands import ROOT, SandboxError
+from .sandbox import Sandbox
+
+DOMAIN = "registry.test"
+USER = "demo"
+ENVIRONMENT = ROOT / ".sandbox" / "demo.env"
+
+
+def settings_text(sandbox: Sandbox, **changes: str) -> str:
+    """The text of a `.env` for the sandbox's server and its test authority."""
+    values = {
+        "REGISTRY_DOMAIN": DOMAIN,
+        "ACME_EMAIL": "operator@registry.test",
+        "REGISTRY_USER": USER,
+        "ACME_SERVER": "https://acme.test:14000/dir",
+        "ACME_CA_BUNDLE": str(sandbox.directory / "acme-ca.pem"),
+        "REGISTRY_IMAGE": "registry-sandbox/registry:latest",
+        "NGINX_IMAGE": "registry-sandbox/nginx:latest",
+        "CERTBOT_IMAGE": "registry-sandbox/certbot:latest",
+    } | changes
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def fab(sandbox: Sandbox, settings: Path) -> list[str]:
+    """The command that runs a task against the sandbox's server: one word each, none with a space.
+
+    Its docker client talks to the sandbox's client machine, which trusts the test authority.
+    """
+    return [
+        "env", f"ENV_FILE={settings}", f"DOCKER_HOST=unix://{sandbox.client_socket}",
+        str(ROOT / "fab"), "--ssh-config", str(sandbox.directory / "ssh_config"), "--hosts", "server",
+    ]  # fmt: skip
+
+
+def start() -> None:
+    """Start the sandbox, bootstrap its server, and say how to use it. Twice is as good as once."""
+    sandbox = Sandbox("demo", ROOT)
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {line}", flush=True)
+
+    print(
+        "A demo on this machine: Docker where it is missing (Debian, Ubuntu), a few small images,"
+    )
+    print("three containers, all below .sandbox/. The first time takes two or three minutes.")
+    print("`./inv demo --stop` removes the containers and their data.\n", flush=True)
+    sandbox.up(say)
+    settings = sandbox.directory / "settings.env"
+    settings.write_text(settings_text(sandbox))
+    command = fab(sandbox, settings)
+    password = _password(sandbox.directory / "password")
+    ENVIRONMENT.write_text(_environment(sandbox, command, password))
+    ENVIRONMENT.chmod(0o600)
+    print(f"\n$ fab -H {DOMAIN} bootstrap", flush=True)
+    if subprocess.run(
+        [*command, "bootstrap"], input=password + "\n", text=True, check=False
+    ).returncode:
+        raise SandboxError("bootstrap failed; its last lines above say why")
+    print(_farewell(sandbox, command, password))
+
+
+def stop() -> None:
+    """Remove the demo's containers, networks, volumes and files from this machine."""
+    Sandbox("demo", ROOT).down()
+    ENVIRONMENT.unlink(missing_ok=True)
+    print("the demo is gone; the engine and the images that it built stay for the next one")
+
+
+def _password(path: Path) -> str:
+    if not path.is_file():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(20))
+    return path.read_text()
+
+
+def _environment(sandbox: Sandbox, command: Sequence[str], password: str) -> str:
+    values = {
+        "SSH_HOST": "127.0.0.1",
+        "SSH_PORT": sandbox.port(22),
+        "SSH_USER": "root",
+        "SSH_KEY": sandbox.directory / "id_ed25519",
+        "KNOWN_HOSTS": sandbox.directory / "known_hosts",
+        "REGISTRY_DOMAIN": DOMAIN,
+        "HTTPS_PORT": sandbox.port(443),
+        "HTTP_PORT": sandbox.port(80),
+        "CA_FILE": sandbox.directory / "ca.pem",
+        "REGISTRY_USER": USER,
+        "REGISTRY_PASSWORD": password,
+        "DEPLOY_DIR": "/docker-registry",
+        "FAB": " ".join(command),
+    }
+    return "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in values.items())
+
+
+def _farewell(sandbox: Sandbox, command: Sequence[str], password: str) -> str:
+    return f"""
+Your registry runs: https://{DOMAIN}, on this machine at 127.0.0.1:{sandbox.port(443)}
+Account: {USER}, password: {password}
+
+Try:
+  . .sandbox/demo.env
+  curl --cacert $CA_FILE --resolve $REGISTRY_DOMAIN:$HTTPS_PORT:127.0.0.1 \\
+       -u $REGISTRY_USER:$REGISTRY_PASSWORD https://$REGISTRY_DOMAIN:$HTTPS_PORT/v2/_catalog
+  $FAB status
+  $FAB push-test
+  $FAB --list
+  ./inv demo --stop"""

@@ -1,0 +1,198 @@
+"""One sandbox: its containers, and the files by which the operator's machine reaches them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from .commands import SandboxError, Say, output
+from .engine import engine_answers, ensure_engine
+from .images import PREFIX, STACK, ensure_images
+from .keys import make_key_pair
+
+PUBLISHED = {22: "SANDBOX_SSH_PORT", 80: "SANDBOX_HTTP_PORT", 443: "SANDBOX_HTTPS_PORT"}
+ROOTS = {"ca.pem": 15000, "root-b.pem": 15001, "root-c.pem": 15002}
+LONGEST_SOCKET = 107  # sun_path has 108 bytes with its final NUL: unix(7)
+
+SSH_CONFIG = """\
+Host server
+    HostName 127.0.0.1
+    Port {port}
+    User root
+    IdentityFile "{directory}/id_ed25519"
+    IdentitiesOnly yes
+    UserKnownHostsFile "{directory}/known_hosts"
+    StrictHostKeyChecking yes
+"""
+
+
+class Sandbox:
+    """A server, a client and three test authorities in containers on this machine."""
+
+    compose_file = Path(__file__).parent / "compose.yml"
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.directory = root.resolve() / ".sandbox" / name
+        digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]
+        self.project = f"registry-{name}-{digest}"
+
+    @property
+    def client_socket(self) -> Path:
+        """Where this machine finds the client's Docker: `DOCKER_HOST=unix://<this>`."""
+        here = self.directory / "client" / "docker.sock"
+        if len(os.fsencode(here)) <= LONGEST_SOCKET:
+            return here
+        return Path(tempfile.gettempdir()) / f"{self.project}-{os.getuid()}" / "docker.sock"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What compose.yml wants to know; complete after `begin`."""
+        key = self.directory / "id_ed25519.pub"
+        variables = {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "SANDBOX_SOCKET_DIR": str(self.client_socket.parent),
+            "SANDBOX_PUBLIC_KEY": key.read_text().strip() if key.exists() else "",
+        }
+        for port, variable in PUBLISHED.items():
+            variables[variable] = str(self._ports().get(port, 0))
+        return variables
+
+    def begin(self) -> None:
+        """Make the files that must be there before the containers: keys, ports, directories."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _private_directory(self.client_socket.parent)
+        if not (self.directory / "id_ed25519").exists():
+            make_key_pair(self.directory / "id_ed25519", f"{PREFIX}/machine")
+        if not self._ports():
+            (self.directory / "ports.json").write_text(json.dumps(_free_ports(len(PUBLISHED))))
+
+    def up(self, say: Say) -> None:
+        """Start it, from nothing if need be; for one that is up already, see that it is whole."""
+        ensure_engine(say)
+        ensure_images(say)
+        self.begin()
+        say(f"starting the sandbox {self.name}: a server, a client, test authorities and DNS")
+        try:
+            self._compose("up", "--detach", "--wait", "--quiet-pull")
+        except SandboxError as error:
+            log = self.directory / "compose.log"
+            log.write_text(self._compose("logs", "--no-color", check=False))
+            raise SandboxError(f"{error}\nThe containers' output is in {log}") from None
+        self.prepare(say)
+
+    def prepare(self, say: Say) -> None:
+        """With the containers up: give the server the stack's images, write how to reach it."""
+        for name, port in ROOTS.items():
+            url = f"https://localhost:{port}/roots/0"
+            self._write(name, self.exec("ca", "curl", "-fsSk", url))
+        self._write("acme-ca.pem", self.exec("ca", "cat", "/pebble/acme-ca.pem"))
+        # Asked of the container itself, not of the network: this one can be trusted.
+        host_key = self.exec("server", "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+        kind, key = host_key.split()[:2]
+        self._write("known_hosts", f"[127.0.0.1]:{self.port(22)} {kind} {key}\n")
+        config = SSH_CONFIG.format(port=self.port(22), directory=self.directory)
+        self._write("ssh_config", config)
+        self._load_images(say)
+
+    def down(self) -> None:
+        """Remove every trace of it from this machine; no error when there is none."""
+        if engine_answers():
+            self._compose("down", "--volumes", "--remove-orphans")
+        elif self.directory.exists():
+            raise SandboxError(
+                "No Docker engine answers, so the sandbox's containers cannot be removed: start "
+                "Docker and run the same command again."
+            )
+        shutil.rmtree(self.client_socket.parent, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def exec(self, service: str, *argv: str, input: str | None = None, check: bool = True) -> str:
+        """Run a program as root in the container of `ca`, `server` or `client`."""
+        return output("docker", "exec", "-i", self.container(service), *argv,
+                      stdin=input, check=check)  # fmt: skip
+
+    def dns(self, name: str, *addresses: str) -> None:
+        """Let `name` have these addresses, IPv4 or IPv6, and no others; with none it is gone."""
+        curl = ("curl", "-fsS", "-d", "@-")
+        for kind, colon in (("a", False), ("aaaa", True)):
+            url = f"http://127.0.0.1:8055/%s-{kind}"  # pebble-challtestsrv: its README
+            self.exec("ca", *curl, url % "clear", input=json.dumps({"host": f"{name}."}))
+            chosen = [address for address in addresses if (":" in address) == colon]
+            if chosen:
+                record = json.dumps({"host": f"{name}.", "addresses": chosen})
+                self.exec("ca", *curl, url % "add", input=record)
+
+    def address(self, service: str) -> str:
+        """The IPv4 address of a container on the sandbox's network."""
+        return self.exec(service, "hostname", "-i").split()[0]
+
+    def container(self, service: str) -> str:
+        """Name of the container, for `docker restart` and the like."""
+        return f"{self.project}-{service}-1"
+
+    def port(self, container_port: int) -> int:
+        """The port of 127.0.0.1 that leads to the server's port 22, 80 or 443."""
+        return self._ports()[container_port]
+
+    def _compose(self, *argv: str, check: bool = True) -> str:
+        file = str(self.compose_file)
+        return output(
+            "docker",
+            "compose",
+            "--progress=quiet",
+            "-f",
+            file,
+            *argv,
+            env=self.environment,
+            check=check,
+        )
+
+    def _ports(self) -> dict[int, int]:
+        try:
+            chosen = json.loads((self.directory / "ports.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return dict(zip(PUBLISHED, chosen, strict=True))
+
+    def _write(self, name: str, text: str) -> None:
+        (self.directory / name).write_text(text)
+
+    def _load_images(self, say: Say) -> None:
+        """Carry the stack's images into the server's own engine, as no registry has them."""
+        names = [f"{PREFIX}/{name}:latest" for name in STACK]
+        ask = ("docker", "image", "inspect", "--format", "{{.Id}}", *names)
+        if output(*ask) == self.exec("server", *ask, check=False):
+            return
+        say("carrying the stack's images to the server")
+        load = ["docker", "exec", "-i", self.container("server"), "docker", "load", "--quiet"]
+        with subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE) as save:
+            done = subprocess.run(
+                load, stdin=save.stdout, capture_output=True, text=True, check=False
+            )
+        if save.returncode != 0 or done.returncode != 0:
+            raise SandboxError(f"The server did not take the stack's images: {done.stderr.strip()}")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ask the kernel for ports that nobody has, all at once so that they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _private_directory(path: Path) -> None:
+    """Make it for this user alone; whoever can open the socket in it rules that engine."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.getuid():
+        raise SandboxError(f"{path} belongs to somebody else: remove it and try again.")
+    path.chmod(0o700)

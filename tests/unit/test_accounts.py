@@ -1,0 +1,140 @@
+"""Passwords and the accounts file (A2 to A5). The file is real; what it is on is this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from passlib.apache import HtpasswdFile
+
+from fabfile import accounts
+from fabfile.errors import UsageError
+from fabfile.onhost import accounts as onhost
+from fabfile.onhost.atomic import RefusedError
+from fabfile.settings import HOME
+
+HASH = "$2y$04$" + "a" * 53
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "htpasswd"
+
+
+@pytest.mark.parametrize(
+    "password", ["a:b", "sp ace", 'it\'s "$(reboot)" `id` \\ &|;', "пароль", "x" * 72]
+)
+def test_hash_is_bcrypt_and_verifies(password: str, file: Path) -> None:
+    line = accounts.hashed("ci", accounts.checked_password(password), cost=4)
+    assert line.startswith("ci:$2y$04$")
+    file.write_text(line + "\n")
+    assert HtpasswdFile(str(file)).check_password("ci", password)
+    assert onhost.listed(str(file)) == [{"user": "ci", "usable": True}]
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        ("", "empty"),
+        ("a\0b", "NUL"),
+        ("a\nb", "line break"),
+        ("x" * 73, "73 bytes"),
+        ("п" * 37, "74 bytes"),
+    ],
+)
+def test_passwords_that_are_refused(password: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        accounts.checked_password(password)
+
+
+def test_add_change_remove(file: Path) -> None:
+    file.write_text(f"# by hand\n\nold:{HASH}\n")
+    assert onhost.put(str(file), "ci", f"ci:{HASH}") == "added"
+    assert onhost.put(str(file), "old", f"old:{HASH[:-1]}b") == "changed"
+    assert file.read_text() == f"# by hand\n\nci:{HASH}\nold:{HASH[:-1]}b\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert onhost.remove(str(file), "old")
+    assert not onhost.remove(str(file), "old")
+    assert file.read_text() == f"# by hand\n\nci:{HASH}\n"
+
+
+def test_every_change_moves_the_time_stamp_forward(file: Path) -> None:
+    onhost.put(str(file), "ci", f"ci:{HASH}")
+    future = time.time_ns() + 10**12
+    os.utime(file, ns=(future, future))
+    onhost.put(str(file), "ci", f"ci:{HASH}")
+    assert file.stat().st_mtime_ns > future
+
+
+@pytest.mark.parametrize("line", ["no colon", ":hash", "user:", "us\x07er:hash"])
+def test_a_damaged_file_is_left_as_it_is(file: Path, line: str) -> None:
+    before = f"ci:{HASH}\n{line}\n"
+    file.write_text(before)
+    for change in (
+        lambda: onhost.put(str(file), "a", f"a:{HASH}"),
+        lambda: onhost.remove(str(file), "ci"),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            change()
+        assert f"{file}:2: not an entry" in refused.value.what
+    assert file.read_text() == before
+
+
+def test_an_empty_file_takes_the_first_account(file: Path) -> None:
+    file.touch()
+    assert onhost.listed(str(file)) == []
+    assert onhost.put(str(file), "ci", f"ci:{HASH}") == "added"
+
+
+def test_a_hash_that_the_registry_will_not_take_is_shown(file: Path) -> None:
+    file.write_text("old:$apr1$abc$def\n")
+    assert onhost.listed(str(file)) == [{"user": "old", "usable": False}]
+
+
+def test_leftovers_of_a_killed_push_test_go_with_the_next_change(file: Path) -> None:
+    stale, fresh = int(time.time()) - 7200, int(time.time())
+    file.write_text(f"push-test-{stale:x}-ab:{HASH}\npush-test-{fresh:x}-cd:{HASH}\n")
+    onhost.put(str(file), "ci", f"ci:{HASH}")
+    assert [account["user"] for account in onhost.listed(str(file))] == [
+        f"push-test-{fresh:x}-cd",
+        "ci",
+    ]
+
+
+def test_fifty_changes_at_once_are_all_applied(file: Path) -> None:
+    def add(number: int) -> None:
+        code = "import sys; from fabfile.onhost.accounts import put; put(*sys.argv[1:])"
+        argv = [sys.executable, "-c", code, str(file), f"u{number}", f"u{number}:{HASH}"]
+        subprocess.run(argv, cwd=HOME, check=True)
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(add, range(50)))
+    assert {account["user"] for account in onhost.listed(str(file))} == {f"u{n}" for n in range(50)}
+
+
+def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
+    file.write_text("".join(f"u{n}:{HASH}\n" for n in range(2000)))
+    code = (
+        "import sys; from fabfile.onhost.accounts import put\n"
+        "print('go', flush=True)\n"
+        "for n in range(10**6): put(sys.argv[1], f'new{n}', f'new{n}:' + sys.argv[2])"
+    )
+    for _ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(file), HASH], cwd=HOME, stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            before = file.stat().st_mtime_ns
+            while file.stat().st_mtime_ns == before:
+                pass
+            writer.send_signal(signal.SIGKILL)
+        users = {str(account["user"]) for account in onhost.listed(str(file))}
+        assert {f"u{n}" for n in range(2000)} <= users
+    assert onhost.put(str(file), "last", f"last:{HASH}") == "added"

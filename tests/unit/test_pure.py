@@ -1,0 +1,187 @@
+"""Exact commands and pure functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from invoke import Context
+
+from fabfile import certificates, compose, host, preflight, templates
+from fabfile.errors import StepError
+from fabfile.onhost import accounts as onhost_accounts
+from fabfile.settings import HOME, Settings, load
+
+UP = (
+    "docker compose --project-name private-docker-registry --file /docker-registry/compose.yml "
+    "--env-file /dev/null "
+)
+
+
+def test_commands(settings: Settings) -> None:
+    assert (
+        " ".join(compose.up(settings)) == UP + "up --detach --wait --wait-timeout 120 --quiet-pull"
+    )
+    assert " ".join(compose.renew(settings, dry_run=True)) == (
+        UP
+        + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
+        "renew --non-interactive --no-random-sleep-on-renew --cert-name registry.example.com --dry-run"
+    )
+    assert " ".join(compose.issue(settings, again=False)) == (
+        UP
+        + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
+        "certonly --webroot -w /var/www/certbot --non-interactive --agree-tos -m you@example.com "
+        "--server https://acme-staging-v02.api.letsencrypt.org/directory "
+        "--cert-name registry.example.com -d registry.example.com --keep-until-expiring"
+    )
+    assert "--force-renewal" in compose.issue(settings, again=True)
+
+
+def test_the_tree_is_the_same_every_time_and_keeps_the_secret(settings: Settings) -> None:
+    one, two = (templates.tree(settings, "s3cret") for _ in range(2))
+    assert one == two
+    assert {name for name, file in one.items() if b"s3cret" in file.content} == {
+        "registry/config/config.yml",
+        "registry/http-secret",
+    }
+    assert all(
+        file.mode == 0o600 and file.secret for file in one.values() if b"s3cret" in file.content
+    )
+    assert ".env" not in one
+
+
+def test_a_changed_registry_configuration_replaces_the_container(settings: Settings) -> None:
+    one, two = (templates.tree(settings, secret)["compose.yml"].content for secret in ("a", "b"))
+    assert one != two
+
+
+def test_the_server_has_every_module_that_renew_imports() -> None:
+    carried = {f"fabfile/{name}.py" for name in templates.SERVER_MODULES}
+    needed, todo = set(), {HOME / "fabfile/here.py", HOME / "fabfile/__main__.py"}
+    while todo:
+        path = todo.pop()
+        needed.add(str(path.relative_to(HOME)))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            base = path.parent if node.level == 1 else HOME
+            modules = [base / (node.module or "").replace(".", "/")]
+            names = [modules[0] / alias.name for alias in node.names]
+            found = {p.with_suffix(".py") for p in (*modules, *names)} | {
+                modules[0] / "__init__.py"
+            }
+            todo |= {p for p in found if p.is_file() and HOME / "fabfile" in p.parents
+                     and str(p.relative_to(HOME)) not in needed}  # fmt: skip
+    # The tasks of the laptop import the other steps when they run; on the server they never run.
+    laptop_only = {
+        f"fabfile/{name}.py"
+        for name in ("accounts", "files", "overview", "preflight", "smoke", "stack", "trust", "templates",
+                     "onhost/accounts", "onhost/disk", "onhost/registry", "onhost/sync")
+    }  # fmt: skip
+    assert needed - laptop_only == carried
+
+
+def test_cron_text(env: Callable[[str], Settings]) -> None:
+    text = certificates.cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
+    assert text.splitlines()[-1] == (
+        "* * * * * root cd /docker-registry && ./inv renew --log log/renew.log >>log/renew.log 2>&1"
+    )
+    assert text.endswith("\n")  # cron passes over a last line without a line break
+    assert "PATH=/usr/local/sbin" in text
+
+
+@pytest.fixture
+def env(env_file: Callable[[str], Path]) -> Callable[[str], Settings]:
+    return lambda text: load(env_file(text))
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            "Saving debug log to /x\nSome challenges have failed.\n  Domain: a.b\n  Type:   connection\n"
+            "  Detail: 192.0.2.1: Fetching http://a.b/: Connection refused\n\nAsk for help",
+            "192.0.2.1: Fetching http://a.b/: Connection refused",
+        ),
+        (
+            "An unexpected error occurred:\nError creating new order :: too many certificates",
+            "An unexpected error occurred: Error creating new order :: too many certificates",
+        ),
+        (
+            "Saving debug log to /x\nAnother instance of Certbot is already running.\n",
+            "Another instance of Certbot is already running.",
+        ),
+        ("", "it failed without a word"),
+    ],
+)
+def test_the_reason_in_certbots_words(output: str, reason: str) -> None:
+    assert certificates.certbot_reason(output) == reason
+
+
+FACTS = {
+    "system": ["debian 13"], "architecture": ["x86_64"], "uid": ["0"], "time": ["1000"],
+    "disk_kib": ["20971520"], "docker": ["26.1.5"], "docker_client": ["yes"], "compose": ["2.26.1"],
+    "python": ["3.13"], "cron": ["running"], "addresses": ["198.51.100.7 2001:db8::7"],
+    "a": ["registry.example.com 198.51.100.7"], "aaaa": ["registry.example.com "],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "mark", "words"),
+    [
+        ({}, "", "ok", ""),
+        ({"uid": ["1000"]}, "root", "failed", "log in as root"),
+        ({"disk_kib": ["500000"]}, "free disk", "failed", "docker system df"),
+        ({"time": ["9000"]}, "clock", "failed", "set-ntp"),
+        ({"docker": [], "docker_client": []}, "docker", "failed", "apt-get install docker.io"),
+        ({"docker": [], "docker_error": ["Cannot connect"]}, "docker", "failed", "start docker"),
+        ({"docker": [], "docker_error": ["permission denied"]}, "docker", "failed", "as root"),
+        ({"docker": ["19.03.1"]}, "docker", "failed", "too old"),
+        ({"compose": [""], "compose_v1": ["1.29.2"]}, "compose", "failed", "plugin is needed"),
+        ({"python": [""]}, "python", "failed", "apt-get install python3"),
+        ({"cron": []}, "cron", "failed", "apt-get install cron"),
+        ({"port_taken": ['80 "apache2" 77']}, "port 80", "failed", "stop apache2"),
+        ({"port_container": ["443 web /srv/web/compose.yml"]}, "port 443", "failed", "docker stop web"),
+        ({"port_container": ["443 r /docker-registry/compose.yml"]}, "port 443", "ok", ""),
+        ({"a": ["registry.example.com "]}, "DNS registry.example.com", "failed", "A ADDRESS"),
+        ({"a": ["registry.example.com 8.8.8.8"], "addresses": ["9.9.9.9"]}, "A registry.example.com", "failed", "correct the A"),
+        ({"a": ["registry.example.com 8.8.8.8"], "addresses": ["10.0.0.2"]}, "A registry.example.com", "warn", "router"),
+        ({"aaaa": ["registry.example.com 2001:db8::8"]}, "AAAA registry.example.com", "failed", "delete the AAAA"),
+    ],
+)  # fmt: skip
+def test_check_judges(
+    settings: Settings, changes: preflight.Facts, name: str, mark: str, words: str
+) -> None:
+    rows = list(preflight.judged(FACTS | changes, settings, 1010.0))
+    assert all(row.remedy for row in rows if row.mark == "failed")
+    if not name:
+        assert {row.mark for row in rows} == {"ok"}
+        return
+    (row,) = (row for row in rows if row.name == name)
+    assert row.mark == mark
+    assert words in row.remedy
+
+
+def test_arguments_reach_a_command_as_they_are() -> None:
+    machine = host.here(Context())
+    odd = ["a b", "it's", '"$(id)"', "`id`", "a\nb", ";|&", "*", ""]
+    output = machine.run(["printf", "%s\\0", *odd]).stdout
+    assert output.split("\0")[:-1] == odd
+
+
+def test_large_input_arrives_whole_and_at_once() -> None:
+    text = "x" * 3_000_000
+    assert host.here(Context()).run(["wc", "-c"], input=text).stdout.strip() == str(len(text))
+
+
+def test_a_function_is_called_through_a_shell_as_it_is_here(tmp_path: Path) -> None:
+    """The way that SSH goes, but for SSH: source and arguments through standard input."""
+    file = tmp_path / "htpasswd"
+    file.write_text("a:b\nnonsense\n")
+    machine = host.Host(Context().run, "far", local=False)
+    with pytest.raises(StepError, match=rf"far: {file}:2: not an entry"):
+        machine.call(onhost_accounts.listed, str(file))
+    file.write_text("a:b\n")
+    assert machine.call(onhost_accounts.listed, str(file)) == onhost_accounts.listed(str(file))

@@ -1,0 +1,173 @@
+"""One line a rule: what a `.env` may say, and what is refused with file, line and key (A1, A2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from fabfile.errors import UsageError
+from fabfile.settings import RULES, SCHEMA, Settings, dump, load, user_name
+
+from .conftest import MANDATORY
+
+Write = Callable[[str], Path]
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UsageError) as error:
+        load(path)
+    return str(error.value)
+
+
+def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
+    documented = set(re.findall(r"^#?([A-Z_]+)=", SCHEMA.read_text(), re.M))
+    assert documented == {field.name.upper() for field in fields(Settings)}
+    assert documented == {*RULES, "ACME_CA_BUNDLE"}
+
+
+def test_at_most_four_settings_are_mandatory() -> None:
+    assert len(re.findall(r"^[A-Z_]+=", SCHEMA.read_text(), re.M)) <= 4
+
+
+def test_defaults_come_from_the_schema(settings: Settings) -> None:
+    assert settings.deploy_dir == "/docker-registry"
+    assert settings.acme_directory == "https://acme-staging-v02.api.letsencrypt.org/directory"
+    assert settings.names == ("registry.example.com",)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("REGISTRY_ALIASES=a.example.com b.example.com", ("a.example.com", "b.example.com")),
+        ("REGISTRY_ALIASES='a.example.com, b.example.com'", ("a.example.com", "b.example.com")),
+        ("DEPLOY_DIR=/srv/registry/", "/srv/registry"),
+        ('DEPLOY_DIR="/srv/registry"  # a comment', "/srv/registry"),
+        ("  export DEPLOY_DIR = /srv/registry", "/srv/registry"),
+        ("RENEW_SCHEDULE='*/5  * * * 1-5'", "*/5 * * * 1-5"),
+        ("HSTS_MAX_AGE=63072000", 63072000),
+        ("ACME_SERVER=https://[::1]:14000/dir", "https://[::1]:14000/dir"),
+        (
+            "NGINX_IMAGE=mirror.example.com:5000/library/nginx:1.30",
+            "mirror.example.com:5000/library/nginx:1.30",
+        ),
+    ],
+)
+def test_accepted(env_file: Write, line: str, value: object) -> None:
+    key = re.findall(r"[A-Z_]{2,}", line)[0]
+    assert getattr(load(env_file(line + "\n")), key.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("REGISTRY_ALIASES=https://a.example.com", "no https://"),
+        ("REGISTRY_ALIASES=a.example.com:5000", "no port"),
+        ("REGISTRY_ALIASES=localhost", "full domain name"),
+        ("REGISTRY_ALIASES=192.0.2.1", "full domain name"),
+        ("REGISTRY_ALIASES=реестр.рф", "xn--e1aa5aceg.xn--p1ai"),
+        ("REGISTRY_ALIASES='a.example.com;reboot'", "full domain name"),
+        ("DEPLOY_DIR=registry", "absolute path"),
+        ("DEPLOY_DIR=/", "absolute path"),
+        ("DEPLOY_DIR=/etc", "belongs to the system"),
+        ("DEPLOY_DIR=/srv/../etc", "absolute path"),
+        ("DEPLOY_DIR='/srv/my registry'", "absolute path"),
+        ("DEPLOY_DIR=/srv/$(reboot)", "absolute path"),
+        ("DEPLOY_DIR=/srv/100%", "absolute path"),
+        ("ACME_SERVER=http://acme.example.com/dir", "https://"),
+        ("ACME_SERVER=live", "staging, production"),
+        ("ACME_CA_BUNDLE=missing.pem", "there is none at"),
+        ("ACME_CA_BUNDLE=.env", "PEM"),
+        ("RENEW_SCHEDULE=@daily", "five fields"),
+        ("RENEW_SCHEDULE='* * * * * root reboot'", "five fields"),
+        ("HSTS_MAX_AGE=a year", "seconds"),
+        ("NGINX_IMAGE='nginx:1 --privileged'", "name of an image"),
+    ],
+)
+def test_refused_with_file_line_and_key(env_file: Write, line: str, words: str) -> None:
+    path = env_file(f"# a comment\n\n{line}\n")
+    message = refused(path)
+    assert message.startswith(f"{path}:6: {line.partition('=')[0]}: ")
+    assert words in message
+
+
+def test_unknown_key_is_refused_with_the_nearest(env_file: Write) -> None:
+    path = env_file("DEPLOY_DIRECTORY=/srv\n")
+    assert (
+        refused(path) == f"{path}:4: DEPLOY_DIRECTORY: unknown key\n  -> did you mean DEPLOY_DIR?"
+    )
+
+
+def test_duplicate_key_is_refused(env_file: Write) -> None:
+    assert ":4: REGISTRY_USER: stands here a second time" in refused(env_file("REGISTRY_USER=b\n"))
+
+
+def test_missing_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("REGISTRY_DOMAIN=registry.example.com\nREGISTRY_USER=a\n")
+    assert "ACME_EMAIL is missing" in refused(path)
+
+
+def test_missing_file_says_what_to_copy(tmp_path: Path) -> None:
+    assert "cp .env.dist .env" in refused(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("line", ["REGISTRY_ALIASES", "=value", "two words", "KEY='open"])
+def test_a_line_that_is_no_setting_is_refused(env_file: Write, line: str) -> None:
+    assert ":4: cannot read" in refused(env_file(f"{line}\n"))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(MANDATORY.encode() + b"REGISTRY_ALIASES=\xff\n")
+    assert f"{path}:4: not UTF-8" in refused(path)
+
+
+def test_bom_and_crlf_change_nothing(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"\xef\xbb\xbf" + MANDATORY.replace("\n", "\r\n").encode())
+    assert load(path) == settings
+
+
+def test_nothing_is_expanded(env_file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHERE", "/srv")
+    assert "'${WHERE}/x' is not allowed" in refused(env_file("DEPLOY_DIR=${WHERE}/x\n"))
+
+
+def test_dump_is_read_back_as_the_same(env_file: Write, tmp_path: Path) -> None:
+    settings = load(env_file("REGISTRY_ALIASES=a.example.com b.example.com\nHSTS_MAX_AGE=5\n"))
+    copy = tmp_path / "copy.env"
+    copy.write_text(dump(settings))
+    assert load(copy) == settings
+
+
+def test_the_minute_of_the_schedule_differs_between_domains(env_file: Write) -> None:
+    text = MANDATORY.replace("registry.example.com", "{}")
+    path = env_file("")
+    minutes = set()
+    for name in ("a.example.com", "b.example.com", "c.example.com"):
+        path.write_text(text.format(name))
+        minutes.add(load(path).cron_schedule)
+    assert len(minutes) == 3
+    for schedule in minutes:
+        minute, hours, *rest = schedule.split()
+        first, second = map(int, hours.split(","))
+        assert 0 < int(minute) < 60
+        assert second == first + 12 < 24
+        assert rest == ["*", "*", "*"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a:b", "a\nb", "-a", "a'b", "$(id)", "a/b", "имя", "push-test-1", "a" * 65]
+)
+def test_user_names_that_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|belong"):
+        user_name(name)
+
+
+@pytest.mark.parametrize("name", ["ci", "Anna.K", "team-a_ci@example.com", "a" * 64])
+def test_user_names_that_are_taken(name: str) -> None:
+    assert user_name(name) == name

@@ -1,0 +1,100 @@
+"""The part of `sync` that runs on the host: all or nothing, and a cut-off one is finished (S4)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabfile.onhost import sync
+from fabfile.onhost.atomic import RefusedError
+
+
+def payload(**files: str) -> dict[str, Any]:
+    return {
+        name: {"content": base64.b64encode(text.encode()).decode(), "mode": 0o640}
+        for name, text in files.items()
+    }
+
+
+def digests(**files: str) -> dict[str, str]:
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+
+
+def apply(root: Path, remove: list[str] | None = None, **files: str) -> None:
+    sync.apply(str(root), payload(**files), remove or [], digests(**files))
+
+
+def test_state_before_the_first_sync(tmp_path: Path) -> None:
+    state = sync.state(str(tmp_path / "none"), ["a"])
+    assert state == {"files": {}, "ours": {}, "secret": "", "unfinished": False}
+    assert not (tmp_path / "none").exists()
+
+
+def test_apply_then_state(tmp_path: Path) -> None:
+    apply(tmp_path, a="1", b="2")
+    state = sync.state(str(tmp_path), ["a", "b", "c"])
+    assert state["files"]["a"] == {"digest": digests(a="1")["a"], "mode": 0o640}
+    assert state["ours"] == digests(a="1", b="2")
+    assert not state["unfinished"]
+    assert (tmp_path / "registry/auth").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_ours_no_more_is_removed(tmp_path: Path) -> None:
+    apply(tmp_path, a="1", b="2")
+    (tmp_path / "foreign").write_text("not ours")
+    sync.apply(str(tmp_path), {}, ["b"], digests(a="1"))
+    assert not (tmp_path / "b").exists()
+    assert (tmp_path / "foreign").read_text() == "not ours"
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_cut_between_two_renames_is_finished(
+    tmp_path: Path, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(tmp_path, a="1", b="1", c="1")
+
+    class CutError(Exception):
+        pass
+
+    done = 0
+
+    def cut(_: Path) -> None:
+        nonlocal done
+        done += 1
+        if done > moves:
+            raise CutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync, "sync_directory", cut)
+        if moves < 3:
+            with pytest.raises(CutError):
+                apply(tmp_path, a="2", b="2", c="2")
+        else:
+            apply(tmp_path, a="2", b="2", c="2")
+    assert sync.state(str(tmp_path), [])["unfinished"] == (moves < 3)
+    sync.finish(str(tmp_path))
+    assert [(tmp_path / name).read_text() for name in "abc"] == ["2", "2", "2"]
+    assert sync.state(str(tmp_path), [])["ours"] == digests(a="2", b="2", c="2")
+    assert not (tmp_path / ".sync/stage").exists()
+
+
+def test_a_cut_while_staging_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(tmp_path, a="1")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync, "replace", full)
+        with pytest.raises(RefusedError, match="No space left"):
+            apply(tmp_path, a="2")
+    assert (tmp_path / "a").read_text() == "1"
+    assert not (tmp_path / ".sync/journal").exists()
+    assert json.loads((tmp_path / ".sync/manifest").read_text()) == digests(a="1")

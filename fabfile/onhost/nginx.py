@@ -9,11 +9,13 @@ nginx/loaded         the digest that nginx was last told to load
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from .atomic import RefusedError, locked, replace, sync_directory
 PAIR = ("fullchain.pem", "privkey.pem")
 # Candidates that are kept besides the live one, for whoever wants to look back.
 KEPT = 2
+TAKEOVER_SECONDS = 20
 
 
 def up(
@@ -97,9 +100,50 @@ def _load(root: Path, reload: list[str]) -> bool:
     digest = str((root / "nginx/live").readlink())
     if loaded.is_file() and loaded.read_text() == digest:
         return False
+    master = _master(reload)
+    old = _workers(master)
     _run(reload, "nginx -s reload", "./fab -H … up starts what does not run")
+    _wait_for_takeover(master, old)
     replace(loaded, digest.encode(), 0o644)
     return True
+
+
+def _master(reload: list[str]) -> int:
+    """Process ID, on the host, of the nginx that the `docker compose … exec` command is about."""
+    ps = [*reload[: reload.index("exec")], "ps", "--quiet", "nginx"]
+    container = _run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
+    if not container:
+        raise RefusedError("nginx does not run", "./fab -H … up")
+    inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
+    return int(_run(inspect, "docker inspect", "./fab -H … check").stdout)
+
+
+def _workers(master: int) -> set[int]:
+    """The worker processes that take new connections. One that shuts down has another title."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended in the meantime
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if (
+                parent == master
+                and (process / "cmdline").read_text().strip("\0 ") == "nginx: worker process"
+            ):
+                found.add(int(process.name))
+    return found
+
+
+def _wait_for_takeover(master: int, old: set[int]) -> None:
+    """`-s reload` only sends a signal: wait until no old worker takes a connection any more.
+
+    Old workers finish what they are at, a long push for example; that is not waited for.
+    """
+    end = time.monotonic() + TAKEOVER_SECONDS
+    while old & _workers(master) or not _workers(master):
+        if time.monotonic() > end:
+            raise RefusedError(
+                "nginx does not take over the new configuration", "./fab -H … logs shows why"
+            )
+        time.sleep(0.02)
 
 
 def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:

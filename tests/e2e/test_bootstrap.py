@@ -1,0 +1,182 @@
+"""The product: bootstrap, each step alone, and that the second time changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.sandbox.demo import DOMAIN
+
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World
+
+
+def test_check_changes_nothing(clean: World) -> None:
+    before = clean.server(
+        "find / -xdev -newermt '-1 second' -type f ! -path '/proc/*' | sort; docker ps --all --quiet"
+    )
+    rows = json.loads(clean.fab("check", "--json").stdout)
+    assert {row["mark"] for row in rows} == {"ok"}
+    assert {"system", "free disk", "docker", "compose", "port 80", f"A {DOMAIN}"} <= {
+        row["name"] for row in rows
+    }
+    after = clean.server(
+        "find / -xdev -newermt '-1 second' -type f ! -path '/proc/*' | sort; docker ps --all --quiet"
+    )
+    assert not {line for line in after.splitlines() if "docker-registry" in line} - set(
+        before.splitlines()
+    )
+    assert clean.server(f"test ! -e {DEPLOY_DIR} && echo absent") == "absent\n"
+
+
+def test_each_step_alone(clean: World) -> None:
+    assert "new files in /docker-registry" in clean.fab("sync").stdout
+    assert "is up to date" in clean.fab("sync").stdout
+    assert (
+        f"account {USER} added"
+        in clean.fab("htpasswd", "--user", USER, input=PASSWORD + "\n").stdout
+    )
+    assert "started nginx, registry" in clean.fab("up").stdout
+    # No certificate yet: port 80 answers all the same, 443 does not (C13).
+    assert clean.status("/", port=80) == 308
+    assert clean.status("/.well-known/acme-challenge/none", port=80) == 404
+    assert clean.status("/v2/") == 0
+    assert "nothing to change" in clean.fab("up").stdout
+
+    ordered = clean.fab("init-letsencrypt").stdout
+    assert "ordered, valid 90 days" in ordered
+    assert clean.login(USER, PASSWORD) == 200
+    assert "nothing to order" in clean.fab("init-letsencrypt").stdout
+    assert "nothing due" in clean.fab("renew").stdout
+    assert "rehearsed" in clean.fab("renew", "--dry-run").stdout
+    assert clean.certificates() == 1
+
+    assert clean.fab("schedule").stdout.startswith("ok")
+    assert clean.fab("schedule").stdout.startswith("same")
+    assert "pull: sha256:" in clean.fab("push-test").stdout
+    status = json.loads(clean.fab("status", "--json").stdout)
+    assert [row["health"] for row in status["containers"]] == ["healthy", "healthy"]
+    assert status["certificate"]["on_disk"]["serial"] == status["certificate"]["served"]["serial"]
+    assert "registry-1" in clean.fab("logs", "--lines", "3").stdout
+
+    assert "containers removed" in clean.fab("down").stdout
+    assert clean.containers() == {}
+    clean.fab("up")
+    assert clean.login(USER, PASSWORD) == 200
+
+
+def test_bootstrap_a_second_time_changes_nothing(deployed: World) -> None:
+    accounts = f"./{DEPLOY_DIR[1:]}/registry/auth/htpasswd".replace(f"{DEPLOY_DIR[1:]}/", "")
+    files, containers, serial = deployed.files(), deployed.containers(), deployed.serial()
+    content = deployed.server(f"cat {DEPLOY_DIR}/registry/auth/htpasswd")
+    output = deployed.bootstrap()
+    assert [line.split()[3] for line in output.splitlines() if line.startswith("same")] == [
+        "check", "sync", "htpasswd", "up", "init-letsencrypt", "schedule",
+    ]  # fmt: skip
+    assert deployed.containers() == containers
+    assert deployed.serial() == serial
+    changed = {name for name, facts in deployed.files().items() if files.get(name) != facts}
+    assert changed == {accounts}
+    assert set(files) == set(deployed.files())
+    assert deployed.server(f"cat {DEPLOY_DIR}/registry/auth/htpasswd") == content
+
+
+def test_what_clients_get(deployed: World) -> None:
+    assert deployed.curl("/v2/", "-u", f"{USER}:{PASSWORD}") == "{}"
+    assert deployed.status("/v2/") == 401
+    assert deployed.login(USER, "wrong") == 401
+    assert deployed.login("nobody", PASSWORD) == 401
+    for path in ("/", "/v2/_catalog", "/v1/", "/metrics", "/debug/vars", "/index.html"):
+        assert deployed.status(path) == 401, path
+    assert deployed.status("/index.html", "-u", f"{USER}:{PASSWORD}") == 404
+    followed = deployed.curl("/v2", "-L", "-u", f"{USER}:{PASSWORD}")
+    assert followed == "{}"
+    assert deployed.curl("/v2?n=1", "-o", "/dev/null", "-w", "%{redirect_url}").endswith("/v2/")
+
+
+def test_upload_location_keeps_the_port(deployed: World) -> None:
+    headers = deployed.curl(
+        "/v2/some/image/blobs/uploads/", "-X", "POST", "-D", "-", "-o", "/dev/null", "-u", f"{USER}:{PASSWORD}",
+    )  # fmt: skip
+    location = re.search(r"^Location: (\S+)", headers, re.M | re.I)
+    assert location is not None
+    assert location[1].startswith(f"https://{DOMAIN}:{deployed.sandbox.port(443)}/v2/some/image/")
+
+
+def test_foreign_names_are_refused_and_never_echoed(deployed: World) -> None:
+    """A9: an unknown server name, none at all, a foreign Host header."""
+    port = deployed.sandbox.port(443)
+    with pytest.raises(Exception, match="returned non-zero exit status 35"):
+        deployed.curl("/v2/", "-k", name="other.test")
+    with pytest.raises(Exception, match="returned non-zero exit status 35"):
+        deployed.curl(
+            "/v2/", "-k", "--connect-to", f"{DOMAIN}:{port}:127.0.0.1:{port}", name="127.0.0.1"
+        )
+    assert deployed.status("/v2/", "-H", "Host: evil.example") == 0
+    assert deployed.status("/", "-H", "Host: evil.example", port=80) == 0
+
+
+def test_a_changed_setting_is_served_after_sync_and_up(deployed: World) -> None:
+    assert "strict-transport-security" not in deployed.curl("/v2/", "-I").lower()
+    deployed.configure(HSTS_MAX_AGE="123456")
+    diff = deployed.fab("sync", "--diff").stdout
+    assert '+    add_header Strict-Transport-Security "max-age=123456" always;' in diff
+    assert "strict-transport-security" not in deployed.curl("/v2/", "-I").lower()
+    containers = deployed.containers()
+    output = deployed.fab("sync", "up").stdout
+    assert "changed  nginx/https.conf" in output
+    assert "nginx reloaded" in output
+    assert "strict-transport-security: max-age=123456" in deployed.curl("/v2/", "-I").lower()
+    assert deployed.containers() == containers
+
+
+def test_a_broken_override_is_refused_and_the_old_configuration_goes_on(deployed: World) -> None:
+    """C8: for the running nginx, and for the next start too."""
+    override = f"{DEPLOY_DIR}/nginx/override.conf"
+    deployed.server(f"echo 'add_header X-Mine one;' >{override}")
+    assert "nginx reloaded" in deployed.fab("up").stdout
+    assert "x-mine: one" in deployed.curl("/v2/", "-I", "-u", f"{USER}:{PASSWORD}").lower()
+
+    deployed.server(f"echo 'no_such_directive;' >{override}")
+    failed = deployed.fab("up", ok=False)
+    assert failed.returncode == 1
+    assert "no_such_directive" in failed.stderr
+    assert "override.conf:1" in failed.stderr
+    assert "x-mine: one" in deployed.curl("/v2/", "-I", "-u", f"{USER}:{PASSWORD}").lower()
+    deployed.server(f"docker restart {PROJECT}-nginx-1")
+    assert (
+        "x-mine: one"
+        in deployed.curl(
+            "/v2/", "-I", "--retry", "9", "--retry-all-errors", "-u", f"{USER}:{PASSWORD}"
+        ).lower()
+    )
+    # The certificate steps do not let it in either.
+    assert deployed.fab("renew", ok=False).returncode == 1
+
+    deployed.server(f"rm {override}")
+    deployed.fab("up")
+    assert "x-mine" not in deployed.curl("/v2/", "-I", "-u", f"{USER}:{PASSWORD}").lower()
+
+
+def test_the_registry_is_found_again_after_it_was_replaced(deployed: World) -> None:
+    """D3: another container, another address, nginx untouched."""
+    deployed.server(
+        f"docker rm -f {PROJECT}-registry-1 >/dev/null; "
+        # Somebody else takes the address in the meantime.
+        f"docker run -d --network {PROJECT}_default --name squatter --entrypoint sleep registry-sandbox/nginx 60 >/dev/null; "
+        f"cd {DEPLOY_DIR} && docker compose -p {PROJECT} up -d --wait registry 2>&1; docker rm -f squatter"
+    )
+    assert (
+        deployed.curl("/v2/", "--retry", "5", "--retry-all-errors", "-u", f"{USER}:{PASSWORD}")
+        == "{}"
+    )
+
+
+def test_nothing_secret_is_readable_by_others(deployed: World) -> None:
+    readable = deployed.server(
+        f"cd {DEPLOY_DIR} && find . -type f -perm /077 ! -path './registry/data/*' | xargs grep -l -e PRIVATE -e '[$]2y[$]' "
+        '-e "$(cat registry/http-secret)"',
+        check=False,
+    )
+    assert readable.split() == ["./fabfile/onhost/accounts.py"] or readable == ""

@@ -1,0 +1,148 @@
+"""Certificates from a real ACME server (Pebble): one order where one is due, and none else."""
+
+from __future__ import annotations
+
+from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until
+
+A, B, SHORT = (f"https://acme.test:{port}/dir" for port in (14000, 14001, 14002))
+
+
+def test_switching_the_server_orders_exactly_once(clean: World) -> None:
+    """C11: staging to production, played with two authorities."""
+    clean.bootstrap(ACME_SERVER=A)
+    first = clean.serial()
+    assert clean.certificates() == 1
+    clean.configure(ACME_SERVER=B)
+    clean.fab("sync", "up", "init-letsencrypt")
+    second = clean.serial()
+    assert second != first
+    assert clean.certificates() == 2
+    assert "nothing to order" in clean.fab("init-letsencrypt").stdout
+    assert "nothing due" in clean.fab("renew").stdout
+    assert clean.serial() == second
+    assert clean.certificates() == 2
+    assert "issued by Pebble" in clean.fab("status").stdout
+
+
+def test_a_new_name_is_added_by_one_order(deployed: World) -> None:
+    before = deployed.certificates()
+    alias = "alias.registry.test"
+    deployed.configure(REGISTRY_ALIASES=alias)
+    deployed.fab("sync", "up", "init-letsencrypt", "init-letsencrypt")
+    assert deployed.certificates() == before + 1
+    assert deployed.curl("/v2/", "-u", f"{USER}:{PASSWORD}", name=alias) == "{}"
+    assert deployed.login(USER, PASSWORD) == 200
+
+
+def test_a_failed_order_says_why_and_leaves_all_as_it_is(deployed: World) -> None:
+    serial, count = deployed.serial(), deployed.certificates()
+    deployed.configure(REGISTRY_ALIASES="nowhere.registry.test")
+    deployed.fab("sync", "up")
+    failed = deployed.fab("init-letsencrypt", ok=False)
+    assert failed.returncode == 1
+    assert "nowhere.registry.test" in failed.stderr or "DNS" in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 2
+    assert (deployed.serial(), deployed.certificates()) == (serial, count)
+    assert deployed.login(USER, PASSWORD) == 200
+
+
+def test_acme_server_down_leaves_all_as_it_is(deployed: World) -> None:
+    """C1, as far as one command goes: no pause is kept yet."""
+    serial = deployed.serial()
+    deployed.sandbox.dns("acme.test", "127.0.0.9")
+    try:
+        failed = deployed.fab("init-letsencrypt", "--force", ok=False)
+        assert failed.returncode == 1
+        assert "acme.test" in failed.stderr
+        assert deployed.serial() == serial
+    finally:
+        deployed.sandbox.dns("acme.test", deployed.sandbox.address("ca"))
+    assert "nothing to order" in deployed.fab("init-letsencrypt").stdout
+
+
+def test_a_broken_pair_is_not_loaded(deployed: World) -> None:
+    """C9: a truncated certificate, and a key of another one; after a restart too."""
+    serial = deployed.serial()
+    live = f"{DEPLOY_DIR}/certbot/conf/live/registry.test"
+    for damage in (
+        f"truncate -s 400 {live}/fullchain.pem",
+        f"openssl genrsa 2048 2>/dev/null >{live}/privkey.pem",
+    ):
+        deployed.server(f"rm -rf /root/conf; cp -a {DEPLOY_DIR}/certbot/conf /root/conf; {damage}")
+        try:
+            failed = deployed.fab("up", ok=False)
+            assert "the newest certificate is not used" in failed.stderr
+            assert "the last good one goes on" in failed.stderr
+            assert deployed.serial() == serial
+            deployed.server("docker restart private-docker-registry-nginx-1")
+            wait_until(
+                lambda: deployed.login(USER, PASSWORD) == 200,
+                "nginx comes back with the last good pair",
+            )
+            assert deployed.serial() == serial
+        finally:
+            deployed.server(
+                f"rm -rf {DEPLOY_DIR}/certbot/conf; mv /root/conf {DEPLOY_DIR}/certbot/conf"
+            )
+    assert "nothing to change" in deployed.fab("up").stdout
+
+
+def test_renewed_on_disk_but_not_served_is_noticed(deployed: World) -> None:
+    """C12: certbot was run by hand; the next `renew` has it loaded."""
+    serial = deployed.serial()
+    deployed.server(
+        f"cd {DEPLOY_DIR} && docker compose -p private-docker-registry run --rm --no-deps -T certbot "
+        "renew --force-renewal --no-random-sleep-on-renew </dev/null"
+    )
+    assert deployed.serial() == serial
+    assert "but clients get serial" in deployed.fab("status").stdout
+    assert "nginx now serves what was on disk" in deployed.fab("renew").stdout
+    assert deployed.serial() != serial
+
+
+def test_cron_itself_renews(clean: World) -> None:
+    """The real daemon, once a minute, with cron's bare environment: no pip, no fabric, no SSH."""
+    clean.bootstrap(ACME_SERVER=SHORT, RENEW_SCHEDULE="* * * * *")
+    assert (
+        clean.server("python3 -m pip --version 2>&1; python3 -c 'import fabric' 2>&1; true").count(
+            "No module"
+        )
+        == 2
+    )
+    first = clean.serial()
+    log = f"{DEPLOY_DIR}/log/renew.log"
+    wait_until(
+        lambda: clean.serial() not in ("", first), "cron renewed and the new serial is served", 200
+    )
+    wait_until(
+        lambda: "renewed and served" in clean.server(f"cat {log}", check=False), "the log says so"
+    )
+    assert "Traceback" not in clean.server(f"cat {log}")
+    clean.configure(ACME_SERVER=SHORT)
+    clean.fab("sync", "schedule")
+
+
+def test_the_log_of_cron_rotates(deployed: World) -> None:
+    deployed.server(f"cd {DEPLOY_DIR} && head -c 1100000 /dev/zero >log/renew.log && "
+                    "env -i PATH=/usr/bin:/bin sh -c './inv renew --log log/renew.log >>log/renew.log 2>&1'")  # fmt: skip
+    deployed.server(f"cd {DEPLOY_DIR} && ./inv renew --log log/renew.log >>log/renew.log 2>&1")
+    sizes = dict(
+        line.split()[::-1]
+        for line in deployed.server(f"cd {DEPLOY_DIR}/log && stat -c '%s %n' *").splitlines()
+    )
+    assert set(sizes) == {"renew.log", "renew.log.1"}
+    assert int(sizes["renew.log.1"]) > 1_000_000
+    assert 0 < int(sizes["renew.log"]) < 10_000
+
+
+def test_inv_renew_exits_with_the_outcome(deployed: World) -> None:
+    run = f"cd / && {DEPLOY_DIR}/inv renew; echo exit $?"
+    assert "exit 0" in deployed.server(run)
+    deployed.sandbox.dns("acme.test", "127.0.0.9")
+    try:
+        rehearsed = deployed.server(f"cd / && {DEPLOY_DIR}/inv renew --dry-run 2>&1; echo exit $?")
+        assert "exit 1" in rehearsed
+        assert "Traceback" not in rehearsed
+    finally:
+        deployed.sandbox.dns("acme.test", deployed.sandbox.address("ca"))
+    assert "exit 2" in deployed.server(f"{DEPLOY_DIR}/inv renw 2>&1; echo exit $?")

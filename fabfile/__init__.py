@@ -52,12 +52,12 @@ def htpasswd(
     c: Context, user: str = "", generate: bool = False, remove: str = "", list_: bool = False
 ) -> None:
     """Add an account or change its password (asked, or first line of stdin); remove; list."""
-    from . import accounts
+    from . import accounts, credentials
 
     if [bool(user), bool(remove), list_].count(True) != 1 or (generate and not user):
         raise UsageError("expected one of: --user NAME [--generate], --remove NAME, --list")
     if user:
-        password = accounts.new_password(user, generate=generate)
+        password = credentials.new_password(user, generate=generate)
         run(c, "htpasswd", accounts.put, user=user, password=password, show=generate)
     elif remove:
         run(c, "htpasswd", accounts.remove, user=remove)

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from . import compose, nginx
-from .errors import StepError, UsageError
-from .host import Host
+from .errors import StepError
+from .host import Host, require_deployed
 from .onhost import certbot, certificate
 from .onhost.cron import CRON_FILE, install
 from .report import Outcome
@@ -24,7 +24,7 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
     when it carries other names; `force` orders one in any case. What works stays in place until
     the new one is there. Raises StepError in certbot's words when the order fails.
     """
-    require_deployed(host, settings)
+    require_deployed(host, settings.deploy_dir)
     have = _on_disk(host, settings)
     other = bool(have) and (
         have["server"] != settings.acme_directory
@@ -47,7 +47,7 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
 
     Raises StepError unless in the end the certificate on disk is the one that clients get.
     """
-    require_deployed(host, settings)
+    require_deployed(host, settings.deploy_dir)
     before = _on_disk(host, settings)
     if not before:
         raise StepError(
@@ -68,7 +68,7 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
 
 def schedule(host: Host, settings: Settings) -> Outcome:
     """Have cron on the server run `inv renew` in DEPLOY_DIR. Nobody's own crontab is touched."""
-    require_deployed(host, settings)
+    require_deployed(host, settings.deploy_dir)
     done = host.call(install, cron_text(settings))
     if not done["daemon"]:
         raise StepError(
@@ -88,14 +88,6 @@ def cron_text(settings: Settings) -> str:
         'MAILTO=""\n'
         f"{settings.cron_schedule} root cd {settings.deploy_dir} && ./inv renew --log {log} >>{log} 2>&1\n"
     )
-
-
-def require_deployed(host: Host, settings: Settings) -> None:
-    """Raise UsageError where nothing was deployed."""
-    if not host.run(["test", "-f", f"{settings.deploy_dir}/compose.yml"], check=False).ok:
-        raise UsageError(
-            f"{host.name}: nothing is deployed in {settings.deploy_dir}", "./fab -H HOST bootstrap"
-        )
 
 
 def described(facts: dict[str, Any]) -> str:

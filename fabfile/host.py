@@ -145,6 +145,14 @@ def remote(c: Context) -> Host:
     return Host(c.run, c.original_host, local=False)
 
 
+def require_deployed(host: Host, directory: str) -> None:
+    """Raise UsageError where nothing was deployed in that directory of the machine."""
+    if not host.run(["test", "-f", f"{directory}/compose.yml"], check=False).ok:
+        raise UsageError(
+            f"{host.name}: nothing is deployed in {directory}", "./fab -H HOST bootstrap"
+        )
+
+
 def last_words(result: Result) -> str:
     """The last line that a failed command printed, with its exit status."""
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()

@@ -12,11 +12,6 @@ from .report import Outcome
 from .settings import Settings
 
 
-def lineage(settings: Settings) -> str:
-    """certbot's directory of the newest certificate on the server."""
-    return f"{settings.deploy_dir}/certbot/conf/live/{settings.registry_domain}"
-
-
 def up(host: Host, settings: Settings) -> Outcome:
     """Test the configuration, start every container, reload nginx where something changed.
 
@@ -24,7 +19,7 @@ def up(host: Host, settings: Settings) -> Outcome:
     not become healthy, or when the newest certificate is broken (the last good one goes on).
     """
     answer = host.call(
-        onhost.up, settings.deploy_dir, lineage(settings), compose.nginx_test(settings),
+        onhost.up, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
         compose.up(settings), compose.nginx_reload(settings),
     )  # fmt: skip
     return _outcome(host, answer)
@@ -33,7 +28,7 @@ def up(host: Host, settings: Settings) -> Outcome:
 def activate(host: Host, settings: Settings) -> Outcome:
     """Have the running nginx take over the configuration and the newest certificate. As `up`."""
     answer = host.call(
-        onhost.activate, settings.deploy_dir, lineage(settings), compose.nginx_test(settings),
+        onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
         compose.nginx_reload(settings),
     )  # fmt: skip
     return _outcome(host, answer)

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from . import accounts, certificates, report, stack
-from .host import Host
+from .host import Host, require_deployed
 from .onhost import disk
 from .settings import Settings
 
@@ -16,7 +16,7 @@ GB = 1e9
 
 def status(host: Host, settings: Settings) -> dict[str, Any]:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
-    certificates.require_deployed(host, settings)
+    require_deployed(host, settings.deploy_dir)
     return {
         "registry": settings.registry_domain,
         "containers": stack.containers(host, settings),

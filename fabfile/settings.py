@@ -61,6 +61,16 @@ class Settings:
         return ACME_SERVERS.get(self.acme_server, self.acme_server)
 
     @property
+    def accounts_file(self) -> str:
+        """The accounts, on the server."""
+        return f"{self.deploy_dir}/registry/auth/htpasswd"
+
+    @property
+    def lineage(self) -> str:
+        """certbot's directory of the newest certificate, on the server."""
+        return f"{self.deploy_dir}/certbot/conf/live/{self.registry_domain}"
+
+    @property
     def cron_schedule(self) -> str:
         """Five cron fields: the setting, or twice a day at a minute that differs between domains.
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import report
-from .accounts import hashed, path
+from .credentials import hashed
 from .errors import StepError, UsageError
-from .host import Host, here, last_words
+from .host import Host, here, last_words, require_deployed
 from .onhost import accounts, registry
 from .settings import Settings
 
@@ -126,8 +126,10 @@ class Test:
         with self.line("account") as done:
             # Its password is random and lives for seconds: the cheapest hash will do.
             entry = hashed(self.user, self.password, cost=4)
-            self.undo.callback(self.host.call, accounts.remove, path(self.settings), self.user)
-            self.host.call(accounts.put, path(self.settings), self.user, entry)
+            self.undo.callback(
+                self.host.call, accounts.remove, self.settings.accounts_file, self.user
+            )
+            self.host.call(accounts.put, self.settings.accounts_file, self.user, entry)
             done(f"{self.user}, until the end of this test")
 
     def wrong_password(self) -> None:
@@ -264,6 +266,7 @@ def push_test(host: Host, machine: Host, settings: Settings, tell: Tell) -> Rece
     of the certificate, the server's own is used, and `tell` is told.
     Raises StepError when a part of the proof fails.
     """
+    require_deployed(host, settings.deploy_dir)
     receipt = Receipt(settings.registry_domain)
     try:
         Test(host, machine, settings, tell, receipt).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .atomic import RefusedError, locked, replace
@@ -17,6 +18,7 @@ TEMPORARY_SECONDS = 3600
 
 def listed(path: str) -> list[dict[str, object]]:
     """[{"user", "usable"}] in the order of the file. Raises RefusedError for a line that is no entry."""
+    _require_directory(Path(path))
     return [
         {"user": user, "usable": bool(BCRYPT.fullmatch(entry.partition(":")[2]))}
         for user, entry in _entries(Path(path))
@@ -27,7 +29,7 @@ def listed(path: str) -> list[dict[str, object]]:
 def put(path: str, user: str, entry: str) -> str:
     """Add an account or replace its line; entry: `user:hash`. Returns "added" or "changed"."""
     file = Path(path)
-    with locked(file.with_name(".lock")):
+    with _locked(file):
         lines = _without_leftovers(_entries(file))
         known = any(name == user for name, _ in lines)
         kept = [(name, text) for name, text in lines if name != user]
@@ -38,7 +40,7 @@ def put(path: str, user: str, entry: str) -> str:
 def remove(path: str, user: str) -> bool:
     """Remove an account; False when there was none (and the file is not touched)."""
     file = Path(path)
-    with locked(file.with_name(".lock")):
+    with _locked(file):
         lines = _without_leftovers(_entries(file))
         kept = [(name, text) for name, text in lines if name != user]
         if len(kept) == len(lines):
@@ -47,10 +49,18 @@ def remove(path: str, user: str) -> bool:
     return True
 
 
+def _locked(file: Path) -> AbstractContextManager[None]:
+    _require_directory(file)
+    return locked(file.with_name(".lock"))
+
+
+def _require_directory(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise RefusedError(f"nothing is deployed: there is no {file.parent}", "./fab -H … sync")
+
+
 def _entries(path: Path) -> list[tuple[str, str]]:
     """(user, whole line) of each line; the user of a comment or an empty line is ''."""
-    if not path.parent.is_dir():
-        raise RefusedError(f"nothing is deployed: there is no {path.parent}", "./fab -H … sync")
     if not path.exists():
         return []
     entries = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from passlib.apache import HtpasswdFile
 
-from fabfile import accounts
+from fabfile import credentials
 from fabfile.errors import UsageError
 from fabfile.onhost import accounts as onhost
 from fabfile.onhost.atomic import RefusedError
@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
     "password", ["a:b", "sp ace", 'it\'s "$(reboot)" `id` \\ &|;', "пароль", "x" * 72]
 )
 def test_hash_is_bcrypt_and_verifies(password: str, file: Path) -> None:
-    line = accounts.hashed("ci", accounts.checked_password(password), cost=4)
+    line = credentials.hashed("ci", credentials.checked_password(password), cost=4)
     assert line.startswith("ci:$2y$04$")
     file.write_text(line + "\n")
     assert HtpasswdFile(str(file)).check_password("ci", password)
@@ -50,7 +50,7 @@ def test_hash_is_bcrypt_and_verifies(password: str, file: Path) -> None:
 )
 def test_passwords_that_are_refused(password: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        accounts.checked_password(password)
+        credentials.checked_password(password)
 
 
 def test_add_change_remove(file: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_server_has_every_module_that_renew_imports() -> None:
     # The tasks of the laptop import the other steps when they run; on the server they never run.
     laptop_only = {
         f"fabfile/{name}.py"
-        for name in ("accounts", "files", "overview", "preflight", "smoke", "stack", "trust", "templates",
+        for name in ("accounts", "credentials", "files", "overview", "preflight", "smoke", "stack", "trust", "templates",
                      "onhost/accounts", "onhost/disk", "onhost/registry", "onhost/sync")
     }  # fmt: skip
     assert needed - laptop_only == carried

@@ -1,0 +1,238 @@
+"""When the answer is no: one line, a remedy, the right exit status, and nothing was changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.commands import ROOT
+from tests.sandbox.demo import DOMAIN
+
+from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until
+
+
+def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a launcher on this machine; there must never be a stack trace."""
+    done = subprocess.run(
+        argv,
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **env},
+        cwd="/",
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+FAB, INV = str(ROOT / "fab"), str(ROOT / "inv")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([FAB, "bootstrap"], "./fab -H root@registry.example.com"),
+        ([FAB, "nonsense"], "No idea what 'nonsense' is"),
+        ([FAB, "sync", "--nonsense"], "No idea what '--nonsense' is"),
+        ([FAB, "--nonsense"], "nonsense"),
+        ([INV, "nonsense"], "No idea what 'nonsense' is"),
+        ([FAB, "-H", "server", "push-test", "--from"], "needed value"),
+    ],
+)
+def test_a_mistake_on_the_command_line_exits_2(argv: list[str], words: str) -> None:
+    refused = run(*argv)
+    assert refused.returncode == 2, refused
+    assert words in refused.stderr
+
+
+def test_a_bad_setting_is_found_before_ssh(world: World, tmp_path: Path) -> None:
+    """A1: the host does not even exist."""
+    settings = tmp_path / "bad.env"
+    settings.write_text(
+        "REGISTRY_DOMAIN=registry.example.com\nACME_EMAIL=nobody\nREGISTRY_USER=a\n"
+    )
+    refused = run(FAB, "-H", "root@192.0.2.1", "bootstrap", ENV_FILE=str(settings))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {settings}:2: ACME_EMAIL: 'nobody' is not allowed")
+
+
+def test_inv_renew_refuses_where_nothing_is_deployed(world: World) -> None:
+    refused = run(INV, "renew", ENV_FILE=str(world.settings))
+    assert refused.returncode == 2
+    assert f"nothing is deployed in {DEPLOY_DIR}" in refused.stderr
+
+
+def test_steps_refuse_where_nothing_is_deployed(clean: World) -> None:
+    for task in ("up", "init-letsencrypt", "renew", "schedule", "status", "push-test"):
+        refused = clean.fab(task, ok=False)
+        assert re.search(r"nothing is deployed|there is no account yet", refused.stderr), task
+    assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
+    assert (
+        "nothing is deployed" in clean.fab("htpasswd", "--user", "ci", input="x\n", ok=False).stderr
+    )
+
+
+@contextmanager
+def ssh_config(world: World, tmp_path: Path, **changes: str) -> Iterator[list[str]]:
+    """The sandbox's ssh configuration with some lines changed."""
+    text = (world.sandbox.directory / "ssh_config").read_text()
+    for key, value in changes.items():
+        text = re.sub(rf"(?m)^(\s+{key}) .*$", rf"\1 {value}", text)
+    path = tmp_path / "ssh_config"
+    path.write_text(text)
+    yield [FAB, "--ssh-config", str(path), "-H", "server", "check"]
+
+
+def test_an_unknown_host_key_is_refused_before_authentication(world: World, tmp_path: Path) -> None:
+    """S1: with a key that the server would not accept either, it is the host key that is named."""
+    wrong = tmp_path / "wrong"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(wrong)], check=True)
+    empty = tmp_path / "known_hosts"
+    empty.touch()
+    real = world.server("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    with ssh_config(
+        world, tmp_path, UserKnownHostsFile=str(empty), IdentityFile=str(wrong)
+    ) as command:
+        refused = run(*command, ENV_FILE=str(world.settings))
+    assert refused.returncode == 1
+    assert f"unknown host key ssh-ed25519 {real}; nothing was run" in refused.stderr
+    assert "-> compare the fingerprint" in refused.stderr
+    assert empty.read_text() == ""
+
+    port = world.sandbox.port(22)
+    other = wrong.with_suffix(".pub").read_text().split()[1]
+    empty.write_text(f"[127.0.0.1]:{port} ssh-ed25519 {other}\n")
+    with ssh_config(
+        world, tmp_path, UserKnownHostsFile=str(empty), IdentityFile=str(wrong)
+    ) as command:
+        refused = run(*command, ENV_FILE=str(world.settings))
+    assert refused.returncode == 1
+    assert f"the host key has CHANGED to ssh-ed25519 {real}, known is SHA256:" in refused.stderr
+    assert f"ssh-keygen -R '[127.0.0.1]:{port}'" in refused.stderr
+
+
+def test_servers_that_cannot_be_reached(world: World, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(wrong)], check=True)
+    for changes, words in (
+        ({"IdentityFile": str(wrong)}, "does not accept your SSH key"),
+        ({"Port": "1"}, "no SSH connection"),
+        ({"HostName": "nowhere.invalid"}, "this name has no address"),
+    ):
+        with ssh_config(world, tmp_path, **changes) as command:
+            refused = run(*command, ENV_FILE=str(world.settings), SSH_AUTH_SOCK="")
+        assert refused.returncode == 1
+        assert words in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 2
+
+
+def test_docker_is_not_there_or_not_as_needed(clean: World) -> None:
+    """S5: missing, stopped, only Compose 1."""
+    plugin = clean.server(
+        "find / -xdev -name docker-compose -path '*cli-plugins*' 2>/dev/null"
+    ).split()[0]
+    for path, words in (("/usr/bin/docker", "docker: missing"), (plugin, "compose: missing")):
+        clean.server(f"mv {path} /root/moved")
+        try:
+            refused = clean.fab("bootstrap", input=PASSWORD, ok=False)
+            assert words in refused.stderr
+            assert "-> " in refused.stderr
+        finally:
+            clean.server(f"mv /root/moved {path}")
+    clean.server("service docker stop")
+    try:
+        wait_until(lambda: not clean.server("docker version --format '{{.Server.Version}}' 2>/dev/null", check=False).strip(),
+                   "Docker has stopped")  # fmt: skip
+        refused = clean.fab("bootstrap", input=PASSWORD, ok=False)
+        assert "docker: the engine does not run" in refused.stderr
+        assert "service docker start" in refused.stderr
+    finally:
+        clean.server("service docker start")
+        wait_until(
+            lambda: "Server" in clean.server("docker version 2>/dev/null", check=False),
+            "Docker runs",
+        )
+    assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
+
+
+def test_a_port_that_somebody_else_has_is_named(clean: World) -> None:
+    """S6: a program, then a container of another project; neither is touched."""
+    clean.server(
+        "cd /root && nohup python3 -m http.server 80 >/dev/null 2>&1 & echo $! >/root/web.pid"
+    )
+    wait_until(lambda: clean.server("ss -Hltn 'sport = :80'") != "", "the other program listens")
+    try:
+        refused = clean.fab("bootstrap", input=PASSWORD, ok=False)
+        assert "port 80: taken by python3 (process " in refused.stderr
+        assert clean.server("kill -0 $(cat /root/web.pid) && echo alive") == "alive\n"
+    finally:
+        clean.server("kill $(cat /root/web.pid)")
+    clean.server(
+        "docker run -d --name neighbour -p 443:443 --entrypoint sleep registry-sandbox/nginx 600"
+    )
+    before = clean.containers()
+    refused = clean.fab("bootstrap", input=PASSWORD, ok=False)
+    assert "port 443: taken by the container neighbour" in refused.stderr
+    assert clean.containers() == before
+    assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
+
+
+def test_dns_that_points_elsewhere_is_named(clean: World) -> None:
+    """C3: no record, another address, a stale AAAA; no order is made."""
+    for addresses, words in (
+        ((), f"DNS {DOMAIN}: no A and no AAAA record"),
+        (
+            (clean.sandbox.address("server"), "2001:db8::5"),
+            f"AAAA {DOMAIN}: 2001:db8::5, but this server has",
+        ),
+    ):
+        clean.sandbox.dns(DOMAIN, *addresses)
+        refused = clean.fab("bootstrap", input=PASSWORD, ok=False)
+        assert words in refused.stderr
+    clean.sandbox.dns(DOMAIN, "192.0.2.9")
+    assert f"warn  A {DOMAIN}" in re.sub(
+        " +", lambda m: "  " if len(m[0]) > 1 else " ", clean.fab("check", ok=None).stdout
+    )
+
+
+def test_neighbours_are_untouched(clean: World) -> None:
+    """S7: a project, a container and a cron entry with similar names; files beside ours."""
+    clean.server(
+        "mkdir -p /srv/docker-registry /docker-registry/registry/data && cd /srv/docker-registry && "
+        "printf 'services:\\n  registry:\\n    image: registry-sandbox/nginx\\n    entrypoint: [sleep, \"600\"]\\n' >compose.yml && "
+        "docker compose up -d 2>&1; "
+        "docker run -d --name docker-registry-nginx-1 --entrypoint sleep registry-sandbox/nginx 600; "
+        "echo '0 0 * * * root true' >/etc/cron.d/docker-registry; echo mine >/docker-registry/notes.txt"
+    )
+    before = clean.containers()
+    look = "stat -c '%n %i %Y' /etc/cron.d/docker-registry /docker-registry/notes.txt /srv/docker-registry/*"
+    files = clean.server(look)
+    clean.bootstrap()
+    clean.fab("down")
+    assert clean.containers() == before
+    assert clean.server(look) == files
+    clean.server("rm -rf /etc/cron.d/docker-registry /srv/docker-registry")
+
+
+def test_a_file_that_is_not_ours_is_not_overwritten(clean: World) -> None:
+    clean.server(f"mkdir -p {DEPLOY_DIR} && echo 'services: {{}}' >{DEPLOY_DIR}/compose.yml")
+    refused = clean.fab("sync", ok=False)
+    assert f"{DEPLOY_DIR}/compose.yml is there already and was not made by sync" in refused.stderr
+    assert (
+        clean.server(f"ls -A {DEPLOY_DIR}; cat {DEPLOY_DIR}/compose.yml")
+        == "compose.yml\nservices: {}\n"
+    )
+
+
+def test_bootstrap_without_a_password_stops_before_anything_runs(clean: World) -> None:
+    refused = clean.fab("bootstrap", input="", ok=False)
+    assert refused.returncode == 2
+    assert f"no password for {USER} on standard input" in refused.stderr
+    assert clean.containers() == {}

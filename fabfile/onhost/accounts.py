@@ -11,9 +11,9 @@ from .atomic import RefusedError, locked, replace
 
 # What the registry takes (golang.org/x/crypto/bcrypt); any other hash never lets anyone in.
 BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
-# Accounts of a push-test that was killed: their name carries the hour they were made.
+# Accounts of a push-test that was killed: their name carries the second they were made.
 TEMPORARY = re.compile(r"push-test-([0-9a-f]+)-[0-9a-f]+")
-TEMPORARY_SECONDS = 3600
+TEMPORARY_SECONDS = 600
 
 
 def listed(path: str) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ steps work on a server without fabric.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, task
@@ -36,7 +37,7 @@ def sync(c: Context, diff: bool = False) -> None:
     """Render deploy/ into DEPLOY_DIR on the server: only what differs, all or nothing."""
     from . import files
 
-    run(c, "sync", files.sync, diff=diff)
+    run(c, "sync", files.sync, diff=diff, alone=not diff)
 
 
 @task(
@@ -58,9 +59,9 @@ def htpasswd(
         raise UsageError("expected one of: --user NAME [--generate], --remove NAME, --list")
     if user:
         password = credentials.new_password(user, generate=generate)
-        run(c, "htpasswd", accounts.put, user=user, password=password, show=generate)
+        change(c, f"htpasswd {user}", accounts.put, user=user, password=password, show=generate)
     elif remove:
-        run(c, "htpasswd", accounts.remove, user=remove)
+        change(c, f"htpasswd --remove {remove}", accounts.remove, user=remove)
     else:
         accounts.show(accounts.listed(*server(c)))
 
@@ -89,6 +90,8 @@ def logs(c: Context, lines: int = 50) -> None:
     """Show the last lines of the containers' logs."""
     from . import stack
 
+    if lines < 1:
+        raise UsageError(f"--lines {lines}: expected 1 or more")
     print(stack.logs(*server(c), lines), end="")
 
 
@@ -129,9 +132,11 @@ def schedule(c: Context) -> None:
 @for_people
 def push_test(c: Context, from_: str = "here", json: bool = False) -> None:
     """Prove it: log in, push, pull, compare; no or wrong credentials are refused. Leaves nothing."""
-    from . import smoke
+    from . import lock, smoke
 
-    smoke.prove(c, *server(c), source=from_, as_json=json)
+    host, settings = server(c)
+    with lock.exclusive(host, settings, "push-test"):
+        smoke.prove(host, settings, source=from_, as_json=json)
 
 
 @task(help={"json": "Print it as JSON."})
@@ -143,21 +148,23 @@ def status(c: Context, json: bool = False) -> None:
     overview.show(overview.status(*server(c)), as_json=json)
 
 
-@task(help={"generate": "Make the first account's password and show it once, instead of asking."})
+@task(help={"yes": "Do not ask."})
 @for_people
-def bootstrap(c: Context, generate: bool = False) -> None:
-    """All of it, in order: check, sync, htpasswd, up, init-letsencrypt, schedule, push-test."""
-    from . import accounts, certificates, files, preflight, report, smoke, stack
+def unlock(c: Context, yes: bool = False) -> None:
+    """Show who holds the server's lock, and clear it when their machine is gone."""
+    from . import host, lock
 
-    with report.total("bootstrap"):
-        host, settings = server(c)
-        preflight.require(host, settings)
-        report.step("sync", lambda: files.sync(host, settings))
-        accounts.ensure_first(host, settings, generate=generate)
-        report.step("up", lambda: stack.up(host, settings))
-        report.step("init-letsencrypt", lambda: certificates.init_letsencrypt(host, settings))
-        report.step("schedule", lambda: certificates.schedule(host, settings))
-        smoke.prove(c, host, settings)
+    host.require_host(c)
+    lock.clear(host.remote(c), yes=yes)
+
+
+@task
+@for_people
+def bootstrap(c: Context) -> None:
+    """All of it, in order: check, sync, htpasswd, up, init-letsencrypt, schedule, push-test."""
+    from . import chain
+
+    chain.bootstrap(*server(c))
 
 
 def server(c: Context) -> Server:
@@ -165,16 +172,30 @@ def server(c: Context) -> Server:
     from . import host, settings
 
     host.require_host(c)
+    if c.config.run.dry:
+        raise UsageError("--dry does not know what would happen", "./fab -H … sync --diff shows it")
     checked = settings.load()
     return host.remote(c), checked
 
 
-def run(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
-    """Do one step on the server and print its line."""
-    from . import report
+def run(
+    c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any
+) -> None:
+    """Do one step on the server and print its line; alone: while nobody else does one."""
+    from . import lock, report
 
     host, settings = server(c)
-    report.step(name, lambda: action(host, settings, **options))
+    with lock.exclusive(host, settings, name) if alone else nullcontext():
+        report.step(name, lambda: action(host, settings, **options))
+
+
+def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
+    """Do one change on the server that may happen beside others, and print its line."""
+    from . import lock, report
+
+    host, settings = server(c)
+    with lock.audited(host, settings, name):
+        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
 
 
 ns = Collection(
@@ -190,4 +211,5 @@ ns = Collection(
     bootstrap,
     down,
     logs,
+    unlock,
 )

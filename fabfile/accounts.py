@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import report
-from .credentials import checked_name, checked_password, hashed, new_password
+from .credentials import checked_name, checked_password, generated, hashed
 from .host import Host
 from .onhost import accounts as onhost
 from .report import Outcome
@@ -25,7 +25,6 @@ def put(host: Host, settings: Settings, user: str, password: str, *, show: bool 
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:
     """Remove an account. Its password is refused from the next request on."""
-    checked_name(user)
     if host.call(onhost.remove, settings.accounts_file, user):
         return Outcome(f"account {user} removed")
     return Outcome(f"there is no account {user}", changed=False)
@@ -41,14 +40,18 @@ def exists(host: Host, settings: Settings, user: str) -> bool:
     return any(account["user"] == user for account in listed(host, settings))
 
 
-def ensure_first(host: Host, settings: Settings, *, generate: bool) -> None:
-    """For `bootstrap`: make the account REGISTRY_USER unless it is there."""
+def first(host: Host, settings: Settings, passwords: list[str]) -> Outcome:
+    """For `bootstrap`: make the account REGISTRY_USER with a new password, unless it is there.
+
+    The password is put into `passwords`, for the caller to show.
+    """
     user = settings.registry_user
     if exists(host, settings, user):
-        report.step("htpasswd", lambda: Outcome(f"account {user} is there", changed=False))
-        return
-    password = new_password(user, generate=generate)
-    report.step("htpasswd", lambda: put(host, settings, user, password, show=generate))
+        return Outcome(f"account {user} is there", changed=False)
+    password = generated()
+    done = put(host, settings, user, password)
+    passwords.append(password)
+    return done
 
 
 def show(accounts: list[dict[str, object]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from . import compose, nginx
 from .errors import StepError
 from .host import Host, require_deployed
-from .onhost import certbot, certificate
+from .onhost import certbot, certificate, probe
 from .onhost.cron import CRON_FILE, install
 from .report import Outcome
 from .settings import ACME_SERVERS, Settings
@@ -34,6 +34,7 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
         summary = "nothing to order, " + described(have)
     else:
         _refuse_downgrade(have, settings, force)
+        _require_reachable(host, settings)
         _certbot(host, settings, compose.issue(settings, again=other or force))
         have = _on_disk(host, settings)
         summary = "ordered, " + described(have)
@@ -95,9 +96,16 @@ def described(facts: dict[str, Any]) -> str:
     if "broken" in facts:
         return f"broken: {facts['broken']}"
     left = facts["not_after"] - time.time()
-    days = f"{left / DAY:.0f} days" if left > 2 * DAY else f"{left / 60:.0f} minutes"
+    amount = _amount(abs(left))
+    validity = f"valid {amount}" if left > 0 else f"EXPIRED {amount} ago"
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts["not_after"]))
-    return f"valid {days}, until {until}, issued by {facts['issuer']}, serial {facts['serial']}"
+    return f"{validity}, until {until}, issued by {facts['issuer']}, serial {facts['serial']}"
+
+
+def _amount(seconds: float) -> str:
+    units = {"days": DAY, "hours": 3600, "minutes": 60, "seconds": 1}
+    unit = next((unit for unit, size in units.items() if seconds >= 2 * size), "seconds")
+    return f"{seconds / units[unit]:.0f} {unit}"
 
 
 def _warning(settings: Settings) -> list[str]:
@@ -135,6 +143,14 @@ def _certbot(host: Host, settings: Settings, command: list[str]) -> None:
 
 def certbot_reason(output: str) -> str:
     """The one line of certbot's output that says why it failed."""
+    if found := re.search(r"HTTPS?ConnectionPool\(host='([^']+)', port=(\d+)\).*", output):
+        known = {
+            "NameResolutionError": "its name has no address",
+            "Connection refused": "connection refused",
+            "CERTIFICATE_VERIFY_FAILED": "its own certificate is not trusted: see ACME_CA_BUNDLE",
+        }
+        why = next((text for word, text in known.items() if word in found[0]), "no answer")
+        return f"the ACME server {found[1]}:{found[2]} cannot be reached: {why}"
     for pattern in (
         r"^\s*Detail: (.+)$",
         r"(urn:ietf:params:acme:error:.+)$",
@@ -143,11 +159,26 @@ def certbot_reason(output: str) -> str:
     ):
         if found := re.search(pattern, output, re.M):
             return " ".join(found[1].split())
-    noise = ("Saving debug log", "Ask for help", "- - -", "See the logfile", "Some challenges")
-    lines = [
-        line for line in output.splitlines() if line.strip() and not line.strip().startswith(noise)
-    ]
-    return lines[-1].strip() if lines else "it failed without a word"
+    noise = (
+        "Saving debug log", "Ask for help", "- - -", "See the logfile", "Some challenges", "For more help",
+    )  # fmt: skip
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(noise)]
+    return lines[-1] if lines else "it failed without a word"
+
+
+def _require_reachable(host: Host, settings: Settings) -> None:
+    """No order, and so no rate limit, is spent where the authority could not see our answer."""
+    host.run(
+        ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, "nginx")],
+        remedy="nginx does not run: ./fab -H … up",
+    )
+    wrong = host.call(probe.probe, f"{settings.deploy_dir}/certbot/www", list(settings.names))
+    if wrong:
+        raise StepError(
+            f"{host.name}: nothing was ordered: {'; '.join(wrong)}",
+            "correct the DNS record, or open port 80 in the firewall; ./fab -H … check shows more",
+        )
 
 
 def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> None:

@@ -1,9 +1,15 @@
-"""The programs `fab` and `inv`, as their makers wrote them but for one thing: a mistake on the
-command line exits with 2, so that 1 always means that a step failed.
+"""The programs `fab` and `inv`, as their makers wrote them but for this: a mistake on the command
+line is one line and exit status 2, so that 1 always means that a step failed; and a terminal that
+is closed, or a `kill`, is an interruption like Ctrl-C, so that what was begun is taken back.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import signal
+import sys
 from collections.abc import Callable
 
 from invoke import Program
@@ -13,31 +19,46 @@ from .errors import USAGE
 
 
 def strict(program: type[Program]) -> type[Program]:
-    """The same program, with exit status 2 for a task or a flag that it does not know."""
+    """The same program, with exit status 2 for what it does not understand."""
 
     class Strict(program):  # type: ignore[misc, valid-type]
         def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
             super().run(argv, exit)
 
         def parse_core_args(self) -> None:
-            self._usage(super().parse_core_args)
+            _understood(super().parse_core_args)
 
         def parse_tasks(self) -> None:
-            self._usage(super().parse_tasks)
+            _understood(super().parse_tasks)
 
-        def _usage(self, parse: Callable[[], None]) -> None:
-            try:
-                parse()
-            except ParseError as error:
-                raise Exit(
-                    f"error: {error}\n  -> {self.binary} --list shows every task", USAGE
-                ) from None
+        def update_config(self, merge: bool = True) -> None:
+            _understood(super().update_config)
+
+        def execute(self) -> None:
+            # Our tasks end in an Exit whatever happens: what comes through is about -H.
+            _understood(super().execute)
 
     return Strict
 
 
+def _understood(parse: Callable[[], None]) -> None:
+    try:
+        parse()
+    except (ParseError, ValueError, TypeError, FileNotFoundError) as error:
+        text = re.sub(r"<Argument: (\w+?)_? .*?>", r"--\1", str(error))
+        raise Exit(
+            f"error: {text}\n  -> ./fab --list and ./fab TASK --help show what there is", USAGE
+        ) from None
+
+
 def main(name: str, argv: list[str]) -> None:
     """Run `fab` or `inv` with these arguments."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no `…` is no reason to fail.
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     if name == "fab":
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
@@ -53,4 +74,10 @@ def main(name: str, argv: list[str]) -> None:
         from invoke import __version__
 
         program = strict(Program)(name="Invoke", version=__version__, binary="inv")
-    program.run([name, *argv])
+    try:
+        program.run([name, *argv])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

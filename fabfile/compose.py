@@ -19,7 +19,7 @@ def compose(settings: Settings, *args: str) -> list[str]:
     The empty --env-file keeps a stray `.env` in the directory out of it.
     """
     return [
-        "docker", "compose", "--project-name", PROJECT,
+        "docker", "compose", "--ansi", "never", "--project-name", PROJECT,
         "--file", f"{settings.deploy_dir}/compose.yml", "--env-file", "/dev/null", *args,
     ]  # fmt: skip
 
@@ -42,6 +42,11 @@ def logs(settings: Settings, lines: int) -> list[str]:
 def containers(settings: Settings) -> list[str]:
     """Our containers, one JSON object a line."""
     return compose(settings, "ps", "--all", "--format", "json")
+
+
+def running(settings: Settings, service: str) -> list[str]:
+    """The ID of the service's container, when it runs."""
+    return compose(settings, "ps", "--quiet", "--status", "running", service)
 
 
 def nginx_test(settings: Settings, directory: str = "next") -> list[str]:

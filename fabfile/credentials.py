@@ -44,8 +44,12 @@ def asked(user: str) -> str:
                 "run it on a terminal, pipe the password in, or add --generate",
             )
         return checked_password(password)
-    password = checked_password(getpass.getpass(f"New password for {user}: "))
-    if getpass.getpass("The same once more: ") != password:
+    try:
+        password = checked_password(getpass.getpass(f"New password for {user}: "))
+        again = getpass.getpass("The same once more: ")
+    except EOFError:
+        raise UsageError(f"no password for {user}; nothing was changed", "run it again") from None
+    if again != password:
         raise UsageError("the two passwords differ; nothing was changed", "run it again")
     return password
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -26,7 +28,17 @@ class ExpectedError(Exception):
     def __init__(self, what: str, remedy: str = "") -> None:
         self.what = what
         self.remedy = remedy
-        super().__init__(f"{what}\n  -> {remedy}" if remedy else what)
+        super().__init__(what, remedy)
+
+    def stopped_at(self, step: str) -> None:
+        """Add the step of a chain at which it happened, and how to go on."""
+        self.what = f"bootstrap stopped at {step}: {self.what}"
+        self.remedy += "\n  -> then ./fab -H … bootstrap again: what is done stays done"
+
+    def __str__(self) -> str:
+        """The line for the user, and the remedy below it."""
+        remedy = self.remedy.removeprefix("\n  -> ")
+        return f"{self.what}\n  -> {remedy}" if remedy else self.what
 
 
 class StepError(ExpectedError):
@@ -53,7 +65,11 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             raise
         except ExpectedError as error:
             log.debug("%s", error, exc_info=True)
-            raise Exit(f"error: {error}", error.code) from None
+            raise Exit(f"error: {_addressed(str(error), args)}", error.code) from None
+        except BrokenPipeError:
+            # Whoever read our output has seen enough (`| head`); the interpreter would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=FAILED) from None
         except KeyboardInterrupt:
             raise Exit("interrupted: run the same command again to go on", 130) from None
         except Exception as error:
@@ -66,3 +82,9 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             ) from None
 
     return wrapper
+
+
+def _addressed(text: str, args: tuple[object, ...]) -> str:
+    """The text with the host of the task's connection in the commands that it proposes."""
+    host = getattr(args[0], "original_host", None) if args else None
+    return text.replace("-H …", f"-H {host}") if host else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import secrets
 from typing import Any
 
 from . import templates
@@ -22,10 +21,11 @@ def sync(host: Host, settings: Settings, *, diff: bool = False) -> Outcome:
     Raises StepError where a file that is not ours stands in the way.
     """
     directory = settings.deploy_dir
-    files, there = _compare(host, settings)
+    files = templates.tree(settings)
+    there = host.call(onhost.state, directory, list(files))
     if there["unfinished"] and not diff:
         host.call(onhost.finish, directory)
-        files, there = _compare(host, settings)
+        there = host.call(onhost.state, directory, list(files))
     changed = {
         name: file for name, file in files.items()
         if there["files"].get(name) != {"digest": file.digest, "mode": file.mode}
@@ -33,7 +33,7 @@ def sync(host: Host, settings: Settings, *, diff: bool = False) -> Outcome:
     removed = sorted(name for name in there["ours"] if name not in files)
     _refuse_foreign(host, directory, changed, there)
     if diff:
-        text = _diff(host, directory, changed, removed)
+        text = _diff(host, directory, changed, removed, there)
         return Outcome(
             f"{len(changed) + len(removed)} files would change", changed=False, details=text
         )
@@ -52,13 +52,6 @@ def sync(host: Host, settings: Settings, *, diff: bool = False) -> Outcome:
     return Outcome(f"{len(details)} files changed in {directory}", details=details)
 
 
-def _compare(host: Host, settings: Settings) -> tuple[dict[str, templates.File], dict[str, Any]]:
-    """What the files must be, and what is there. The registry's secret stays what it is."""
-    names = list(templates.tree(settings, ""))
-    there = host.call(onhost.state, settings.deploy_dir, names)
-    return templates.tree(settings, there["secret"] or secrets.token_hex(32)), there
-
-
 def _refuse_foreign(
     host: Host, directory: str, changed: dict[str, templates.File], there: dict[str, Any]
 ) -> None:
@@ -73,21 +66,24 @@ def _refuse_foreign(
 def _described(name: str, there: dict[str, Any]) -> str:
     if name not in there["files"]:
         return f"new      {name}"
-    by_hand = there["files"][name]["digest"] != there["ours"][name]
+    by_hand = there["files"][name]["digest"] != there["ours"].get(name)
     return f"changed  {name}{' (it had been edited on the server)' if by_hand else ''}"
 
 
 def _diff(
-    host: Host, directory: str, changed: dict[str, templates.File], removed: list[str]
+    host: Host,
+    directory: str,
+    changed: dict[str, templates.File],
+    removed: list[str],
+    there: dict[str, Any],
 ) -> list[str]:
-    shown = [name for name in changed if not changed[name].secret and name != "lib.zip"]
-    old = host.call(onhost.read, directory, shown)
     lines = [f"removed  {name}" for name in removed]
-    for name in sorted(changed):
-        if name not in shown:
-            lines.append(f"changed  {name} (content not shown)")
-            continue
-        before = old.get(name, "").splitlines()
-        after = changed[name].content.decode("utf-8", "replace").splitlines()
-        lines += difflib.unified_diff(before, after, f"server/{name}", f"new/{name}", lineterm="")
+    known = [name for name in changed if name in there["files"] and name != "lib.zip"]
+    old = host.call(onhost.read, directory, known)
+    for name, file in sorted(changed.items()):
+        lines.append(_described(name, there))
+        if name in old:
+            before = old[name].splitlines()
+            after = file.content.decode("utf-8", "replace").splitlines()
+            lines += difflib.unified_diff(before, after, "on the server", "new", lineterm="")
     return lines

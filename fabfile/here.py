@@ -7,12 +7,14 @@ from pathlib import Path
 
 from invoke import Context, task
 
-from . import report
+from . import lock, report
 from .errors import for_people
-from .host import here
+from .host import here, require_deployed
 from .settings import HOME, load
 
 LOG_BYTES = 1_000_000
+# Somebody may be at work when cron comes; the next chance is half a day away.
+WAIT_SECONDS = 600
 
 
 @task(
@@ -30,7 +32,10 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
         _begin(Path(log))
     carried = HOME / "settings.env"
     settings = load(carried if carried.is_file() else None)
-    report.step("renew", lambda: certificates.renew(here(c), settings, dry_run=dry_run))
+    host = here()
+    require_deployed(host, settings.deploy_dir)
+    with lock.exclusive(host, settings, "renew", seconds=WAIT_SECONDS):
+        report.step("renew", lambda: certificates.renew(host, settings, dry_run=dry_run))
 
 
 def _begin(log: Path) -> None:

@@ -6,10 +6,12 @@ import inspect
 import io
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 from .errors import StepError, UsageError
 from .onhost.atomic import RefusedError
@@ -38,6 +40,9 @@ LOADER = (
 )
 
 
+MARK = "\x1e"
+
+
 class WholeInput(io.StringIO):
     """Text for a command's standard input, handed over in one piece.
 
@@ -49,13 +54,66 @@ class WholeInput(io.StringIO):
         return super().read(-1)
 
 
-class Host:
-    """A machine, seen through an invoke `Context`: over SSH when that is a fabric `Connection`."""
+class Conversation(Protocol):
+    """A command that runs on while we talk with it, line by line; it ends with the connection."""
 
-    def __init__(self, run: Callable[..., Any], name: str, *, local: bool) -> None:
-        self._run = run
-        self.name = name
-        self.local = local
+    def send(self, line: str) -> None:
+        """Give it a line on its standard input."""
+
+    def receive(self) -> str:
+        """The next line that it prints, without the line break; '' when it has ended."""
+
+    def close(self) -> None:
+        """Close its standard input and wait until it has ended."""
+
+
+class LocalConversation:
+    """A command on this machine: see Conversation."""
+
+    def __init__(self, command: str) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, text=True
+        )
+        self._input = cast("IO[str]", self._process.stdin)
+        self._output = cast("IO[str]", self._process.stdout)
+
+    def send(self, line: str) -> None:
+        """Give it a line."""
+        self._input.write(f"{line}\n")
+        self._input.flush()
+
+    def receive(self) -> str:
+        """Its next line, '' at the end."""
+        return self._output.readline().rstrip("\n")
+
+    def close(self) -> None:
+        """End its input and wait for it."""
+        self._process.communicate()
+
+
+@dataclass(frozen=True)
+class Elevation:
+    """How a command becomes root's: what stands before it, and what sudo reads first."""
+
+    prefix: tuple[str, ...] = ()
+    input: str = ""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine, seen through an invoke `Context`: over SSH when that is a fabric `Connection`.
+
+    runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when
+    the connection is gone.
+    """
+
+    runner: Callable[..., Any]
+    name: str
+    local: bool
+    elevation: Elevation = Elevation()
+    begin: Callable[[str], Conversation] = LocalConversation
+    lost: tuple[type[Exception], ...] = (OSError, EOFError)
 
     def run(
         self,
@@ -64,26 +122,50 @@ class Host:
         input: str = "",
         check: bool = True,
         remedy: str = "",
-        env: dict[str, str] | None = None,
     ) -> Result:
-        """Run one command on the machine, each argument quoted for its shell.
+        """Run one command on the machine, as root on a server, each argument quoted for its shell.
 
         input: text for standard input; secrets travel this way and never in `argv`.
-        Raises StepError with the command's last words unless it exits 0 or `check` is off.
+        Raises StepError with the command's last words unless it exits 0 or `check` is off, and
+        in any case when the connection is lost.
         """
-        prefix = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
-        command = shlex.join([*prefix, *argv])
-        # Only the server's own shell can be chosen: over SSH it is the login shell of the user.
-        shell = {"shell": "/bin/sh"} if self.local else {}
-        result = cast(
-            "Result",
-            self._run(
-                command, in_stream=WholeInput(input), hide=True, warn=True, pty=False, **shell
-            ),
-        )
+        command = self._command(argv)
+        stream = WholeInput(self.elevation.input + input)
+        try:
+            result = cast(
+                "Result",
+                self.runner(command, in_stream=stream, hide=True, warn=True, pty=False),
+            )
+        except self.lost as error:
+            raise self._cut(str(error)) from None
+        if result.exited < 0 and not self.local:
+            # No exit status ever came (RFC 4254, 6.10 makes it optional; sshd always sends one).
+            raise self._cut("it ended without an exit status")
+        result.stdout = result.stdout.rpartition(MARK)[2]
         if check and not result.ok:
             raise StepError(f"{self.name}: {argv[0]}: {last_words(result)}", remedy)
         return result
+
+    def converse(self, argv: Sequence[str]) -> Conversation:
+        """Begin a command on the machine and talk with it."""
+        try:
+            conversation = self.begin(self._command(argv))
+            if self.elevation.input:
+                conversation.send(self.elevation.input.rstrip("\n"))
+        except self.lost as error:
+            raise self._cut(str(error)) from None
+        return conversation
+
+    def _command(self, argv: Sequence[str]) -> str:
+        command = shlex.join([*self.elevation.prefix, *argv])
+        # The login shell's own start files may print something first: a mark tells what is ours.
+        return command if self.local else f"printf '\\036' && {command}"
+
+    def _cut(self, reason: str) -> StepError:
+        return StepError(
+            f"{self.name}: the connection was lost: {reason}",
+            "run the same command again: it goes on where this one stopped",
+        )
 
     def script(self, path: Path, *args: str) -> str:
         """Run a POSIX shell script of ours on the machine; return what it prints."""
@@ -120,9 +202,24 @@ class Host:
         return cast("R", answer["result"])
 
 
-def here(c: Context) -> Host:
-    """The machine that this program runs on, whatever `c` is connected to."""
-    return Host(getattr(c, "local", c.run), "this machine", local=True)
+def here() -> Host:
+    """The machine that this program runs on."""
+    return Host(_run_here, "this machine", local=True)
+
+
+def _run_here(command: str, *, in_stream: WholeInput, **_: object) -> Result:
+    """A command on this machine. Not by invoke, which would keep Ctrl-C from us."""
+    from invoke import Result
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        input=in_stream.read(),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return Result(stdout=done.stdout, stderr=done.stderr, exited=done.returncode)
 
 
 def require_host(c: Context) -> None:
@@ -132,6 +229,11 @@ def require_host(c: Context) -> None:
             "this task works on a server and none was named",
             "./fab -H root@registry.example.com TASK",
         )
+    if "[" in c.original_host or "]" in c.original_host:
+        raise UsageError(
+            f"-H {c.original_host}: write an IPv6 address without brackets",
+            "./fab -H root@2001:db8::1 TASK; a port goes into ~/.ssh/config",
+        )
 
 
 def remote(c: Context) -> Host:
@@ -139,10 +241,48 @@ def remote(c: Context) -> Host:
 
     Raises StepError where the machine cannot be reached.
     """
-    from .trust import connect  # paramiko is slow to import, and absent on a server
+    # paramiko is slow to import, and absent on a server
+    from .trust import LOST, SshConversation, connect
 
     connect(c)
-    return Host(c.run, c.original_host, local=False)
+    return Host(
+        c.run,
+        c.original_host,
+        local=False,
+        elevation=_elevation(c),
+        begin=lambda command: SshConversation(c, command),
+        lost=LOST,
+    )
+
+
+def _elevation(c: Context) -> Elevation:
+    """How the user that we logged in as becomes root: not at all, sudo, or sudo with a password.
+
+    The password, asked once by fabric's --prompt-for-sudo-password, is tried once.
+    """
+    if c.user == "root":
+        return Elevation()
+    passwordless = Elevation(("sudo", "-n", "--"))
+    if (
+        Host(c.run, c.original_host, local=False, elevation=passwordless)
+        .run(["true"], check=False)
+        .ok
+    ):
+        return passwordless
+    password = c.config.sudo.password
+    if not password:
+        raise UsageError(
+            f"{c.original_host}: {c.user} needs a password for sudo",
+            "./fab --prompt-for-sudo-password -H … asks for it once; or log in as root",
+        )
+    # -k: without it a recent sudo would not read the line, and the command would get it.
+    asked = Elevation(("sudo", "-k", "-S", "-p", "", "--"), password + "\n")
+    if not Host(c.run, c.original_host, local=False, elevation=asked).run(["true"], check=False).ok:
+        raise StepError(
+            f"{c.original_host}: sudo does not take this password for {c.user}; nothing was run",
+            "run it again; `sudo -v` on the server tells whether the user may use sudo at all",
+        )
+    return asked
 
 
 def require_deployed(host: Host, directory: str) -> None:

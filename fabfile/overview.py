@@ -6,61 +6,93 @@ import json
 import time
 from typing import Any
 
-from . import accounts, certificates, report, stack
+from . import accounts, certificates, lock, report, stack
+from .errors import StepError
 from .host import Host, require_deployed
-from .onhost import disk
+from .onhost import audit, disk
 from .settings import Settings
 
 GB = 1e9
+
+Row = tuple[str, str, str]
 
 
 def status(host: Host, settings: Settings) -> dict[str, Any]:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
     require_deployed(host, settings.deploy_dir)
+    try:
+        users: list[dict[str, object]] | str = accounts.listed(host, settings)
+    except StepError as error:
+        users = error.what
     return {
         "registry": settings.registry_domain,
         "containers": stack.containers(host, settings),
         "certificate": certificates.both(host, settings),
-        "accounts": accounts.listed(host, settings),
+        "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
+        "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
 
 
 def show(found: dict[str, Any], *, as_json: bool) -> None:
-    """Print what `status` found."""
+    """Print what `status` found. Raises StepError when a line is red."""
+    rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
+    last = found["last_renewal"]
+    text = f"{last['when']}: {last['outcome']} (by {last['who']})" if last else "none yet"
+    good = not last or last["outcome"] == "ok"
+    rows.append(("ok" if good else "warn", "last renewal", text))
+    rows.append(_accounts(found["accounts"]))
+    space = found["disk"]
+    text = f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers"
+    rows.append(("warn" if space["free"] < GB else "ok", "disk", text))
     if as_json:
         print(json.dumps(found, indent=2))
-        return
-    rows = [
-        ("ok" if c["state"] == "running" and c["health"] in ("", "healthy") else "failed",
-         c["service"], f"{c['state']} {c['health']} ({c['image']})")
-        for c in found["containers"]
-    ]  # fmt: skip
-    if not rows:
-        rows = [("failed", "containers", "none: ./fab -H … up starts them")]
-    rows += [_certificate(found["certificate"])]
-    names = ", ".join(str(account["user"]) for account in found["accounts"])
-    rows += [
-        ("ok" if names else "failed", "accounts", names or "none: ./fab -H … htpasswd --user NAME")
-    ]
-    space = found["disk"]
-    low = space["free"] < GB
-    rows += [("warn" if low else "ok", "disk",
-              f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers")]  # fmt: skip
-    report.table(("", found["registry"], ""), rows)
+    else:
+        report.table(("", found["registry"], ""), rows)
+    red = [name for mark, name, _ in rows if mark == "failed"]
+    if red:
+        raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
 
 
-def _certificate(found: dict[str, Any]) -> tuple[str, str, str]:
+def _containers(containers: list[dict[str, Any]]) -> list[Row]:
+    missing = {"nginx", "registry"} - {c["service"] for c in containers}
+    rows = [("failed", name, "does not run: ./fab -H … up") for name in sorted(missing)]
+    for c in containers:
+        good = c["state"] == "running" and c["health"] in ("", "healthy")
+        state = " ".join(filter(None, (c["state"], c["health"])))
+        hint = "" if good else ": ./fab -H … up, or logs"
+        rows.append(("ok" if good else "failed", c["service"], f"{state}{hint} ({c['image']})"))
+    return rows
+
+
+def _certificate(found: dict[str, Any]) -> Row:
     disk_side, served = found["on_disk"], found["served"]
     if not disk_side:
         return "failed", "certificate", "none: ./fab -H … init-letsencrypt orders one"
     text = certificates.described(disk_side)
-    if "broken" in disk_side or disk_side["not_after"] < time.time():
-        return "failed", "certificate", text
-    if served.get("serial") != disk_side["serial"]:
-        return (
-            "failed",
-            "certificate",
-            f"{text}, but clients get serial {served.get('serial', 'none')}: ./fab -H … renew",
-        )
+    if "broken" in disk_side:
+        return "failed", "certificate", f"{text}: ./fab -H … init-letsencrypt --force"
+    if disk_side["not_after"] < time.time():
+        return "failed", "certificate", f"{text}: ./fab -H … renew"
+    if not served:
+        return "failed", "certificate", f"{text}, but port 443 does not answer: ./fab -H … up"
+    if served["serial"] != disk_side["serial"]:
+        hint = f"but clients get serial {served['serial']}: ./fab -H … renew"
+        return "failed", "certificate", f"{text}, {hint}"
     return "ok", "certificate", text
+
+
+def _accounts(users: list[dict[str, Any]] | str) -> Row:
+    if isinstance(users, str):
+        return "failed", "accounts", users
+    if not users:
+        return "failed", "accounts", "none: ./fab -H … htpasswd --user NAME"
+    names = ", ".join(str(account["user"]) for account in users)
+    unusable = [str(account["user"]) for account in users if not account["usable"]]
+    if unusable:
+        return (
+            "warn",
+            "accounts",
+            f"{names}; the registry refuses the hash of {', '.join(unusable)}",
+        )
+    return "ok", "accounts", names

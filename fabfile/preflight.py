@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import report
+from .compose import PROJECT
 from .errors import StepError
 from .host import Host
 from .report import Outcome
@@ -20,7 +21,7 @@ from .settings import Settings
 MIN_DOCKER = (20, 10)
 MIN_COMPOSE = (2, 1)  # `up --wait`
 MIN_PYTHON = (3, 10)
-GIB = 1024 * 1024  # in KiB
+GB = 1e9
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -73,9 +74,9 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     root = _one(facts, "uid") == "0"
     yield Row("root", "ok" if root else "failed", f"user ID {_one(facts, 'uid')}",
               "" if root else "log in as root: ./fab -H root@HOST …")  # fmt: skip
-    free = int(_one(facts, "disk_kib") or 0)
-    mark = "failed" if free < GIB else "warn" if free < 5 * GIB else "ok"
-    yield Row("free disk", mark, f"{free / GIB:.1f} GB",
+    free = int(_one(facts, "disk_kib") or 0) * 1024
+    mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
+    yield Row("free disk", mark, f"{free / GB:.1f} GB",
               "" if mark == "ok" else "images need 1 GB, your layers more: docker system df shows what can go")  # fmt: skip
     off = abs(float(_one(facts, "time") or 0) - now)
     mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
@@ -130,23 +131,20 @@ def _port(port: str, facts: Facts, settings: Settings) -> Row:
         if number == port:
             if files == [ours]:
                 return Row(f"port {port}", "ok", "ours")
-            return Row(
-                f"port {port}",
-                "failed",
-                f"taken by the container {name}",
-                f"docker stop {name}, if you can do without it",
-            )
+            if name.startswith(f"{PROJECT}-"):
+                return Row(f"port {port}", "failed", f"this registry, deployed as {files[0]}",
+                           "set DEPLOY_DIR to that directory")  # fmt: skip
+            return Row(f"port {port}", "failed", f"taken by the container {name}",
+                       f"docker stop {name}, if you can do without it")  # fmt: skip
     for text in facts.get("port_taken", ()):
         number, _, owner = text.partition(" ")
         if number == port:
             program, _, pid = owner.replace('"', "").partition(" ")
-            found = f"taken by {program}" + (f" (process {pid})" if pid else "")
-            return Row(
-                f"port {port}",
-                "failed",
-                found,
-                f"stop {program}: systemctl disable --now {program}",
-            )
+            if not pid:
+                return Row(f"port {port}", "failed", "taken by a program that cannot be seen",
+                           f"on the server: ss -ltnp 'sport = :{port}' shows it")  # fmt: skip
+            return Row(f"port {port}", "failed", f"taken by {program} (process {pid})",
+                       f"stop it: systemctl disable --now {program}, or kill {pid}")  # fmt: skip
     return Row(f"port {port}", "ok", "free")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,9 +45,16 @@ def line(mark: str, name: str, text: str, seconds: float) -> None:
     print(f"{paint(mark)}{padding}{seconds:5.1f} s  {name:<17} {text}".rstrip(), flush=True)
 
 
+def coloured() -> bool:
+    """Whether colours are welcome: on a terminal that can show them (https://no-color.org)."""
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
 def paint(mark: str) -> str:
     """A word in its colour on a terminal, plain elsewhere."""
-    if mark in COLOURS and sys.stdout.isatty():
+    if mark in COLOURS and coloured():
         return f"\x1b[{COLOURS[mark]}m{mark}\x1b[0m"
     return mark
 
@@ -54,7 +62,7 @@ def paint(mark: str) -> str:
 @contextlib.contextmanager
 def working(text: str) -> Iterator[None]:
     """Show on a terminal that something is going on, and for how long; elsewhere show nothing."""
-    if not sys.stdout.isatty():
+    if not coloured():
         yield
         return
     try:
@@ -63,7 +71,7 @@ def working(text: str) -> Iterator[None]:
     except ImportError:
         yield
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, transient=True) as progress:
         progress.add_task(text, total=None)
         yield

@@ -28,8 +28,28 @@ ACME_SERVERS = {
     "production": "https://acme-v02.api.letsencrypt.org/directory",
 }
 
+SYSTEM = frozenset(
+    [
+        "bin",
+        "boot",
+        "dev",
+        "etc",
+        "lib",
+        "lib32",
+        "lib64",
+        "libx32",
+        "proc",
+        "run",
+        "sbin",
+        "sys",
+        "tmp",
+        "usr",
+    ]
+)
+SHARED = frozenset(["home", "media", "mnt", "opt", "root", "srv", "var"])
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-CRON_FIELD = r"[0-9*][0-9*,/-]*"
+# minute, hour, day of the month, month, day of the week (crontab(5))
+CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 IMAGE = r"[a-z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?"
 
 
@@ -178,6 +198,8 @@ def _checked(where: str, key: str, value: str, base: Path) -> object:
 
 def _domain(text: str) -> str:
     name = text.lower().rstrip(".")
+    if name == "registry.example.com":
+        raise ValueError("this is the example; expected the domain name of your own registry")
     if not name.isascii():
         try:
             ascii_form = name.encode("idna").decode()
@@ -186,7 +208,7 @@ def _domain(text: str) -> str:
         raise ValueError(f"expected the ASCII form of the name: {ascii_form}")
     if not re.fullmatch(rf"({LABEL}\.)+{LABEL}", name) or len(name) > 253 or name[-1].isdigit():
         raise ValueError(
-            "expected a full domain name such as registry.example.com, no https://, no port"
+            f"'{text}': expected a full domain name such as registry.example.com, no https://, no port"
         )
     return name
 
@@ -196,6 +218,8 @@ def _domains(text: str) -> tuple[str, ...]:
 
 
 def _email(text: str) -> str:
+    if text == "you@example.com":
+        raise ValueError("this is the example; expected your own mail address")
     if not re.fullmatch(r"[A-Za-z0-9._%+-]+@([A-Za-z0-9-]+\.)+[A-Za-z0-9-]+", text):
         raise ValueError("expected a mail address such as you@example.com")
     return text
@@ -229,40 +253,29 @@ def _directory(text: str) -> str:
         raise ValueError(
             "expected an absolute path of letters, digits, . _ -, for example /docker-registry"
         )
-    if path.count("/") == 1 and path[1:] in TOP_LEVEL:
+    top = path.split("/")[1]
+    if top in SYSTEM or (top in SHARED and path.count("/") == 1):
         raise ValueError(f"{path} belongs to the system; expected a directory of its own")
     return path
 
 
-TOP_LEVEL = frozenset(
-    [
-        "bin",
-        "boot",
-        "dev",
-        "etc",
-        "home",
-        "lib",
-        "lib64",
-        "media",
-        "mnt",
-        "opt",
-        "proc",
-        "root",
-        "run",
-        "sbin",
-        "srv",
-        "sys",
-        "tmp",
-        "usr",
-        "var",
-    ]
-)
-
-
 def _schedule(text: str) -> str:
-    if text and not re.fullmatch(rf"{CRON_FIELD}(\s+{CRON_FIELD}){{4}}", text):
+    parts = text.split()
+    good = len(parts) == len(CRON_RANGES) and all(map(_cron_field, parts, CRON_RANGES))
+    if parts and not good:
         raise ValueError("expected five fields of cron in digits, for example: 17 3,15 * * *")
-    return " ".join(text.split())
+    return " ".join(parts)
+
+
+def _cron_field(text: str, limits: tuple[int, int]) -> bool:
+    for part in text.split(","):
+        match = re.fullmatch(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?", part)
+        if not match or match[3] in ("0", "00"):
+            return False
+        first = int(match[1] or limits[0])
+        if not limits[0] <= first <= int(match[2] or first) <= limits[1]:
+            return False
+    return True
 
 
 def _seconds(text: str) -> int:

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import report
 from .credentials import hashed
@@ -17,9 +17,6 @@ from .errors import StepError, UsageError
 from .host import Host, here, last_words, require_deployed
 from .onhost import accounts, registry
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from invoke import Context
 
 REPOSITORY = "push-test"
 REFUSED = re.compile(
@@ -30,7 +27,10 @@ NO_ENGINE = re.compile(
     r"not found|Cannot connect to the Docker daemon|permission denied.*docker", re.I
 )
 
-Tell = Callable[[str, str, float], None]
+REMEDY = "./fab -H … status looks at the server; push-test --from host tries from the server itself"
+
+# Mark, name, text, seconds.
+Tell = Callable[[str, str, str, float], None]
 
 
 class UnusableEngineError(Exception):
@@ -129,7 +129,7 @@ class Test:
             self.undo.callback(
                 self.host.call, accounts.remove, self.settings.accounts_file, self.user
             )
-            self.host.call(accounts.put, self.settings.accounts_file, self.user, entry)
+            self.host.call(accounts.put, self.settings.accounts_file, self.user, entry, alone=True)
             done(f"{self.user}, until the end of this test")
 
     def wrong_password(self) -> None:
@@ -210,11 +210,7 @@ class Test:
 
     def client(self, *args: str, input: str = "", check: bool = True) -> str:
         """Run the docker client of the machine; return what it prints."""
-        remedy = (
-            ""
-            if self.machine is self.host
-            else "./fab -H … push-test --from host tries from the server itself"
-        )
+        remedy = "" if self.machine is self.host else REMEDY
         return str(
             self.machine.run([*self.docker, *args], input=input, check=check, remedy=remedy).stdout
         )
@@ -236,7 +232,7 @@ class Test:
             raise UnusableEngineError("there is no Docker engine")
         raise StepError(
             f"docker {args[0]}: {words}",
-            "./fab -H … push-test --from host tries from the server itself",
+            REMEDY,
         )
 
     def digest(self, output: str) -> str:
@@ -256,46 +252,42 @@ class Test:
         yield texts.append
         seconds = time.monotonic() - start
         self.receipt.lines.append({"name": name, "text": texts[-1], "seconds": round(seconds, 3)})
-        self.tell(name, texts[-1], seconds)
+        self.tell("ok", name, texts[-1], seconds)
 
 
-def push_test(host: Host, machine: Host, settings: Settings, tell: Tell) -> Receipt:
+def push_test(host: Host, machine: Host, settings: Settings, tell: Tell, receipt: Receipt) -> None:
     """Prove with a docker client that the registry works, and leave nothing behind.
 
     machine: whose docker client to use. Where it has none, or its engine does not trust the issuer
-    of the certificate, the server's own is used, and `tell` is told.
-    Raises StepError when a part of the proof fails.
+    of the certificate, the server's own is used, and `tell` is told. Nobody else may be at work on
+    the host. Raises StepError when a part of the proof fails; `receipt` then has what was proven.
     """
     require_deployed(host, settings.deploy_dir)
-    receipt = Receipt(settings.registry_domain)
     try:
         Test(host, machine, settings, tell, receipt).run()
     except UnusableEngineError as reason:
         if machine is host:
             raise StepError(f"{host.name}: {reason}", "./fab -H … check") from None
-        tell("client", f"{machine.name}: {reason}; going on from the server", 0.0)
+        tell("warn", "client", f"{machine.name}: {reason}; going on from the server", 0.0)
         receipt.lines.clear()
-        try:
-            Test(host, host, settings, tell, receipt).run()
-        except UnusableEngineError as second:
-            raise StepError(f"{host.name}: {second}", "./fab -H … check") from None
-    return receipt
+        push_test(host, host, settings, tell, receipt)
 
 
-def prove(
-    c: Context, host: Host, settings: Settings, *, source: str = "here", as_json: bool = False
-) -> None:
-    """Run `push_test` and print its lines, or its receipt.
+def prove(host: Host, settings: Settings, *, source: str = "here", as_json: bool = False) -> None:
+    """Run `push_test` and print its lines, or its receipt, on failure too.
 
     source: `here`, the docker client of the operator's machine, or `host`, the server's.
     """
     if source not in ("here", "host"):
         raise UsageError(f"--from {source}: expected here or host")
 
-    def tell(name: str, text: str, seconds: float) -> None:
+    def tell(mark: str, name: str, text: str, seconds: float) -> None:
         if not as_json:
-            report.line("ok", "push-test", f"{name}: {text}", seconds)
+            report.line(mark, "push-test", f"{name}: {text}", seconds)
 
-    receipt = push_test(host, host if source == "host" else here(c), settings, tell)
-    if as_json:
-        print(receipt.json())
+    receipt = Receipt(settings.registry_domain)
+    try:
+        push_test(host, host if source == "host" else here(), settings, tell, receipt)
+    finally:
+        if as_json:
+            print(receipt.json())

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from . import compose, nginx
-from .host import Host
+from .host import Host, require_deployed
 from .report import Outcome
 from .settings import Settings
 
@@ -18,12 +18,20 @@ def up(host: Host, settings: Settings) -> Outcome:
 
 def down(host: Host, settings: Settings) -> Outcome:
     """Stop and remove the containers. Data, accounts and certificates stay."""
+    require_deployed(host, settings.deploy_dir)
+    running = containers(host, settings)
     host.run(compose.down(settings), remedy="./fab -H … check")
-    return Outcome("containers removed; data, accounts and certificates are still there")
+    return Outcome(
+        "containers removed; data, accounts and certificates are still there"
+        if running
+        else "nothing runs",
+        changed=bool(running),
+    )
 
 
 def logs(host: Host, settings: Settings, lines: int) -> str:
     """The last lines of every container's log."""
+    require_deployed(host, settings.deploy_dir)
     return str(host.run(compose.logs(settings, lines), remedy="./fab -H … check").stdout)
 
 

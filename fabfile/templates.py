@@ -15,22 +15,21 @@ from .settings import HOME, SCHEMA, Settings, dump
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
-    "__init__", "__main__", "certificates", "command", "compose", "errors", "here", "host", "nginx", "report", "settings",
-    "onhost/__init__", "onhost/atomic", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/nginx",
+    "__init__", "__main__", "certificates", "command", "compose", "errors", "here", "host", "lock", "nginx", "report", "settings",
+    "onhost/__init__", "onhost/atomic", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/nginx", "onhost/probe",
 )  # fmt: skip
+SERVER_SCRIPTS = ("onhost/lock.sh",)
 SERVER_LIBRARIES = ("invoke", "dotenv")
 ACME_CA_BUNDLE = "certbot/acme/ca.pem"
 REGISTRY_CONFIG = "registry/config/config.yml"
-HTTP_SECRET = "registry/http-secret"  # noqa: S105 - the name of a file
 
 
 @dataclass(frozen=True)
 class File:
-    """What a file on the server must be. The content of a secret one is never shown."""
+    """What a file on the server must be."""
 
     content: bytes
     mode: int = 0o644
-    secret: bool = False
 
     @property
     def digest(self) -> str:
@@ -38,17 +37,14 @@ class File:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def tree(settings: Settings, http_secret: str, deploy: Path = HOME / "deploy") -> dict[str, File]:
-    """Every file that `sync` keeps on the server.
-
-    http_secret: the registry's own; it must stay the same from one sync to the next.
-    """
+def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
+    """Every file that `sync` keeps on the server. None of them holds a secret."""
     context: dict[str, object] = {
         "settings": settings,
-        "http_secret": http_secret,
         "project": compose.PROJECT,
         "nginx_dir": compose.NGINX_DIR,
         "webroot": compose.WEBROOT,
+        "healthy": _healthy,
     }
     config = _render(deploy / f"{REGISTRY_CONFIG}.j2", context)
     context["registry_config_digest"] = hashlib.sha256(config).hexdigest()[:16]
@@ -59,11 +55,22 @@ def tree(settings: Settings, http_secret: str, deploy: Path = HOME / "deploy") -
         )
         for name, path in _sources(deploy)
     }
-    files[REGISTRY_CONFIG] = File(config, 0o600, secret=True)
-    files[HTTP_SECRET] = File(http_secret.encode(), 0o600, secret=True)
     if settings.acme_ca_bundle:
         files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
     return files | _server_side(settings)
+
+
+def _healthy(port: int) -> str:
+    """A shell command that asks a port of its own container, with what the image has for it.
+
+    Where there is neither wget nor curl, that the port listens must do (state 0A in proc(5)).
+    """
+    url = f"http://127.0.0.1:{port}/"
+    return (
+        f"if command -v wget >/dev/null; then exec wget -q -O /dev/null {url}; fi; "
+        f"if command -v curl >/dev/null; then exec curl -fsS -o /dev/null {url}; fi; "
+        f"grep -q ':{port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6"
+    )
 
 
 def _sources(deploy: Path) -> Iterator[tuple[PurePosixPath, Path]]:
@@ -87,12 +94,10 @@ def _render(path: Path, context: dict[str, object]) -> bytes:
 def _server_side(settings: Settings) -> dict[str, File]:
     """`inv renew` for the server: our modules, the settings, and invoke and python-dotenv."""
     package = Path(__file__).parent
+    names = (*(f"{name}.py" for name in SERVER_MODULES), *SERVER_SCRIPTS)
     bundle = f"{settings.deploy_dir}/{ACME_CA_BUNDLE}" if settings.acme_ca_bundle else ""
     return {
-        **{
-            f"fabfile/{name}.py": File((package / f"{name}.py").read_bytes())
-            for name in SERVER_MODULES
-        },
+        **{f"fabfile/{name}": File((package / name).read_bytes()) for name in names},
         ".env.dist": File(SCHEMA.read_bytes()),
         # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
         "settings.env": File(dump(settings, acme_ca_bundle=bundle).encode(), 0o600),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -18,11 +19,13 @@ from paramiko.ssh_exception import (
 )
 
 from .errors import StepError
+from .host import MARK
 
 if TYPE_CHECKING:
     from fabric import Connection
 
 CONNECT_SECONDS = 15
+LOST = (OSError, EOFError, SSHException)
 KEEPALIVE_SECONDS = 15
 
 
@@ -50,8 +53,16 @@ def connect(c: Connection) -> None:
     if c.is_connected:
         return
     where = f"{c.user}@{c.host}:{c.port}"
-    target = ["ssh", *(["-p", str(c.port)] if c.port != 22 else []), f"{c.user}@{c.original_host}"]
+    config = getattr(c.config, "_runtime_ssh_path", None)
+    target = [
+        "ssh",
+        *(["-F", config] if config else []),
+        *(["-p", str(c.port)] if c.port != 22 else []),
+        f"{c.user}@{c.original_host}",
+    ]
     ssh = " ".join(target)
+    # Its thread writes the trace of a failed handshake to standard error.
+    logging.getLogger("paramiko.transport").addHandler(logging.NullHandler())
     for path in known_hosts(c):
         if path.is_file():
             c.client.load_system_host_keys(str(path))
@@ -84,12 +95,46 @@ def connect(c: Connection) -> None:
         raise StepError(
             f"{where}: this name has no address ({error.strerror})", "check -H"
         ) from None
+    except FileNotFoundError as error:
+        raise StepError(
+            f"{where}: there is no SSH key {error.filename}",
+            "check IdentityFile in ~/.ssh/config, or -i",
+        ) from None
     except (NoValidConnectionsError, TimeoutError, OSError, SSHException, EOFError) as error:
         reason = str(error) or type(error).__name__
         raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?") from None
     transport = c.transport
     if transport is not None:
         transport.set_keepalive(KEEPALIVE_SECONDS)
+
+
+class SshConversation:
+    """A command on the server that lives as long as its channel: see host.Conversation."""
+
+    def __init__(self, c: Connection, command: str) -> None:
+        self._channel = c.transport.open_session()
+        self._channel.exec_command(command)
+        self._fresh = True
+        self._lines = self._channel.makefile("r")
+
+    def send(self, line: str) -> None:
+        """Give it a line."""
+        self._channel.sendall(f"{line}\n".encode())
+
+    def receive(self) -> str:
+        """Its next line, '' at the end. What the login shell printed before ours is left out."""
+        line = str(self._lines.readline())
+        if self._fresh:
+            while line and MARK not in line:
+                line = str(self._lines.readline())
+            self._fresh = False
+        return line.rpartition(MARK)[2].rstrip("\n")
+
+    def close(self) -> None:
+        """End its input and wait for it."""
+        self._channel.shutdown_write()
+        self._channel.recv_exit_status()
+        self._channel.close()
 
 
 def fingerprint(key: paramiko.PKey) -> str:

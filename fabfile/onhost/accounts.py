@@ -26,11 +26,14 @@ def listed(path: str) -> list[dict[str, object]]:
     ]
 
 
-def put(path: str, user: str, entry: str) -> str:
-    """Add an account or replace its line; entry: `user:hash`. Returns "added" or "changed"."""
+def put(path: str, user: str, entry: str, alone: bool = False) -> str:
+    """Add an account or replace its line; entry: `user:hash`. Returns "added" or "changed".
+
+    alone: no push-test can be at work, so whatever one left behind goes, however young.
+    """
     file = Path(path)
     with _locked(file):
-        lines = _without_leftovers(_entries(file))
+        lines = _without_leftovers(_entries(file), 0 if alone else TEMPORARY_SECONDS)
         known = any(name == user for name, _ in lines)
         kept = [(name, text) for name, text in lines if name != user]
         _write(file, [*kept, (user, entry)])
@@ -41,7 +44,7 @@ def remove(path: str, user: str) -> bool:
     """Remove an account; False when there was none (and the file is not touched)."""
     file = Path(path)
     with _locked(file):
-        lines = _without_leftovers(_entries(file))
+        lines = _without_leftovers(_entries(file), TEMPORARY_SECONDS)
         kept = [(name, text) for name, text in lines if name != user]
         if len(kept) == len(lines):
             return False
@@ -77,7 +80,7 @@ def _entries(path: Path) -> list[tuple[str, str]]:
             entries.append(("", line))
         elif not user or not digest or not line.isprintable():
             raise RefusedError(
-                f"{path}:{number}: not an entry of the form user:hash; nothing was changed",
+                f"{path}:{number}: not an entry of the form user:hash, and so nothing is changed",
                 f"correct or delete line {number} on the server",
             )
         else:
@@ -85,10 +88,10 @@ def _entries(path: Path) -> list[tuple[str, str]]:
     return entries
 
 
-def _without_leftovers(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _without_leftovers(lines: list[tuple[str, str]], age: int) -> list[tuple[str, str]]:
     def leftover(user: str) -> bool:
         match = TEMPORARY.fullmatch(user)
-        return match is not None and int(match[1], 16) < time.time() - TEMPORARY_SECONDS
+        return match is not None and int(match[1], 16) < time.time() - age
 
     return [(user, line) for user, line in lines if not leftover(user)]
 

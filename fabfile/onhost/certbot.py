@@ -34,8 +34,10 @@ def run(command: list[str], container: str, seconds: float = 120) -> dict[str, o
 def _running(container: str) -> bool:
     listing = subprocess.run(
         ["docker", "ps", "--quiet", "--filter", f"name=^{container}$"],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
+    if listing.returncode:
+        raise RefusedError("the Docker engine does not run", "./fab -H … check")
     return bool(listing.stdout.strip())
 
 

@@ -24,8 +24,8 @@ def on_disk(conf: str, name: str) -> dict[str, Any]:
     found = re.search(r"^server = (.*)$", renewal.read_text(), re.M) if renewal.is_file() else None
     try:
         return {**_facts(path), "server": found[1] if found else ""}
-    except ssl.SSLError as error:
-        return {"broken": str(error).partition(" (_ssl")[0], "server": found[1] if found else ""}
+    except ssl.SSLError:
+        return {"broken": "not a readable certificate", "server": found[1] if found else ""}
 
 
 def served(name: str, port: int = 443) -> dict[str, Any]:
@@ -44,9 +44,7 @@ def served(name: str, port: int = 443) -> dict[str, Any]:
         ):
             der = tls.getpeercert(binary_form=True)
     except OSError as error:
-        raise RefusedError(
-            f"no TLS on port {port} for {name}: {error}", "./fab -H … logs"
-        ) from None
+        raise RefusedError(f"no TLS on port {port} for {name}: {error}", "./fab -H … up") from None
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(ssl.DER_cert_to_PEM_cert(der or b""))
         file.flush()

@@ -41,7 +41,9 @@ for port in 80:0050 443:01BB; do
     fi
 done
 
-fact addresses "$(hostname -I 2>/dev/null || ip -o addr 2>/dev/null | awk '{ sub("/.*", "", $4); printf "%s ", $4 }')"
+# Without the bridges of Docker, which nobody outside reaches.
+addresses=$(ip -o addr show 2>/dev/null | awk '$2 !~ /^(lo|docker|br-|veth)/ { sub("/.*", "", $4); printf "%s ", $4 }')
+fact addresses "${addresses:-$(hostname -I 2>/dev/null)}"
 for name in "$@"; do
     fact a "$name $(getent ahostsv4 "$name" | awk '{ print $1 }' | sort -u | tr '\n' ' ')"
     fact aaaa "$name $(getent ahostsv6 "$name" | awk '$1 !~ /^::ffff:/ { print $1 }' | sort -u | tr '\n' ' ')"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -30,20 +31,26 @@ TAKEOVER_SECONDS = 20
 def up(
     directory: str, lineage: str, test: list[str], start: list[str], reload: list[str]
 ) -> dict[str, Any]:
-    """Test the configuration, start the stack, reload where something changed. See `activate`."""
+    """Test the configuration that was synced, start the stack, reload where something changed.
+
+    lineage: certbot's live directory of the certificate; it may be missing or empty.
+    test, start, reload: `docker compose` commands; `test` looks at nginx/next.
+    Returns {"changed": [paths], "problem": why the newest certificate is not used, or "",
+    "started": [services], "reloaded"}. Raises RefusedError when `nginx -t` says no: then the old
+    configuration goes on, on disk too.
+    """
     root = Path(directory)
+    if not (root / "compose.yml").is_file():
+        raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
     if not (root / "registry/auth/htpasswd").is_file():
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     _ours_alone(root, start)
     with _lock(root):
-        answer = _promote(root, Path(lineage), test)
+        config = {path.name: path.read_bytes() for path in sorted((root / "nginx").glob("*.conf"))}
+        answer = _promote(root, Path(lineage), config, test)
         before = _containers(start)
-        _run(
-            start,
-            "docker compose up",
-            "./fab -H … logs shows why; ./fab -H … check looks for its causes",
-        )
+        _start(start)
         after = _containers(start)
         answer["started"] = sorted(
             name for name, there in after.items() if before.get(name) != there
@@ -53,16 +60,19 @@ def up(
 
 
 def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -> dict[str, Any]:
-    """Let the configuration on disk, with the newest certificate, go live in the running nginx.
+    """Have the running nginx serve the newest certificate. See `up` for the arguments and results.
 
-    lineage: certbot's live directory of the certificate; it may be missing or empty.
-    test, reload: commands; `test` looks at nginx/next.
-    Returns {"changed": [paths], "problem": why the newest certificate is not used, or ""}.
-    Raises RefusedError when `nginx -t` says no: then the old configuration goes on, on disk too.
+    The configuration stays the one that is live: a mistake in one that waits for `up` must never
+    keep a renewed certificate from being served.
     """
     root = Path(directory)
     with _lock(root):
-        answer = _promote(root, Path(lineage), test)
+        config = {
+            # The first certificate brings the part that needs one.
+            "https.conf": (root / "nginx/https.conf").read_bytes(),
+            **{n: c for n, c in _content(root / "nginx/live").items() if not n.startswith("tls/")},
+        }
+        answer = _promote(root, Path(lineage), config, test)
         answer["reloaded"] = _load(root, reload)
     return answer
 
@@ -73,25 +83,46 @@ def _lock(root: Path) -> Any:
     return locked(root / "nginx/run/.lock", 150)
 
 
-def _promote(root: Path, lineage: Path, test: list[str]) -> dict[str, Any]:
+def _promote(
+    root: Path, lineage: Path, config: dict[str, bytes], test: list[str]
+) -> dict[str, Any]:
+    """Let a configuration, with the best pair of certificate and key, go live by one rename."""
     nginx = root / "nginx"
     live = nginx / "live"
-    old = _content(live) if live.exists() else {}
+    old = _content(live)
     pair, problem = _pair(lineage, live)
-    new = {path.name: path.read_bytes() for path in sorted(nginx.glob("*.conf"))}
-    if pair:
-        new |= {f"tls/{name}": content for name, content in pair.items()}
-    else:
+    new = config | {f"tls/{name}": content for name, content in pair.items()}
+    if not pair:
         new.pop("https.conf", None)
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if changed:
         digest = _write_candidate(nginx, new)
         _link(nginx / "next", f"run/{digest}")
-        _run(test, "nginx -t", "the old configuration goes on; correct the line, then sync and up")
+        try:
+            _run(test, "nginx -t", "correct that line and run `up` again; what ran before goes on")
+        except RefusedError as error:
+            # The path in the container, told as the one below DEPLOY_DIR.
+            told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
+            raise RefusedError(told, error.remedy) from None
         (nginx / "next").replace(live)
         sync_directory(nginx)
         _prune(nginx)
     return {"changed": changed, "problem": problem}
+
+
+def _start(start: list[str]) -> None:
+    try:
+        _run(
+            start,
+            "docker compose up",
+            "./fab -H … logs shows why; ./fab -H … check finds its causes",
+        )
+    except RefusedError as error:
+        if port := re.search(r":(80|443)\b.*(already allocated|already in use)", error.what):
+            raise RefusedError(
+                f"port {port[1]} is taken by somebody else", "./fab -H … check names it"
+            ) from None
+        raise
 
 
 def _load(root: Path, reload: list[str]) -> bool:
@@ -162,12 +193,14 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
     except FileNotFoundError:
         return kept, ""
     except (ssl.SSLError, OSError) as error:
-        # OpenSSL's own words: [X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:…)
-        return kept, f"{lineage}: {str(error).partition(' (_ssl')[0]}"
+        # OpenSSL's own word, KEY_VALUES_MISMATCH for example.
+        reason = getattr(error, "reason", None) or "unreadable"
+        return kept, f"{lineage}: {reason.lower().replace('_', ' ')}"
     return newest, ""
 
 
 def _content(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, by its relative path; nothing when it is not there."""
     return {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")
@@ -240,15 +273,12 @@ def _run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess
         argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
     if done.returncode:
-        lines = [
-            line
-            for line in (done.stderr.strip() or done.stdout.strip()).splitlines()
-            if line.strip()
-        ]
-        telling = (
-            [line for line in lines if "[emerg]" in line or "rror" in line]
-            or lines[-1:]
-            or ["no message"]
-        )
-        raise RefusedError(f"{what}: {telling[0].strip()}", remedy)
+        text = done.stderr.strip() or done.stdout.strip() or "no message"
+        if "is not a docker command" in text or "unknown flag: --project-name" in text:
+            raise RefusedError("Docker Compose version 2 is missing", "./fab -H … check")
+        if "Cannot connect to the Docker daemon" in text:
+            raise RefusedError("the Docker engine does not run", "./fab -H … check")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        telling = [line for line in lines if re.search(r"\[emerg\]|\b[Ee]rror\b", line)]
+        raise RefusedError(f"{what}: {(telling or lines[-1:])[0]}", remedy)
     return done

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, locked, replace, sync_directory
 
-SECRET = "registry/http-secret"  # noqa: S105 - the name of a file
+SECRET = "registry/secrets/http-secret"  # noqa: S105 - the name of a file
 # Made here, filled by others: `sync` never looks into them.
 DIRECTORIES = {
-    "registry/auth": 0o700, "registry/data": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
+    "registry/auth": 0o700, "registry/secrets": 0o700, "registry/data": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
     "certbot/log": 0o700, "log": 0o755, "nginx/run": 0o755,
 }  # fmt: skip
 
@@ -22,16 +23,14 @@ DIRECTORIES = {
 def state(directory: str, names: list[str]) -> dict[str, Any]:
     """What `sync` put here before, and what stands at these names now. Changes nothing.
 
-    Returns {"files": {path: {"digest", "mode"}}, "ours": {path: digest as synced}, "secret": the
-    registry's own, "unfinished": whether an earlier sync was cut off between two renames}.
+    Returns {"files": {path: {"digest", "mode"}}, "ours": {path: digest as synced}, "unfinished":
+    whether an earlier sync was cut off between two renames}.
     """
     root = Path(directory)
     ours = _manifest(root)
-    secret = root / SECRET
     return {
         "files": {name: _state(root / name) for name in {*names, *ours} if (root / name).is_file()},
         "ours": ours,
-        "secret": secret.read_text() if secret.is_file() else "",
         "unfinished": (root / ".sync/journal").is_file(),
     }
 
@@ -62,15 +61,12 @@ def apply(
     """
     root = Path(directory)
     work = root / ".sync"
-    for path, mode in {
-        root: 0o755,
-        work: 0o700,
-        **{root / d: m for d, m in DIRECTORIES.items()},
-    }.items():
-        if not path.is_dir():
-            path.mkdir(parents=True, mode=mode)
-            path.chmod(mode)
+    _prepare(root, work)
     with locked(work / "lock"):
+        if (work / "journal").is_file():
+            raise RefusedError(
+                f"{root}: an earlier sync was cut off a moment ago", "run sync again"
+            )
         stage = work / "stage"
         shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir(mode=0o700)
@@ -87,6 +83,22 @@ def apply(
         journal = {"moves": moves, "remove": remove, "digests": digests}
         replace(work / "journal", json.dumps(journal).encode(), 0o600)
         _carry_out(root)
+
+
+def _prepare(root: Path, work: Path) -> None:
+    """Make the directories, and the secret that signs the registry's upload sessions."""
+    directories = {root: 0o755, work: 0o700, **{root / d: m for d, m in DIRECTORIES.items()}}
+    for path, mode in directories.items():
+        if not path.is_dir():
+            try:
+                path.mkdir(parents=True, mode=mode)
+            except OSError as error:
+                raise RefusedError(
+                    f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR"
+                ) from None
+            path.chmod(mode)
+    if not (root / SECRET).is_file():
+        replace(root / SECRET, os.urandom(32).hex().encode(), 0o600)
 
 
 def finish(directory: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.sandbox.demo import DOMAIN
+from tests.sandbox.demo import DOMAIN, fab
 
 from .test_certificates import B
 from .world import DEPLOY_DIR, PASSWORD, USER, World
@@ -90,16 +91,37 @@ def test_without_an_engine_it_falls_back(deployed: World) -> None:
 def test_a_failure_leaves_nothing_either(deployed: World) -> None:
     """nginx refuses the manifest: the push fails half way, and all is taken back."""
     before = traces(deployed)
-    override = f"{DEPLOY_DIR}/nginx/override.conf"
-    deployed.server(f"echo 'if ($request_method = PUT) {{ return 403; }}' >{override}")
+    deployed.server(
+        f"sed -i 's/client_max_body_size 0;/&\\nif ($request_method = PUT) {{ return 403; }}/' {DEPLOY_DIR}/nginx/https.conf"
+    )
     deployed.fab("up")
     try:
-        failed = deployed.fab("push-test", ok=False)
+        failed = deployed.fab("push-test", "--json", ok=False)
         assert failed.returncode == 1
         assert "docker" in failed.stderr
+        receipt = json.loads(failed.stdout)
+        assert not receipt["ok"]
+        assert [line["name"] for line in receipt["lines"]][-1] == "login"
     finally:
-        deployed.server(f"rm {override}")
-        deployed.fab("up")
+        assert "had been edited on the server" in deployed.fab("sync", "up").stdout
+    assert traces(deployed) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int) -> None:
+    before = traces(deployed)
+    argv = [*fab(deployed.sandbox, deployed.settings), "push-test"]
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "login: accepted" in line:
+                break
+        running.send_signal(number)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors
+    assert "interrupted" in errors
     assert traces(deployed) == before
 
 

@@ -44,9 +44,14 @@ class World:
         return done
 
     def bootstrap(self, **changes: str) -> str:
-        """The whole of it, with the standard settings but for these."""
+        """The whole of it, with the standard settings but for these; then the account's password
+        is PASSWORD.
+        """
         self.configure(**changes)
-        return self.fab("bootstrap", input=PASSWORD + "\n").stdout
+        output = self.fab("bootstrap").stdout
+        if self.login(USER, PASSWORD) != 200:
+            self.fab("htpasswd", "--user", USER, input=PASSWORD + "\n")
+        return output
 
     def server(self, script: str, *args: str, check: bool = True) -> str:
         """Run a shell script as root on the server, past our own tool."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 import subprocess
@@ -60,15 +61,31 @@ def start() -> None:
     settings = sandbox.directory / "settings.env"
     settings.write_text(settings_text(sandbox))
     command = fab(sandbox, settings)
-    password = _password(sandbox.directory / "password")
-    ENVIRONMENT.write_text(_environment(sandbox, command, password))
-    ENVIRONMENT.chmod(0o600)
     print(f"\n$ fab -H {DOMAIN} bootstrap", flush=True)
-    if subprocess.run(
-        [*command, "bootstrap"], input=password + "\n", text=True, check=False
-    ).returncode:
-        raise SandboxError("bootstrap failed; its last lines above say why")
+    password = _bootstrap(command, sandbox.directory / "password")
+    ENVIRONMENT.touch(mode=0o600)
+    ENVIRONMENT.write_text(_environment(sandbox, command, password))
     print(_farewell(sandbox, command, password))
+
+
+def _bootstrap(command: Sequence[str], kept: Path) -> str:
+    """Run it, show what it prints, and return the account's password, which it shows only once."""
+    with subprocess.Popen([*command, "bootstrap"], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            if found := re.search(r"password \(shown this once\): (\S+)", line):
+                kept.touch(mode=0o600)
+                kept.write_text(found[1])
+    if running.returncode:
+        raise SandboxError("bootstrap failed; its last lines above say why")
+    if not kept.is_file():
+        # The account was there, its password is lost: as anyone would, set another.
+        kept.touch(mode=0o600)
+        kept.write_text(secrets.token_urlsafe(20))
+        change = [*command, "htpasswd", "--user", USER]
+        subprocess.run(change, input=kept.read_text() + "\n", text=True, check=True)
+    return kept.read_text()
 
 
 def stop() -> None:
@@ -76,13 +93,6 @@ def stop() -> None:
     Sandbox("demo", ROOT).down()
     ENVIRONMENT.unlink(missing_ok=True)
     print("the demo is gone; the engine and the images that it built stay for the next one")
-
-
-def _password(path: Path) -> str:
-    if not path.is_file():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(20))
-    return path.read_text()
 
 
 def _environment(sandbox: Sandbox, command: Sequence[str], password: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from fabfile.settings import Settings, load
 
 MANDATORY = (
-    "REGISTRY_DOMAIN=registry.example.com\nACME_EMAIL=you@example.com\nREGISTRY_USER=admin\n"
+    "REGISTRY_DOMAIN=registry.example.org\nACME_EMAIL=you@example.org\nREGISTRY_USER=admin\n"
 )
 
 

@@ -36,7 +36,7 @@ def test_at_most_four_settings_are_mandatory() -> None:
 def test_defaults_come_from_the_schema(settings: Settings) -> None:
     assert settings.deploy_dir == "/docker-registry"
     assert settings.acme_directory == "https://acme-staging-v02.api.letsencrypt.org/directory"
-    assert settings.names == ("registry.example.com",)
+    assert settings.names == ("registry.example.org",)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,9 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
         ("DEPLOY_DIR=registry", "absolute path"),
         ("DEPLOY_DIR=/", "absolute path"),
         ("DEPLOY_DIR=/etc", "belongs to the system"),
+        ("DEPLOY_DIR=/usr/local/registry", "belongs to the system"),
+        ("DEPLOY_DIR=/srv", "belongs to the system"),
+        ("REGISTRY_ALIASES=registry.example.com", "this is the example"),
         ("DEPLOY_DIR=/srv/../etc", "absolute path"),
         ("DEPLOY_DIR='/srv/my registry'", "absolute path"),
         ("DEPLOY_DIR=/srv/$(reboot)", "absolute path"),
@@ -82,6 +85,12 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
         ("ACME_CA_BUNDLE=missing.pem", "there is none at"),
         ("ACME_CA_BUNDLE=.env", "PEM"),
         ("RENEW_SCHEDULE=@daily", "five fields"),
+        ("RENEW_SCHEDULE='60 * * * *'", "five fields"),
+        ("RENEW_SCHEDULE='* 24 * * *'", "five fields"),
+        ("RENEW_SCHEDULE='* * 0 * *'", "five fields"),
+        ("RENEW_SCHEDULE='* * * * 5-1'", "five fields"),
+        ("RENEW_SCHEDULE='*/0 * * * *'", "five fields"),
+        ("RENEW_SCHEDULE='* * * *'", "five fields"),
         ("RENEW_SCHEDULE='* * * * * root reboot'", "five fields"),
         ("HSTS_MAX_AGE=a year", "seconds"),
         ("NGINX_IMAGE='nginx:1 --privileged'", "name of an image"),
@@ -107,7 +116,7 @@ def test_duplicate_key_is_refused(env_file: Write) -> None:
 
 def test_missing_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / ".env"
-    path.write_text("REGISTRY_DOMAIN=registry.example.com\nREGISTRY_USER=a\n")
+    path.write_text("REGISTRY_DOMAIN=registry.example.org\nREGISTRY_USER=a\n")
     assert "ACME_EMAIL is missing" in refused(path)
 
 
@@ -145,7 +154,7 @@ def test_dump_is_read_back_as_the_same(env_file: Write, tmp_path: Path) -> None:
 
 
 def test_the_minute_of_the_schedule_differs_between_domains(env_file: Write) -> None:
-    text = MANDATORY.replace("registry.example.com", "{}")
+    text = MANDATORY.replace("registry.example.org", "{}")
     path = env_file("")
     minutes = set()
     for name in ("a.example.com", "b.example.com", "c.example.com"):

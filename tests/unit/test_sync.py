@@ -31,7 +31,7 @@ def apply(root: Path, remove: list[str] | None = None, **files: str) -> None:
 
 def test_state_before_the_first_sync(tmp_path: Path) -> None:
     state = sync.state(str(tmp_path / "none"), ["a"])
-    assert state == {"files": {}, "ours": {}, "secret": "", "unfinished": False}
+    assert state == {"files": {}, "ours": {}, "unfinished": False}
     assert not (tmp_path / "none").exists()
 
 

@@ -1,0 +1,57 @@
+"""`bootstrap`: the steps in their order, over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import accounts, certificates, files, lock, preflight, report, smoke, stack
+from .errors import ExpectedError
+from .host import Host
+from .settings import Settings
+
+Step = Callable[[Host, Settings], object]
+
+
+def steps(passwords: list[str]) -> dict[str, Step]:
+    """Name -> step. A password that has to be made for the first account is put into `passwords`."""
+    return {
+        "check": preflight.require,
+        "sync": lambda h, s: report.step("sync", lambda: files.sync(h, s)),
+        "htpasswd": lambda h, s: report.step("htpasswd", lambda: accounts.first(h, s, passwords)),
+        "up": lambda h, s: report.step("up", lambda: stack.up(h, s)),
+        "init-letsencrypt": lambda h, s: report.step(
+            "init-letsencrypt", lambda: certificates.init_letsencrypt(h, s)
+        ),
+        "schedule": lambda h, s: report.step("schedule", lambda: certificates.schedule(h, s)),
+        "push-test": smoke.prove,
+    }
+
+
+def bootstrap(host: Host, settings: Settings) -> None:
+    """Do every step. Raises StepError with the step's name at the first that fails.
+
+    A password that was made is shown once, in the end, whatever happened after it was made.
+    """
+    passwords: list[str] = []
+    try:
+        with report.total("bootstrap"), lock.exclusive(host, settings, "bootstrap"):
+            for name, step in steps(passwords).items():
+                try:
+                    step(host, settings)
+                except ExpectedError as error:
+                    error.stopped_at(name)
+                    raise
+    finally:
+        for password in passwords:
+            print(f"\naccount {settings.registry_user}, password (shown this once): {password}")
+    print(farewell(settings))
+
+
+def farewell(settings: Settings) -> str:
+    """What to do next."""
+    if settings.acme_server == "staging":
+        return (
+            "\nThe certificate is from staging, for trying things out: no client trusts it yet. Now:\n"
+            "  set ACME_SERVER=production in .env, then ./fab -H … sync up init-letsencrypt"
+        )
+    return f"\nReady: docker login {settings.registry_domain} -u {settings.registry_user}"

@@ -1,0 +1,94 @@
+"""One at a time: the lock of a host, and the audit log that it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import StepError, UsageError
+from .host import Host
+from .settings import Settings
+
+# In /run: a reboot clears it, and only root can write there.
+LOCK = "/run/private-docker-registry.lock"
+SCRIPT = Path(__file__).parent / "onhost" / "lock.sh"
+
+
+@contextlib.contextmanager
+def exclusive(host: Host, settings: Settings, task: str, *, seconds: int = 0) -> Iterator[None]:
+    """Do something on the host that no one else may do at the same time, and log it there.
+
+    seconds: how long to wait for somebody else. The lock is a process on the host that ends with
+    our connection. Raises StepError with the holder's name and time when it is taken.
+    """
+    with _conversation(host, settings, task, str(seconds)):
+        yield
+
+
+@contextlib.contextmanager
+def audited(host: Host, settings: Settings, task: str) -> Iterator[None]:
+    """Do something on the host that others may do at the same time, and log it there."""
+    with _conversation(host, settings, task, "-"):
+        yield
+
+
+def audit_log(settings: Settings) -> str:
+    """When, who, which task, outcome: a line each, on the server."""
+    return f"{settings.deploy_dir}/log/audit.log"
+
+
+def clear(host: Host, *, yes: bool) -> None:
+    """Show who holds the lock of the host; with a yes, end the process there that holds it.
+
+    Only for a holder whose machine is gone while the host has not noticed.
+    """
+    script = 'flock -n "$1" true || cat "$1.holder"'
+    lines = host.run(["sh", "-c", script, "sh", LOCK], check=False).stdout.splitlines()
+    if not lines:
+        print("nobody holds the lock")
+        return
+    print(f"held by {lines[0]}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "clearing it needs a yes", "add --yes, if their machine is really gone"
+            )
+        if (
+            input("Is their machine gone, and shall the lock be cleared? [y/N] ").strip().lower()
+            != "y"
+        ):
+            print("left as it is")
+            return
+    host.run(["kill", lines[1]], remedy="it may have ended in the meantime: look again")
+    print("cleared")
+
+
+@contextlib.contextmanager
+def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Iterator[None]:
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    script = SCRIPT.read_text("utf-8")
+    argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), who, task]
+    keeper = host.converse(argv)
+    answer = keeper.receive()
+    if answer != "held":
+        keeper.close()
+        raise StepError(
+            f"{host.name}: somebody else is at work: {answer.removeprefix('busy ') or 'unknown'}",
+            "wait for them; if their machine died: ./fab -H … unlock",
+        )
+    outcome = "interrupted"
+    try:
+        yield
+        outcome = "ok"
+    except Exception as error:
+        outcome = "failed: " + (str(error).splitlines() or [type(error).__name__])[0]
+        raise
+    finally:
+        # When the connection is gone, the keeper has noticed by itself.
+        with contextlib.suppress(OSError, EOFError):
+            keeper.send(outcome)
+            keeper.close()

@@ -1,0 +1,20 @@
+# Holds the lock of this host for as long as standard input is open, and writes the audit log.
+# Arguments: lock file, seconds to wait, audit log, who, task. A wait of '-': only write the log.
+# Says `held`, or `busy WHO`; then reads one line: the outcome. Without one, we were cut off: the
+# kernel frees the lock with this process, so the lock of a dead holder is never in anyone's way.
+lock=$1 wait=$2 log=$3 who=$4 task=$5
+now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+if [ "$wait" != - ]; then
+    umask 077
+    exec 9>>"$lock"
+    if ! flock -w "$wait" 9; then
+        echo "busy $(head -n 1 "$lock.holder" 2>/dev/null)"
+        exit 0
+    fi
+    printf '%s since %s, task %s\n%s\n' "$who" "$(now)" "$task" $$ >"$lock.holder"
+fi
+echo held
+IFS= read -r outcome || outcome='cut off'
+directory=${log%/*}
+[ -d "$directory" ] && printf '%s\t%s\t%s\t%s\n' "$(now)" "$who" "$task" "$outcome" >>"$log"
+[ "$wait" = - ] || rm -f "$lock.holder"

@@ -70,7 +70,7 @@ def test_a_user_with_a_sudo_password(anna: World) -> None:
     may(anna, "anna ALL=(ALL) ALL")
     argv = [*as_anna(anna, "--prompt-for-sudo-password"), "bootstrap"]
     terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=120)
-    terminal.expect("sudo password", timeout=20)
+    terminal.expect("sudo.password", timeout=20)
     terminal.sendline(SUDO_PASSWORD)
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -87,7 +87,7 @@ def test_a_wrong_sudo_password_is_tried_once(anna: World) -> None:
     may(anna, "Defaults logfile=/root/sudo.log\nanna ALL=(ALL) ALL")
     argv = [*as_anna(anna, "--prompt-for-sudo-password"), "bootstrap"]
     terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=60)
-    terminal.expect("sudo password", timeout=20)
+    terminal.expect("sudo.password", timeout=20)
     terminal.sendline("wrong-canary")
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -138,13 +138,13 @@ def test_the_second_of_two_is_told_who_is_at_work(clean: World) -> None:
     assert "nobody holds the lock" in clean.fab("unlock").stdout
 
 
-def test_a_dead_holder_is_recognised(clean: World) -> None:
-    with at_work(clean) as first:
+def test_a_dead_holder_is_recognised(deployed: World) -> None:
+    with at_work(deployed) as first:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    clean.bootstrap()
+    deployed.bootstrap()
     assert re.search(
-        r"\tbootstrap\tcut off\n(.*\n)*.*\tbootstrap\tok\n", clean.server(f"cat {AUDIT}")
+        r"\tbootstrap\tcut off\n(.*\n)*.*\tbootstrap\tok\n", deployed.server(f"cat {AUDIT}")
     )
 
 

@@ -60,7 +60,7 @@ def test_a_bad_setting_is_found_before_ssh(world: World, tmp_path: Path) -> None
     """A1: the host does not even exist."""
     settings = tmp_path / "bad.env"
     settings.write_text(
-        "REGISTRY_DOMAIN=registry.example.com\nACME_EMAIL=nobody\nREGISTRY_USER=a\n"
+        "REGISTRY_DOMAIN=registry.example.org\nACME_EMAIL=nobody\nREGISTRY_USER=a\n"
     )
     refused = run(FAB, "-H", "root@192.0.2.1", "bootstrap", ENV_FILE=str(settings))
     assert refused.returncode == 2

@@ -31,6 +31,24 @@ def check(c: Context, json: bool = False) -> None:
     preflight.show(preflight.check(*server(c)), as_json=json)
 
 
+@task
+@for_people
+def provision(c: Context) -> None:
+    """Install what is missing of Docker, Compose 2, cron and Python on Debian or Ubuntu."""
+    from . import engine
+
+    run(c, "provision", engine.provision)
+
+
+@task
+@for_people
+def ship(c: Context) -> None:
+    """Bring the images from this machine's Docker to the server through SSH: what it lacks."""
+    from . import images
+
+    run(c, "ship", images.ship)
+
+
 @task(help={"diff": "Only show what would change, line by line."})
 @for_people
 def sync(c: Context, diff: bool = False) -> None:
@@ -161,7 +179,7 @@ def unlock(c: Context, yes: bool = False) -> None:
 @task
 @for_people
 def bootstrap(c: Context) -> None:
-    """All of it, in order: check, sync, htpasswd, up, init-letsencrypt, schedule, push-test."""
+    """All of it, in order: check, provision, sync, htpasswd, up, init-letsencrypt, schedule, push-test."""
     from . import chain
 
     chain.bootstrap(*server(c))
@@ -200,8 +218,10 @@ def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any
 
 ns = Collection(
     check,
+    provision,
     sync,
     htpasswd,
+    ship,
     up,
     init_letsencrypt,
     renew,

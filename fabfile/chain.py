@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import accounts, certificates, files, lock, preflight, report, smoke, stack
+from . import accounts, certificates, engine, files, images, lock, preflight, report, smoke, stack
 from .errors import ExpectedError
 from .host import Host
 from .settings import Settings
@@ -16,8 +16,10 @@ def steps(passwords: list[str]) -> dict[str, Step]:
     """Name -> step. A password that has to be made for the first account is put into `passwords`."""
     return {
         "check": preflight.require,
+        "provision": lambda h, s: report.step("provision", lambda: engine.provision(h, s)),
         "sync": lambda h, s: report.step("sync", lambda: files.sync(h, s)),
         "htpasswd": lambda h, s: report.step("htpasswd", lambda: accounts.first(h, s, passwords)),
+        "ship": lambda h, s: s.images == "pull" or report.step("ship", lambda: images.ship(h, s)),
         "up": lambda h, s: report.step("up", lambda: stack.up(h, s)),
         "init-letsencrypt": lambda h, s: report.step(
             "init-letsencrypt", lambda: certificates.init_letsencrypt(h, s)

@@ -77,6 +77,20 @@ def working(text: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def transfer(name: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar for bytes on a terminal; elsewhere nothing. Yields what counts them."""
+    if not coloured():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task(name, total=total, completed=done)
+        yield lambda count: progress.advance(task, count)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header. A cell that is a mark (ok, warn, failed) is coloured."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

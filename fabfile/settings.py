@@ -69,6 +69,7 @@ class Settings:
     registry_image: str
     nginx_image: str
     certbot_image: str
+    images: str
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -278,6 +279,12 @@ def _cron_field(text: str, limits: tuple[int, int]) -> bool:
     return True
 
 
+def _images(text: str) -> str:
+    if text not in ("pull", "ship"):
+        raise ValueError("expected pull or ship")
+    return text
+
+
 def _seconds(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("expected a number of seconds, for example 31536000")
@@ -299,6 +306,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "DEPLOY_DIR": _directory,
     "RENEW_SCHEDULE": _schedule,
     "HSTS_MAX_AGE": _seconds,
+    "IMAGES": _images,
     "REGISTRY_IMAGE": _image,
     "NGINX_IMAGE": _image,
     "CERTBOT_IMAGE": _image,

@@ -130,6 +130,14 @@ class SshConversation:
             self._fresh = False
         return line.rpartition(MARK)[2].rstrip("\n")
 
+    def write(self, data: bytes) -> None:
+        """Give it bytes."""
+        self._channel.sendall(data)
+
+    def finish(self) -> None:
+        """End its input."""
+        self._channel.shutdown_write()
+
     def close(self) -> None:
         """End its input and wait for it."""
         self._channel.shutdown_write()

@@ -24,7 +24,7 @@ from .commands import SandboxError, Say, locked, logged, output, succeeds
 SOURCE = Path(__file__).parent / "images"
 PREFIX = "registry-sandbox"
 STACK = ("registry", "nginx", "certbot")
-LONGEST_FIRST = ("certbot", "machine", "registry", "nginx", "ca")
+LONGEST_FIRST = ("certbot", "machine", "registry", "nginx", "ca", "bare")
 OFFICIAL = {
     "base": "debian:trixie-slim",
     "registry": "registry:3.1.2",

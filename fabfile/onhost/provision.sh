@@ -1,0 +1,68 @@
+# Brings Docker Engine, Compose 2, cron and Python 3 to Debian and Ubuntu, and starts them.
+# Says one line for each thing it does, and nothing when all is there. POSIX sh: Python may be missing.
+set -eu
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
+
+refuse() { echo "refused $1" && exit 0; }
+have() { command -v "$1" >/dev/null 2>&1; }
+running() { for c in /proc/[0-9]*/comm; do case $(cat "$c" 2>/dev/null) in "$1") return 0 ;; esac; done; return 1; }
+candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none || true; }
+engine() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+compose() { docker compose version --short 2>/dev/null | grep -q '^v\{0,1\}[2-9]'; }
+
+. /etc/os-release
+packages=
+have docker || packages="$packages docker"
+have docker && compose || packages="$packages compose"
+have cron || [ -x /usr/sbin/cron ] || packages="$packages cron"
+have python3 || packages="$packages python3"
+
+docker_repository() {
+    # Docker's own, where the distribution has no Compose 2 (docs.docker.com/engine/install/debian).
+    install -m 0755 -d /etc/apt/keyrings
+    apt-get -qq install -y --no-install-recommends ca-certificates curl >/dev/null
+    curl -fsSL "https://download.docker.com/linux/$ID/gpg" -o /etc/apt/keyrings/docker.asc
+    chmod 0644 /etc/apt/keyrings/docker.asc
+    printf 'deb [arch=%s signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/%s %s stable\n' \
+        "$(dpkg --print-architecture)" "$ID" "$VERSION_CODENAME" >/etc/apt/sources.list.d/docker.list
+    apt-get -qq update
+}
+
+if [ -n "$packages" ]; then
+    case ${ID:-} in debian | ubuntu) ;; *) refuse "${PRETTY_NAME:-this system} is neither Debian nor Ubuntu: install$packages by hand" ;; esac
+    apt-get -qq update
+    names=
+    case $packages in *compose*)
+        case $(candidate docker-compose-v2) in
+            ?*) names="docker-compose-v2" ;;
+            *) case $(candidate docker-compose) in
+                [2-9]*) names="docker-compose" ;;
+                *) docker_repository; names="docker-compose-plugin" ;;
+            esac ;;
+        esac ;;
+    esac
+    case $packages in *docker*)
+        case $names in
+            docker-compose-plugin) names="docker-ce docker-ce-cli containerd.io $names" ;;
+            *) names="docker.io $names"; [ -z "$(candidate docker-cli)" ] || names="$names docker-cli" ;;
+        esac ;;
+    esac
+    case $packages in *cron*) names="$names cron" ;; esac
+    case $packages in *python3*) names="$names python3" ;; esac
+    # shellcheck disable=SC2086
+    apt-get -qq install -y --no-install-recommends iptables ca-certificates $names >/dev/null
+    echo "installed $names"
+fi
+
+start() {
+    if [ -d /run/systemd/system ]; then systemctl enable --now "$1"; else service "$1" start; fi >/dev/null 2>&1 || true
+    echo "started $1"
+}
+engine || start docker
+running cron || start cron
+waited=0
+until engine; do
+    [ "$waited" -lt 60 ] || refuse "Docker was installed but does not answer: journalctl -u docker shows why"
+    sleep 1
+    waited=$((waited + 1))
+done

@@ -54,7 +54,9 @@ def _understood(parse: Callable[[], None]) -> None:
 def main(name: str, argv: list[str]) -> None:
     """Run `fab` or `inv` with these arguments."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        # Under nohup it is ignored, and stays so.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no `…` is no reason to fail.
         with contextlib.suppress(AttributeError):

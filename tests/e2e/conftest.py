@@ -69,5 +69,5 @@ def clean(world: World) -> World:
 @pytest.fixture
 def deployed(world: World) -> World:
     """A server that was bootstrapped with the standard settings; quick where it is so already."""
-    world.bootstrap()
+    world.standard()
     return world

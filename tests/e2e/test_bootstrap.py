@@ -73,7 +73,7 @@ def test_bootstrap_a_second_time_changes_nothing(deployed: World) -> None:
     output = deployed.bootstrap()
     assert "shown this once" not in output
     assert [line.split()[3] for line in output.splitlines() if line.startswith("same")] == [
-        "check", "sync", "htpasswd", "up", "init-letsencrypt", "schedule",
+        "check", "provision", "sync", "htpasswd", "up", "init-letsencrypt", "schedule",
     ]  # fmt: skip
     assert deployed.containers() == containers
     assert deployed.serial() == serial

@@ -110,7 +110,8 @@ def test_a_failure_leaves_nothing_either(deployed: World) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int) -> None:
     before = traces(deployed)
-    argv = [*fab(deployed.sandbox, deployed.settings), "push-test"]
+    # What runs in the background may have been told to ignore some of these.
+    argv = ["env", "--default-signal", *fab(deployed.sandbox, deployed.settings), "push-test"]
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:

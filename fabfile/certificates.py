@@ -12,7 +12,8 @@ from .host import Host, require_deployed
 from .onhost import certbot, certificate, probe
 from .onhost.cron import CRON_FILE, install
 from .report import Outcome
-from .settings import ACME_SERVERS, Settings
+from .rules import ACME_SERVERS
+from .settings import Settings
 
 DAY = 86400
 

@@ -7,7 +7,7 @@ import secrets
 import sys
 
 from .errors import UsageError
-from .settings import user_name
+from .rules import user_name
 
 # Beyond this length bcrypt ignores the rest, the registry's too.
 MAX_BYTES = 72

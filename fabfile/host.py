@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from .conversation import MARK, Conversation, LocalConversation
 from .errors import StepError, UsageError
 from .onhost.atomic import RefusedError
 
@@ -40,9 +41,6 @@ LOADER = (
 )
 
 
-MARK = "\x1e"
-
-
 class WholeInput(io.StringIO):
     """Text for a command's standard input, handed over in one piece.
 
@@ -52,58 +50,6 @@ class WholeInput(io.StringIO):
     def read(self, size: int | None = -1, /) -> str:
         """Return all that is left, whatever was asked for."""
         return super().read(-1)
-
-
-class Conversation(Protocol):
-    """A command that runs on while we talk with it, line by line; it ends with the connection."""
-
-    def send(self, line: str) -> None:
-        """Give it a line on its standard input."""
-
-    def receive(self) -> str:
-        """The next line that it prints, without the line break; '' when it has ended."""
-
-    def write(self, data: bytes) -> None:
-        """Give it bytes on its standard input."""
-
-    def finish(self) -> None:
-        """Close its standard input."""
-
-    def close(self) -> None:
-        """Close its standard input and wait until it has ended."""
-
-
-class LocalConversation:
-    """A command on this machine: see Conversation."""
-
-    def __init__(self, command: str) -> None:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, text=True
-        )
-        self._input = cast("TextIO", self._process.stdin)
-        self._output = cast("TextIO", self._process.stdout)
-
-    def send(self, line: str) -> None:
-        """Give it a line."""
-        self._input.write(f"{line}\n")
-        self._input.flush()
-
-    def receive(self) -> str:
-        """Its next line, '' at the end."""
-        return self._output.readline().rstrip("\n")
-
-    def write(self, data: bytes) -> None:
-        """Give it bytes."""
-        self._input.buffer.write(data)
-
-    def finish(self) -> None:
-        """End its input."""
-        self._input.close()
-
-    def close(self) -> None:
-        """End its input and wait for it."""
-        self._process.communicate()
 
 
 @dataclass(frozen=True)

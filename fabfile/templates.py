@@ -15,7 +15,7 @@ from .settings import HOME, SCHEMA, Settings, dump
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
-    "__init__", "__main__", "certificates", "command", "compose", "errors", "here", "host", "lock", "nginx", "report", "settings",
+    "__init__", "__main__", "certificates", "command", "compose", "conversation", "errors", "here", "host", "lock", "nginx", "report", "rules", "settings",
     "onhost/__init__", "onhost/atomic", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/nginx", "onhost/probe",
 )  # fmt: skip
 SERVER_SCRIPTS = ("onhost/lock.sh",)

@@ -18,8 +18,8 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
+from .conversation import MARK
 from .errors import StepError
-from .host import MARK
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -109,7 +109,7 @@ def connect(c: Connection) -> None:
 
 
 class SshConversation:
-    """A command on the server that lives as long as its channel: see host.Conversation."""
+    """A command on the server that lives as long as its channel: see conversation.Conversation."""
 
     def __init__(self, c: Connection, command: str) -> None:
         self._channel = c.transport.open_session()

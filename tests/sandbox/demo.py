@@ -62,14 +62,17 @@ def start() -> None:
     settings.write_text(settings_text(sandbox))
     command = fab(sandbox, settings)
     print(f"\n$ fab -H {DOMAIN} bootstrap", flush=True)
-    password = _bootstrap(command, sandbox.directory / "password")
+    password, proof = _bootstrap(command, sandbox.directory / "password")
     ENVIRONMENT.touch(mode=0o600)
     ENVIRONMENT.write_text(_environment(sandbox, command, password))
-    print(_farewell(sandbox, command, password))
+    print(_farewell(sandbox, password, proof))
 
 
-def _bootstrap(command: Sequence[str], kept: Path) -> str:
-    """Run it, show what it prints, and return the account's password, which it shows only once."""
+def _bootstrap(command: Sequence[str], kept: Path) -> tuple[str, list[str]]:
+    """Run it and show what it prints. Returns the account's password, which it shows only once,
+    and what it says of the push and the pull.
+    """
+    proof = []
     with subprocess.Popen([*command, "bootstrap"], stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         for line in running.stdout:
@@ -77,6 +80,8 @@ def _bootstrap(command: Sequence[str], kept: Path) -> str:
             if found := re.search(r"password \(shown this once\): (\S+)", line):
                 kept.touch(mode=0o600)
                 kept.write_text(found[1])
+            if found := re.search(r"pu(?:sh|ll): sha256:.*", line):
+                proof.append(found[0])
     if running.returncode:
         raise SandboxError("bootstrap failed; its last lines above say why")
     if not kept.is_file():
@@ -85,7 +90,7 @@ def _bootstrap(command: Sequence[str], kept: Path) -> str:
         kept.write_text(secrets.token_urlsafe(20))
         change = [*command, "htpasswd", "--user", USER]
         subprocess.run(change, input=kept.read_text() + "\n", text=True, check=True)
-    return kept.read_text()
+    return kept.read_text(), proof
 
 
 def stop() -> None:
@@ -114,10 +119,13 @@ def _environment(sandbox: Sandbox, command: Sequence[str], password: str) -> str
     return "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in values.items())
 
 
-def _farewell(sandbox: Sandbox, command: Sequence[str], password: str) -> str:
+def _farewell(sandbox: Sandbox, password: str, proof: Sequence[str]) -> str:
+    proven = "\n".join(f"  {line}" for line in proof)
     return f"""
 Your registry runs: https://{DOMAIN}, on this machine at 127.0.0.1:{sandbox.port(443)}
 Account: {USER}, password: {password}
+Proven with a docker client on another machine of the sandbox:
+{proven}
 
 Try:
   . .sandbox/demo.env

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import UsageError
-from fabfile.settings import RULES, SCHEMA, Settings, dump, load, user_name
+from fabfile.rules import RULES, user_name
+from fabfile.settings import SCHEMA, Settings, dump, load
 
 from .conftest import MANDATORY
 

@@ -128,7 +128,7 @@ def renew(c: Context, dry_run: bool = False) -> None:
     """Renew the certificate where it is due, and check that clients get the one on disk."""
     from . import certificates
 
-    run(c, "renew", certificates.renew, dry_run=dry_run)
+    run(c, "renew --dry-run" if dry_run else "renew", certificates.renew, dry_run=dry_run)
 
 
 @task
@@ -204,7 +204,7 @@ def run(
 
     host, settings = server(c)
     with lock.exclusive(host, settings, name) if alone else nullcontext():
-        report.step(name, lambda: action(host, settings, **options))
+        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
 
 
 def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:

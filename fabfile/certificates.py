@@ -26,6 +26,8 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
     the new one is there. Raises StepError in certbot's words when the order fails.
     """
     require_deployed(host, settings.deploy_dir)
+    # One that a cut connection left at work may be about to bring what we would order.
+    host.call(certbot.wait, compose.CERTBOT_CONTAINER)
     have = _on_disk(host, settings)
     other = bool(have) and (
         have["server"] != settings.acme_directory
@@ -41,7 +43,9 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
         summary = "ordered, " + described(have)
     activated = nginx.activate(host, settings)
     _require_served(host, settings, have)
-    return Outcome(summary, activated.changed or summary.startswith("ordered"), _warning(settings))
+    return Outcome(
+        summary, activated.changed or summary.startswith("ordered"), _warning(host, settings)
+    )
 
 
 def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
@@ -109,12 +113,12 @@ def _amount(seconds: float) -> str:
     return f"{seconds / units[unit]:.0f} {unit}"
 
 
-def _warning(settings: Settings) -> list[str]:
+def _warning(host: Host, settings: Settings) -> list[str]:
     if settings.acme_server != "staging":
         return []
     return [
         "this certificate is from staging, for trying things out: no client trusts it",
-        "  -> set ACME_SERVER=production in .env, then ./fab -H … sync up init-letsencrypt",
+        f"  -> set ACME_SERVER=production in .env, then ./fab -H {host.name} sync up init-letsencrypt",
     ]
 
 
@@ -183,14 +187,11 @@ def _require_reachable(host: Host, settings: Settings) -> None:
 
 
 def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> None:
-    if (
-        have.get("server") == ACME_SERVERS["production"]
-        and settings.acme_server == "staging"
-        and not force
-    ):
+    theirs = have.get("server") or ACME_SERVERS["staging"]
+    if settings.acme_server == "staging" and theirs != ACME_SERVERS["staging"] and not force:
         raise StepError(
-            "the certificate in use is from production; one from staging would lock every client out",
-            "set ACME_SERVER=production in .env, or add --force if that is what you want",
+            f"the certificate in use is from {theirs}; one from staging would lock every client out",
+            "set ACME_SERVER in .env to what it was, or add --force if that is what you want",
         )
 
 

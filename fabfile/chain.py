@@ -46,14 +46,16 @@ def bootstrap(host: Host, settings: Settings) -> None:
     finally:
         for password in passwords:
             print(f"\naccount {settings.registry_user}, password (shown this once): {password}")
-    print(farewell(settings))
+    print(farewell(host, settings, password_shown=bool(passwords)))
 
 
-def farewell(settings: Settings) -> str:
+def farewell(host: Host, settings: Settings, *, password_shown: bool) -> str:
     """What to do next."""
+    fab, user = f"./fab -H {host.name}", settings.registry_user
     if settings.acme_server == "staging":
         return (
             "\nThe certificate is from staging, for trying things out: no client trusts it yet. Now:\n"
-            "  set ACME_SERVER=production in .env, then ./fab -H … sync up init-letsencrypt"
+            f"  set ACME_SERVER=production in .env, then {fab} sync up init-letsencrypt"
         )
-    return f"\nReady: docker login {settings.registry_domain} -u {settings.registry_user}"
+    forgotten = "" if password_shown else f"\nPassword forgotten: {fab} htpasswd --user {user}"
+    return f"{forgotten}\nReady: docker login {settings.registry_domain} -u {user}"

@@ -44,6 +44,8 @@ def strict(program: type[Program]) -> type[Program]:
 def _understood(parse: Callable[[], None]) -> None:
     try:
         parse()
+    except EOFError:
+        raise Exit("error: no answer to the question above", USAGE) from None
     except (ParseError, ValueError, TypeError, FileNotFoundError) as error:
         text = re.sub(r"<Argument: (\w+?)_? .*?>", r"--\1", str(error))
         raise Exit(
@@ -79,6 +81,8 @@ def main(name: str, argv: list[str]) -> None:
     try:
         program.run([name, *argv])
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         # `| head` has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -34,7 +34,9 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
     settings = load(carried if carried.is_file() else None)
     host = here()
     require_deployed(host, settings.deploy_dir)
-    with lock.exclusive(host, settings, "renew", seconds=WAIT_SECONDS):
+    with lock.exclusive(
+        host, settings, "renew --dry-run" if dry_run else "renew", seconds=WAIT_SECONDS
+    ):
         report.step("renew", lambda: certificates.renew(host, settings, dry_run=dry_run))
 
 

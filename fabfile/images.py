@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import report
-from .errors import StepError
+from .errors import StepError, UsageError
 from .host import Host, here
 from .onhost import images as onhost
 from .report import Outcome
@@ -33,7 +33,7 @@ def ship(host: Host, settings: Settings) -> Outcome:
     Raises StepError where the operator's Docker has not got an image and cannot pull it.
     """
     names = [settings.registry_image, settings.nginx_image, settings.certbot_image]
-    ours = _identities(names)
+    ours = _identities(host, names)
     theirs = host.call(onhost.identities, names)
     missing = [name for name in names if ours[name] != theirs.get(name)]
     if not missing:
@@ -47,16 +47,27 @@ def ship(host: Host, settings: Settings) -> Outcome:
     return Outcome(f"{', '.join(missing)}: {sent / MB:.1f} MB sent ({sent} bytes)")
 
 
-def _identities(names: list[str]) -> dict[str, str]:
-    """What each image is, on this machine; one that is not here is pulled."""
-    found = onhost.identities(names)
+def _identities(host: Host, names: list[str]) -> dict[str, str]:
+    """What each image is, on this machine; one that is not here is pulled, for the host's platform."""
+    if by_digest := [name for name in names if "@" in name]:
+        raise UsageError(
+            f"IMAGES=ship: {by_digest[0]}: docker saves no digest", "name it by its tag"
+        )
+    platform = host.call(onhost.platform)
+    found = here().call(onhost.identities, names)
     for name in names:
         if name not in found:
             here().run(
-                ["docker", "pull", "--quiet", name],
+                ["docker", "pull", "--quiet", "--platform", platform, name],
                 remedy=f"IMAGES=ship takes the images from your own Docker: docker pull {name}",
             )
-    return onhost.identities(names)
+    for name, other in here().call(onhost.platforms, names).items():
+        if other != platform:
+            raise StepError(
+                f"{name} is here for {other}, and the server is {platform}",
+                f"docker pull --platform {platform} {name}",
+            )
+    return here().call(onhost.identities, names)
 
 
 def _save(names: list[str], archive: Path) -> None:

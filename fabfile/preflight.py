@@ -19,7 +19,7 @@ from .report import Outcome
 from .settings import Settings
 
 MIN_DOCKER = (20, 10)
-MIN_COMPOSE = (2, 1)  # `up --wait`
+MIN_COMPOSE = (2, 17)  # `up --wait-timeout` (docker/compose#10276)
 MIN_PYTHON = (3, 10)
 GB = 1e9
 PROVISION = "./fab -H … provision installs what is missing"
@@ -92,7 +92,9 @@ def _software(facts: Facts) -> Iterator[Row]:
     if compose and _version(compose) >= MIN_COMPOSE:
         yield Row("compose", "ok", compose)
     elif compose:
-        yield Row("compose", "failed", compose, "too old, 2.1 is needed: upgrade docker-compose-v2")
+        yield Row(
+            "compose", "failed", compose, "too old, 2.17 is needed: upgrade docker-compose-v2"
+        )
     else:
         found = f"only version 1 ({v1})" if v1 else "missing"
         yield Row("compose", "failed", found, PROVISION, provisioned=True)

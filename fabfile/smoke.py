@@ -24,7 +24,8 @@ REFUSED = re.compile(
 )
 UNTRUSTED = re.compile(r"x509: .*(unknown authority|not trusted)|certificate is not trusted", re.I)
 NO_ENGINE = re.compile(
-    r"not found|Cannot connect to the Docker daemon|permission denied.*docker", re.I
+    r"docker: (command )?not found|Cannot connect to the Docker daemon|failed to connect to the docker API|permission denied.*docker",
+    re.I,
 )
 
 REMEDY = "./fab -H … status looks at the server; push-test --from host tries from the server itself"
@@ -82,7 +83,7 @@ class Test:
             self.login()
             digest = self.push()
             self.pull(digest)
-            self.delete(digest)
+            self.delete()
         self.receipt.digest = digest
         self.receipt.ok = True
 
@@ -99,8 +100,14 @@ class Test:
             self.directory = self.machine.run(["mktemp", "-d"]).stdout.strip()
             self.undo.callback(self.machine.run, ["rm", "-rf", "--", self.directory], check=False)
             self.docker = ["docker", "--config", f"{self.directory}/config", "--host", endpoint]
-            done(f"{self.machine.name}, engine {endpoint}")
             self.receipt.client = f"{self.machine.name} {endpoint}"
+            try:
+                self.sweep()
+            except StepError as error:
+                if NO_ENGINE.search(error.what):
+                    raise UnusableEngineError("there is no Docker engine") from None
+                raise
+            done(f"{self.machine.name}, engine {endpoint}")
 
     def no_credentials(self) -> None:
         """Without credentials the registry says 401."""
@@ -154,6 +161,7 @@ class Test:
             self.machine.run(["sh", "-c", script, "sh", self.directory, self.user])
             self.undo.callback(self.client, "image", "rm", self.reference, check=False)
             self.client("import", layer, self.reference)
+            self.undo.callback(self.forget)
             digest = self.digest(self.client("push", self.reference))
             done(digest)
         return digest
@@ -178,25 +186,29 @@ class Test:
                 )
             done("the file is in the pulled image")
 
-    def delete(self, digest: str) -> None:
+    def delete(self) -> None:
         """Delete the manifest; the few bytes of the layer wait for garbage collection."""
         with self.line("delete") as done:
-            manifest = f"/v2/{REPOSITORY}/manifests/{digest}"
-            name = self.settings.registry_domain
-            answer = self.host.call(
-                registry.request,
-                name,
-                self.certificate,
-                "DELETE",
-                manifest,
-                f"{self.user}:{self.password}",
-            )
-            if answer["status"] != 202:
-                raise StepError(
-                    f"DELETE {manifest}: HTTP {answer['status']} {answer['body'].strip()}",
-                    "./fab -H … logs",
-                )
+            status = self.forget()
+            if status != 202:
+                raise StepError(f"the manifest was not deleted: HTTP {status}", "./fab -H … logs")
             done("the manifest is gone from the registry")
+
+    def forget(self) -> int:
+        """Delete the manifest of our tag, if it is there. Returns the HTTP status."""
+        return self.host.call(
+            registry.delete_tag, self.settings.registry_domain, self.certificate, REPOSITORY,
+            self.user, f"{self.user}:{self.password}",
+        )  # fmt: skip
+
+    def sweep(self) -> None:
+        """Remove what an earlier test left when it was killed: trust, and images."""
+        self.host.call(registry.sweep, self.settings.registry_domain)
+        images = f"reference={self.settings.registry_domain}/{REPOSITORY}"
+        for image in self.client(
+            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", images
+        ).split():
+            self.client("image", "rm", "--force", image, check=False)
 
     @property
     def certificate(self) -> str:
@@ -226,6 +238,8 @@ class Test:
             )
         if REFUSED.search(result.stderr):
             return "refused: " + words.rpartition(": ")[2].partition(" (exit")[0]
+        if re.search(r"name unknown|manifest unknown", result.stderr):
+            raise StepError("the registry answers without asking who we are", "./fab -H … up")
         if UNTRUSTED.search(result.stderr):
             raise UnusableEngineError("its Docker engine does not trust the certificate's issuer")
         if NO_ENGINE.search(result.stderr):

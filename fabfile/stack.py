@@ -50,5 +50,8 @@ def containers(host: Host, settings: Settings) -> list[dict[str, Any]]:
             "state": row["State"],
             "health": row["Health"],
         }
-        for row in sorted(rows, key=lambda row: str(row["Service"]))
+        for row in sorted(
+            (r for r in rows if "oneoff=True" not in str(r["Labels"])),
+            key=lambda row: str(row["Service"]),
+        )
     ]

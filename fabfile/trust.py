@@ -52,6 +52,9 @@ def connect(c: Connection) -> None:
     """
     if c.is_connected:
         return
+    if hasattr(c.gateway, "original_host"):
+        # A jump host is a machine too: it sees our authentication before the server does.
+        connect(c.gateway)
     where = f"{c.user}@{c.host}:{c.port}"
     config = getattr(c.config, "_runtime_ssh_path", None)
     target = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 
@@ -17,9 +18,8 @@ def run(command: list[str], container: str, seconds: float = 120) -> dict[str, o
     leaves its container running, with an order under way: to start a second one would waste it.
     Returns {"code", "output"}. Raises RefusedError when another certbot does not end in time.
     """
+    wait(container, seconds)
     end = time.monotonic() + seconds
-    while _running(container):
-        _wait(end, f"the container {container} is still running")
     while True:
         # What a killed client left behind when it could not remove it any more.
         subprocess.run(["docker", "rm", "--volumes", container], capture_output=True, check=False)
@@ -31,7 +31,16 @@ def run(command: list[str], container: str, seconds: float = 120) -> dict[str, o
         _wait(end, "another certbot works in the same directory")
 
 
+def wait(container: str, seconds: float = 120) -> None:
+    """Wait until no certbot of ours is at work. Raises RefusedError when it does not end in time."""
+    end = time.monotonic() + seconds
+    while _running(container):
+        _wait(end, f"the container {container} is still running")
+
+
 def _running(container: str) -> bool:
+    if not shutil.which("docker"):
+        raise RefusedError("Docker is missing", "./fab -H … provision")
     listing = subprocess.run(
         ["docker", "ps", "--quiet", "--filter", f"name=^{container}$"],
         capture_output=True, text=True, check=False,

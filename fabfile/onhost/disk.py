@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,13 +10,12 @@ from pathlib import Path
 def usage(directory: str) -> dict[str, int]:
     """{"free", "total", "data"} in bytes; data: what the registry's storage takes up."""
     space = os.statvfs(directory)
-    data = Path(directory, "registry/data")
-    # A layer that is deleted while this runs is no reason to fail.
-    size = sum(
-        path.stat().st_blocks * 512
-        for path in data.rglob("*")
-        if path.is_file() and not path.is_symlink()
-    )
+    size = 0
+    for parent, _, names in os.walk(Path(directory, "registry/data")):
+        for name in names:
+            # One that is deleted while this runs is no reason to fail.
+            with contextlib.suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118
     return {
         "free": space.f_bavail * space.f_frsize,
         "total": space.f_blocks * space.f_frsize,

@@ -15,17 +15,39 @@ IDENTITY = (
 )
 
 
+def platform() -> str:
+    """The platform of this machine's engine: `linux/amd64`."""
+    return _docker("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}")
+
+
+def platforms(names: list[str]) -> dict[str, str]:
+    """Name -> the platform that the image of that name is for."""
+    form = "{{.Os}}/{{.Architecture}}"
+    return {name: _docker("image", "inspect", "--format", form, name) for name in names}
+
+
+def _docker(*args: str) -> str:
+    try:
+        done = subprocess.run(["docker", *args], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise RefusedError("there is no docker", "install Docker") from None
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or ["docker does not answer"]
+        raise RefusedError(words[-1], "is Docker running? docker info tells")
+    return done.stdout.strip()
+
+
 def identities(names: list[str]) -> dict[str, str]:
     """Name -> what the image of that name is; an image that is not here is left out."""
     found = {}
     for name in names:
-        inspect = ["docker", "image", "inspect", "--format", IDENTITY, name]
-        done = subprocess.run(inspect, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            found[name] = hashlib.sha256(done.stdout.encode()).hexdigest()
-        elif "No such image" not in done.stderr:
-            words = done.stderr.strip().splitlines() or ["docker does not answer"]
-            raise RefusedError(words[-1], "./fab -H … check")
+        try:
+            text = _docker("image", "inspect", "--format", IDENTITY, name)
+        except RefusedError as error:
+            if "No such image" not in error.what:
+                raise
+        else:
+            found[name] = hashlib.sha256(text.encode()).hexdigest()
     return found
 
 

@@ -210,7 +210,7 @@ def _content(directory: Path) -> dict[str, bytes]:
 
 def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
-    candidate = nginx / "run" / digest
+    candidate = nginx / "run/new"
     shutil.rmtree(candidate, ignore_errors=True)
     try:
         (candidate / "tls").mkdir(parents=True)
@@ -221,6 +221,10 @@ def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
         raise RefusedError(
             f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks"
         ) from None
+    # It may be there: refused once, or edited by hand since.
+    shutil.rmtree(nginx / "run" / digest, ignore_errors=True)
+    candidate.rename(nginx / "run" / digest)
+    (nginx / "loaded").unlink(missing_ok=True)
     return digest
 
 
@@ -269,14 +273,17 @@ def _ours_alone(root: Path, start: list[str]) -> None:
 
 
 def _run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+    except FileNotFoundError:
+        raise RefusedError("Docker is missing", "./fab -H … provision") from None
     if done.returncode:
         text = done.stderr.strip() or done.stdout.strip() or "no message"
         if "is not a docker command" in text or "unknown flag: --project-name" in text:
             raise RefusedError("Docker Compose version 2 is missing", "./fab -H … check")
-        if "Cannot connect to the Docker daemon" in text:
+        if re.search("Cannot connect to the Docker|failed to connect to the docker API", text):
             raise RefusedError("the Docker engine does not run", "./fab -H … check")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         telling = [line for line in lines if re.search(r"\[emerg\]|\b[Ee]rror\b", line)]

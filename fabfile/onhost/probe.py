@@ -19,6 +19,9 @@ def probe(webroot: str, names: list[str]) -> list[str]:
     token = os.urandom(16).hex()
     file = Path(webroot, CHALLENGES, f"probe-{token}")
     file.parent.mkdir(parents=True, exist_ok=True)
+    for directory in (file.parent, file.parent.parent):
+        # nginx's workers are not root; neither may certbot's answers be hidden from them.
+        directory.chmod(0o755)
     try:
         file.write_text(token)
         file.chmod(0o644)

@@ -8,29 +8,34 @@ have() { command -v "$1" >/dev/null 2>&1; }
 running() { for c in /proc/[0-9]*/comm; do case $(cat "$c" 2>/dev/null) in "$1") return 0 ;; esac; done; return 1; }
 candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none || true; }
 engine() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
-compose() { docker compose version --short 2>/dev/null | grep -q '^v\{0,1\}[2-9]'; }
+compose() { docker compose version --short 2>/dev/null | awk -F'[.v]' '{ n = $1 == "" ? 2 : 1; exit !($n > 2 || ($n == 2 && $(n + 1) >= 17)) }'; }
+
+# Never remove anything; wait for somebody else's apt; leave our standard input, this script, alone.
+apt() { apt-get -qq -o DPkg::Lock::Timeout=300 --no-remove "$@" </dev/null >/dev/null; }
 
 . /etc/os-release
 packages=
 have docker || packages="$packages docker"
 have docker && compose || packages="$packages compose"
-have cron || [ -x /usr/sbin/cron ] || packages="$packages cron"
+have cron || have crond || [ -x /usr/sbin/cron ] || packages="$packages cron"
 have python3 || packages="$packages python3"
 
 docker_repository() {
     # Docker's own, where the distribution has no Compose 2 (docs.docker.com/engine/install/debian).
     install -m 0755 -d /etc/apt/keyrings
-    apt-get -qq install -y --no-install-recommends ca-certificates curl >/dev/null
+    apt install -y --no-install-recommends ca-certificates curl
     curl -fsSL "https://download.docker.com/linux/$ID/gpg" -o /etc/apt/keyrings/docker.asc
     chmod 0644 /etc/apt/keyrings/docker.asc
     printf 'deb [arch=%s signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/%s %s stable\n' \
         "$(dpkg --print-architecture)" "$ID" "$VERSION_CODENAME" >/etc/apt/sources.list.d/docker.list
-    apt-get -qq update
+    apt update
 }
 
 if [ -n "$packages" ]; then
     case ${ID:-} in debian | ubuntu) ;; *) refuse "${PRETTY_NAME:-this system} is neither Debian nor Ubuntu: install$packages by hand" ;; esac
-    apt-get -qq update
+    # What an earlier run, or a new server's own first update, was in the middle of.
+    [ -z "$(dpkg --audit)" ] || dpkg --configure -a </dev/null >/dev/null
+    apt update
     names=
     case $packages in *compose*)
         case $(candidate docker-compose-v2) in
@@ -50,7 +55,7 @@ if [ -n "$packages" ]; then
     case $packages in *cron*) names="$names cron" ;; esac
     case $packages in *python3*) names="$names python3" ;; esac
     # shellcheck disable=SC2086
-    apt-get -qq install -y --no-install-recommends iptables ca-certificates $names >/dev/null
+    apt install -y --no-install-recommends iptables ca-certificates $names
     echo "installed $names"
 fi
 
@@ -59,7 +64,7 @@ start() {
     echo "started $1"
 }
 engine || start docker
-running cron || start cron
+running cron || running crond || start cron
 waited=0
 until engine; do
     [ "$waited" -lt 60 ] || refuse "Docker was installed but does not answer: journalctl -u docker shows why"

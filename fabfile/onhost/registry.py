@@ -13,6 +13,10 @@ from .atomic import RefusedError, replace
 
 CERTS_D = Path("/etc/docker/certs.d")
 TRUST = "push-test.crt"
+MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
 
 
 class Loopback(http.client.HTTPSConnection):
@@ -32,20 +36,42 @@ class Loopback(http.client.HTTPSConnection):
 
 
 def request(name: str, certificate: str, method: str, path: str, login: str) -> dict[str, Any]:
-    """One request to https://NAME/PATH as `user:password`. Returns {"status", "body"}.
+    """One request to https://NAME/PATH as `user:password`. Returns {"status", "digest"}.
 
     Raises RefusedError where there is no answer.
     """
     token = base64.b64encode(login.encode()).decode()
     connection = Loopback(name, certificate)
     try:
-        connection.request(method, path, headers={"Authorization": f"Basic {token}"})
+        headers = {"Authorization": f"Basic {token}", "Accept": ", ".join(MANIFESTS)}
+        connection.request(method, path, headers=headers)
         response = connection.getresponse()
-        return {"status": response.status, "body": response.read(4096).decode("utf-8", "replace")}
+        response.read()
+        return {"status": response.status, "digest": response.headers["Docker-Content-Digest"]}
     except OSError as error:
         raise RefusedError(f"https://{name}{path}: {error}", "./fab -H … logs") from None
     finally:
         connection.close()
+
+
+def delete_tag(name: str, certificate: str, repository: str, tag: str, login: str) -> int:
+    """Delete the manifest that a tag points to. Returns the HTTP status: 202 done, 404 not there.
+
+    A registry deletes by digest alone (OCI distribution specification, deleting manifests).
+    """
+    path = f"/v2/{repository}/manifests/"
+    found = request(name, certificate, "HEAD", path + tag, login)
+    if found["status"] != 200:
+        return int(found["status"])
+    deleted = request(name, certificate, "DELETE", path + found["digest"], login)
+    return int(deleted["status"])
+
+
+def sweep(name: str) -> None:
+    """Remove the trust that a push-test left behind when it was killed."""
+    directory = CERTS_D / name
+    if (directory / TRUST).is_file():
+        distrust([str(directory / TRUST), str(directory)])
 
 
 def trust(name: str, certificate: str) -> list[str]:

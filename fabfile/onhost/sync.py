@@ -15,7 +15,7 @@ from .atomic import RefusedError, locked, replace, sync_directory
 SECRET = "registry/secrets/http-secret"  # noqa: S105 - the name of a file
 # Made here, filled by others: `sync` never looks into them.
 DIRECTORIES = {
-    "registry/auth": 0o700, "registry/secrets": 0o700, "registry/data": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
+    "registry": 0o700, "registry/auth": 0o700, "registry/secrets": 0o700, "registry/data": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
     "certbot/log": 0o700, "log": 0o755, "nginx/run": 0o755,
 }  # fmt: skip
 

@@ -107,8 +107,11 @@ def test_a_failure_leaves_nothing_either(deployed: World) -> None:
     assert traces(deployed) == before
 
 
+@pytest.mark.parametrize("line_before", ["login: accepted", "push: sha256:"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int) -> None:
+def test_an_interrupted_one_leaves_nothing_either(
+    deployed: World, number: int, line_before: str
+) -> None:
     before = traces(deployed)
     # What runs in the background may have been told to ignore some of these.
     argv = ["env", "--default-signal", *fab(deployed.sandbox, deployed.settings), "push-test"]
@@ -117,7 +120,7 @@ def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int) 
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:
-            if "login: accepted" in line:
+            if line_before in line:
                 break
         running.send_signal(number)
         _, errors = running.communicate(timeout=60)

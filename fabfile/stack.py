@@ -36,8 +36,9 @@ def logs(host: Host, settings: Settings, lines: int) -> str:
 
 
 def containers(host: Host, settings: Settings) -> list[dict[str, Any]]:
-    """Our containers: service, image, state, health."""
+    """Our containers: service, image, state, health. Not those of a certbot or `nginx -t` run."""
     text = host.run(compose.containers(settings), remedy="./fab -H … check").stdout.strip()
+    # One object a line; versions before 2.21 print one list, with fewer fields.
     rows = (
         json.loads(text)
         if text.startswith("[")
@@ -46,12 +47,10 @@ def containers(host: Host, settings: Settings) -> list[dict[str, Any]]:
     return [
         {
             "service": row["Service"],
-            "image": row["Image"],
+            "image": row.get("Image", ""),
             "state": row["State"],
-            "health": row["Health"],
+            "health": row.get("Health", ""),
         }
-        for row in sorted(
-            (r for r in rows if "oneoff=True" not in str(r["Labels"])),
-            key=lambda row: str(row["Service"]),
-        )
+        for row in sorted(rows, key=lambda row: str(row["Service"]))
+        if "-run-" not in row["Name"] and row["Service"] != "certbot"
     ]

@@ -250,7 +250,9 @@ def _containers(start: list[str]) -> dict[str, str]:
         if text.startswith("[")
         else [json.loads(line) for line in text.splitlines()]
     )
-    return {row["Service"]: f"{row['ID']} {row['State']}" for row in rows}
+    return {
+        row["Service"]: f"{row['ID']} {row['State']}" for row in rows if "-run-" not in row["Name"]
+    }
 
 
 def _ours_alone(root: Path, start: list[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from fabfile import chain
 from tests.sandbox.demo import fab
 
+from .test_certificates import A, B
 from .world import PASSWORD, USER, World, wait_until
 
 SIGNS = {"up": "compose", "init-letsencrypt": "certonly", "push-test": "push-test-"}
@@ -58,3 +59,17 @@ def test_killed_inside_a_step(clean: World, number: int) -> None:
     clean.bootstrap()
     assert clean.certificates() == 1
     assert clean.login(USER, PASSWORD) == 200
+
+
+def test_killed_while_switching_orders_once(clean: World) -> None:
+    """C11 with C5: certbot goes on without us, and the next run waits for what it brings."""
+    clean.bootstrap(ACME_SERVER=A)
+    clean.configure(ACME_SERVER=B)
+    clean.fab("sync", "up")
+    argv = [*fab(clean.sandbox, clean.settings), "init-letsencrypt"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as running:
+        wait_until(lambda: "certonly" in clean.server("ps -eo args"), "certbot is at work", 30)
+        running.send_signal(signal.SIGKILL)
+    clean.fab("init-letsencrypt")
+    assert clean.certificates() == 2
+    assert "nothing to order" in clean.fab("init-letsencrypt").stdout

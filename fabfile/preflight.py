@@ -128,8 +128,9 @@ def _provisioned(name: str, found: str) -> Row:
 def _port(port: str, facts: Facts, settings: Settings) -> Row:
     ours = f"{settings.deploy_dir}/compose.yml"
     for text in facts.get("port_container", ()):
-        number, name, *files = text.split(" ", 2)
-        if number == port:
+        number, state, name, *files = text.split(" ", 3)
+        taken = state != "created" or files == [ours]
+        if number == port and taken:
             if files == [ours]:
                 return Row(f"port {port}", "ok", "ours")
             if name.startswith(f"{PROJECT}-"):

@@ -28,8 +28,9 @@ if command -v docker >/dev/null 2>&1; then
     fact compose "$(docker compose version --short 2>/dev/null)"
     command -v docker-compose >/dev/null 2>&1 && fact compose_v1 "$(docker-compose version --short 2>/dev/null)"
     for port in 80 443; do
-        docker ps --filter "publish=$port" \
-            --format "port_container $port {{.Names}} {{.Label \"com.docker.compose.project.config_files\"}}" 2>/dev/null
+        # One that is just being started has the port before it counts as running.
+        docker ps --all --filter "publish=$port" --filter status=created --filter status=running --filter status=restarting \
+            --format "port_container $port {{.State}} {{.Names}} {{.Label \"com.docker.compose.project.config_files\"}}" 2>/dev/null
     done
 fi
 

@@ -49,11 +49,11 @@ def running(settings: Settings, service: str) -> list[str]:
     return compose(settings, "ps", "--quiet", "--status", "running", service)
 
 
-def nginx_test(settings: Settings, directory: str = "next") -> list[str]:
-    """`nginx -t` on a configuration, in a container of its own: it works before nginx ever ran."""
+def nginx_test(settings: Settings) -> list[str]:
+    """`nginx -t` on the candidate configuration, in a container of its own: it works before nginx ever ran."""
     return compose(
         settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
-        "nginx", "-t", "-q", "-c", f"{NGINX_DIR}/{directory}/nginx.conf",
+        "nginx", "-t", "-q", "-c", f"{NGINX_DIR}/next/nginx.conf",
     )  # fmt: skip
 
 

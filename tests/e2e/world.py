@@ -6,7 +6,6 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.sandbox import Sandbox
 from tests.sandbox.demo import DOMAIN, fab, settings_text
@@ -155,10 +154,3 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) ->
     while not condition():
         assert time.monotonic() < end, f"waited {seconds:.0f} s in vain: {what}"
         time.sleep(0.2)
-
-
-def private(path: Path, text: str) -> Path:
-    """Write a file for this user alone."""
-    path.touch(mode=0o600)
-    path.write_text(text)
-    return path

@@ -27,20 +27,38 @@ if command -v docker >/dev/null 2>&1; then
     engine=$(docker version --format '{{.Server.Version}}' 2>&1) && fact docker "$engine" || fact docker_error "$(echo "$engine" | tail -n 1)"
     fact compose "$(docker compose version --short 2>/dev/null)"
     command -v docker-compose >/dev/null 2>&1 && fact compose_v1 "$(docker-compose version --short 2>/dev/null)"
+fi
+
+# Listening sockets first (state 0A; the port is the hexadecimal number behind the colon), then the
+# containers: one that is just being started has its port before Docker counts it as running.
+ports() {
+    for port in 80:0050 443:01BB; do
+        if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v p="${port#*:}" '$4 == "0A" && $2 ~ ":" p "$" { found = 1 } END { exit !found }'; then
+            owner=$(ss -Hltnp "sport = :${port%:*}" 2>/dev/null | sed -n 's/.*users:((\("[^"]*"\),pid=\([0-9]*\).*/\1 \2/p' | head -n 1)
+            fact port_taken "${port%:*} ${owner:-unknown}"
+        fi
+    done
+    command -v docker >/dev/null 2>&1 || return 0
     for port in 80 443; do
-        # One that is just being started has the port before it counts as running.
         docker ps --all --filter "publish=$port" --filter status=created --filter status=running --filter status=restarting \
             --format "port_container $port {{.State}} {{.Names}} {{.Label \"com.docker.compose.project.config_files\"}}" 2>/dev/null
     done
-fi
+}
 
-# Listening sockets: state 0A; the port is the hexadecimal number behind the colon.
-for port in 80:0050 443:01BB; do
-    if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v p="${port#*:}" '$4 == "0A" && $2 ~ ":" p "$" { found = 1 } END { exit !found }'; then
-        owner=$(ss -Hltnp "sport = :${port%:*}" 2>/dev/null | sed -n 's/.*users:((\("[^"]*"\),pid=\([0-9]*\).*/\1 \2/p' | head -n 1)
-        fact port_taken "${port%:*} ${owner:-unknown}"
-    fi
+# Docker's proxy without a container is one that comes or goes at this moment.
+for attempt in 1 2 3 4 5; do
+    found=$(ports)
+    passing=
+    for port in 80 443; do
+        case $found in
+        *"port_container $port "*) ;;
+        *"port_taken $port \"docker-proxy\""*) passing=yes ;;
+        esac
+    done
+    [ -n "$passing" ] && [ "$attempt" != 5 ] || break
+    sleep 1
 done
+[ -z "$found" ] || printf '%s\n' "$found"
 
 # Without the bridges of Docker, which nobody outside reaches.
 addresses=$(ip -o addr show 2>/dev/null | awk '$2 !~ /^(lo|docker|br-|veth)/ { sub("/.*", "", $4); printf "%s ", $4 }')

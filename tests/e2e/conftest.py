@@ -1,4 +1,4 @@
-"""The sandbox for the end-to-end tests, started by pytest-docker once for all of them."""
+"""The sandbox for the end-to-end tests, started by pytest-docker once for each of pytest's processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sandbox_files() -> Iterator[Sandbox]:
     """Images, keys and ports, before the containers; nothing of it is left afterwards."""
     ensure_engine(print)
     ensure_images(print)
-    sandbox = Sandbox("test", ROOT)
+    sandbox = Sandbox(f"test{os.environ.get('PYTEST_XDIST_WORKER', '')}", ROOT)
     sandbox.down()
     sandbox.begin()
     os.environ.update(sandbox.environment)

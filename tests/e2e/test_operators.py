@@ -187,8 +187,11 @@ def test_a_connection_that_is_cut_in_the_middle(clean: World) -> None:
             for line in first.stdout:
                 if until in line:
                     break
+            # Held still, so that the cut comes before the next step has ended, however slow we are.
+            first.send_signal(signal.SIGSTOP)
             # The sessions, not the daemon that listens.
             clean.server("pkill -f 'sshd-session: root|sshd: root'", check=False)
+            first.send_signal(signal.SIGCONT)
             _, errors = first.communicate(timeout=60)
             assert first.returncode == 1
             assert "the connection was lost" in errors

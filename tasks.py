@@ -36,8 +36,8 @@ def test(c: Context, select: str = "") -> None:
 
     ensure_engine(print)
     ensure_images(print)
-    # Two at a time, a sandbox each: most of a test's time is waiting. One file stays in one place.
-    parallel = ("--numprocesses", "2", "--dist", "loadfile")
+    # Two at a time, a sandbox each: most of a test's time is waiting.
+    parallel = ("--numprocesses", "2", "--dist", "worksteal")
     development("pytest", *(("-k", select) if select else parallel))
 
 

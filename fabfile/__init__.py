@@ -185,6 +185,28 @@ def bootstrap(c: Context) -> None:
     chain.bootstrap(*server(c))
 
 
+@task(
+    help={
+        "yes": "Do it; without this the plan is shown and nothing is changed.",
+        "back": "The way back: the old containers run again, ours and our files go.",
+    }
+)
+@for_people
+def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
+    """Take over a registry that the old scripts set up: its images, accounts and certificate stay."""
+    from . import adoption
+
+    if yes and back:
+        raise UsageError("expected one of: --yes, --back")
+    if back:
+        run(c, "adopt --back", adoption.back)
+    elif yes:
+        adoption.adopt(*server(c))
+    else:
+        host, settings = server(c)
+        adoption.show(adoption.plan(host, settings), host)
+
+
 def server(c: Context) -> Server:
     """The server that -H names, with its host key checked; before any SSH, the settings."""
     from . import host, settings
@@ -229,6 +251,7 @@ ns = Collection(
     push_test,
     status,
     bootstrap,
+    adopt,
     down,
     logs,
     unlock,

@@ -28,18 +28,14 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
     require_deployed(host, settings.deploy_dir)
     # One that a cut connection left at work may be about to bring what we would order.
     host.call(certbot.wait, compose.CERTBOT_CONTAINER)
-    have = _on_disk(host, settings)
-    other = bool(have) and (
-        have["server"] != settings.acme_directory
-        or set(have.get("names", ())) != set(settings.names)
-    )
-    if have and not other and not force and have.get("not_after", 0) > time.time():
+    have = on_disk(host, settings)
+    if have and not force and not why_order(have, settings):
         summary = "nothing to order, " + described(have)
     else:
         _refuse_downgrade(have, settings, force)
         _require_reachable(host, settings)
-        _certbot(host, settings, compose.issue(settings, again=other or force))
-        have = _on_disk(host, settings)
+        _certbot(host, settings, compose.issue(settings, again=bool(have)))
+        have = on_disk(host, settings)
         summary = "ordered, " + described(have)
     activated = nginx.activate(host, settings)
     _require_served(host, settings, have)
@@ -48,13 +44,24 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
     )
 
 
+def why_order(have: dict[str, Any], settings: Settings) -> str:
+    """Why the certificate on disk is not the one that the settings want; '' when it is."""
+    if "broken" in have:
+        return "this one cannot be read"
+    if have["server"] != settings.acme_directory:
+        return f"this one is from {have['server'] or 'nobody that certbot knows'}"
+    if set(have["names"]) != set(settings.names):
+        return f"this one is for {', '.join(have['names'])}"
+    return "" if have["not_after"] > time.time() else "this one has expired"
+
+
 def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     """Renew the certificate where it is due, have nginx load it, and look at what is served.
 
     Raises StepError unless in the end the certificate on disk is the one that clients get.
     """
     require_deployed(host, settings.deploy_dir)
-    before = _on_disk(host, settings)
+    before = on_disk(host, settings)
     if not before:
         raise StepError(
             f"{host.name}: there is no certificate to renew", "./fab -H … init-letsencrypt"
@@ -62,7 +69,7 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     _certbot(host, settings, compose.renew(settings, dry_run=dry_run))
     if dry_run:
         return Outcome("rehearsed: a renewal would succeed", changed=False)
-    after = _on_disk(host, settings)
+    after = on_disk(host, settings)
     activated = nginx.activate(host, settings)
     _require_served(host, settings, after)
     if after["serial"] != before.get("serial"):
@@ -128,10 +135,11 @@ def both(host: Host, settings: Settings) -> dict[str, Any]:
         served = host.call(certificate.served, settings.registry_domain)
     except StepError:
         served = {}
-    return {"on_disk": _on_disk(host, settings), "served": served}
+    return {"on_disk": on_disk(host, settings), "served": served}
 
 
-def _on_disk(host: Host, settings: Settings) -> dict[str, Any]:
+def on_disk(host: Host, settings: Settings) -> dict[str, Any]:
+    """certbot's certificate for the domain, {} when there is none: see onhost.certificate.on_disk."""
     return host.call(
         certificate.on_disk, f"{settings.deploy_dir}/certbot/conf", settings.registry_domain
     )

@@ -30,18 +30,27 @@ def steps(passwords: list[str]) -> dict[str, Step]:
 
 
 def bootstrap(host: Host, settings: Settings) -> None:
-    """Do every step. Raises StepError with the step's name at the first that fails.
+    """Do every step. Raises StepError with the step's name at the first that fails."""
+    with lock.exclusive(host, settings, "bootstrap"):
+        carry_out(host, settings, "bootstrap", lambda _: {})
 
+
+def carry_out(
+    host: Host, settings: Settings, task: str, changes: Callable[[list[str]], dict[str, Step]]
+) -> None:
+    """Do every step, some of them in another way. Raises StepError at the first that fails.
+
+    changes: from the list for new passwords to steps by name that take the place of ours.
     A password that was made is shown once, in the end, whatever happened after it was made.
     """
     passwords: list[str] = []
     try:
-        with report.total("bootstrap"), lock.exclusive(host, settings, "bootstrap"):
-            for name, step in steps(passwords).items():
+        with report.total(task):
+            for name, step in (steps(passwords) | changes(passwords)).items():
                 try:
                     step(host, settings)
                 except ExpectedError as error:
-                    error.stopped_at(name)
+                    error.stopped_at(task, name)
                     raise
     finally:
         for password in passwords:

@@ -29,6 +29,11 @@ def up(settings: Settings) -> list[str]:
     return compose(settings, "up", "--detach", "--wait", "--wait-timeout", "120", "--quiet-pull")
 
 
+def create(settings: Settings) -> list[str]:
+    """Make the containers, with their images, and start none: all that needs no port."""
+    return compose(settings, "create")
+
+
 def down(settings: Settings) -> list[str]:
     """Stop and remove the containers; data, accounts and certificates stay on disk."""
     return compose(settings, "down")

@@ -30,10 +30,13 @@ class ExpectedError(Exception):
         self.remedy = remedy
         super().__init__(what, remedy)
 
-    def stopped_at(self, step: str) -> None:
-        """Add the step of a chain at which it happened, and how to go on."""
-        self.what = f"bootstrap stopped at {step}: {self.what}"
-        self.remedy += "\n  -> then ./fab -H … bootstrap again: what is done stays done"
+    def stopped_at(self, task: str, step: str) -> None:
+        """Add the step of a chain at which it happened, and how to go on.
+
+        task: the name of the chain as it is typed.
+        """
+        self.what = f"{task} stopped at {step}: {self.what}"
+        self.remedy += f"\n  -> then ./fab -H … {task} again: what is done stays done"
 
     def __str__(self) -> str:
         """The line for the user, and the remedy below it."""

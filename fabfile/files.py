@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+from collections.abc import Collection
 from typing import Any
 
 from . import templates
@@ -14,10 +15,13 @@ from .report import Outcome
 from .settings import Settings
 
 
-def sync(host: Host, settings: Settings, *, diff: bool = False) -> Outcome:
+def sync(
+    host: Host, settings: Settings, *, diff: bool = False, over: Collection[str] = ()
+) -> Outcome:
     """Bring DEPLOY_DIR on the server up to date with deploy/ and the settings.
 
-    diff: only show what would change. Data, accounts and certificates are never touched.
+    diff: only show what would change. over: files that may be replaced although they are not ours.
+    Data, accounts and certificates are never touched.
     Raises StepError where a file that is not ours stands in the way.
     """
     directory = settings.deploy_dir
@@ -31,7 +35,7 @@ def sync(host: Host, settings: Settings, *, diff: bool = False) -> Outcome:
         if there["files"].get(name) != {"digest": file.digest, "mode": file.mode}
     }  # fmt: skip
     removed = sorted(name for name in there["ours"] if name not in files)
-    _refuse_foreign(host, directory, changed, there)
+    _refuse_foreign(host, directory, changed.keys() - set(over), there)
     if diff:
         text = _diff(host, directory, changed, removed, there)
         return Outcome(
@@ -52,10 +56,16 @@ def sync(host: Host, settings: Settings, *, diff: bool = False) -> Outcome:
     return Outcome(f"{len(details)} files changed in {directory}", details=details)
 
 
+def foreign(host: Host, settings: Settings) -> list[str]:
+    """Files in DEPLOY_DIR that have the names of ours and were not made by `sync`."""
+    there = host.call(onhost.state, settings.deploy_dir, list(templates.tree(settings)))
+    return sorted(there["files"].keys() - there["ours"].keys())
+
+
 def _refuse_foreign(
-    host: Host, directory: str, changed: dict[str, templates.File], there: dict[str, Any]
+    host: Host, directory: str, changed: Collection[str], there: dict[str, Any]
 ) -> None:
-    for name in changed:
+    for name in sorted(changed):
         if name in there["files"] and name not in there["ours"]:
             raise StepError(
                 f"{host.name}: {directory}/{name} is there already and was not made by sync",

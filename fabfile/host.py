@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -225,13 +226,23 @@ def remote(c: Context) -> Host:
 
     connect(c)
     return Host(
-        c.run,
+        partial(_run_there, c),
         c.original_host,
         local=False,
         elevation=_elevation(c),
         begin=lambda command: SshConversation(c, command),
         lost=LOST,
     )
+
+
+def _run_there(c: Any, command: str, **options: object) -> Any:
+    """A command on the server, over the connection that we have.
+
+    Fabric would open another one in silence; but with the old one our lock on the server went.
+    """
+    if not c.is_connected:
+        raise EOFError("it was closed in between")
+    return c.run(command, **options)
 
 
 def _elevation(c: Context) -> Elevation:
@@ -242,8 +253,9 @@ def _elevation(c: Context) -> Elevation:
     if c.user == "root":
         return Elevation()
     passwordless = Elevation(("sudo", "-n", "--"))
+    run = partial(_run_there, c)
     if (
-        Host(c.run, c.original_host, local=False, elevation=passwordless)
+        Host(run, c.original_host, local=False, elevation=passwordless)
         .run(["true"], check=False)
         .ok
     ):
@@ -256,7 +268,7 @@ def _elevation(c: Context) -> Elevation:
         )
     # -k: without it a recent sudo would not read the line, and the command would get it.
     asked = Elevation(("sudo", "-k", "-S", "-p", "", "--"), password + "\n")
-    if not Host(c.run, c.original_host, local=False, elevation=asked).run(["true"], check=False).ok:
+    if not Host(run, c.original_host, local=False, elevation=asked).run(["true"], check=False).ok:
         raise StepError(
             f"{c.original_host}: sudo does not take this password for {c.user}; nothing was run",
             "run it again; `sudo -v` on the server tells whether the user may use sudo at all",

@@ -32,7 +32,7 @@ def ship(host: Host, settings: Settings) -> Outcome:
     what is missing: the archive stays on both sides until it was loaded.
     Raises StepError where the operator's Docker has not got an image and cannot pull it.
     """
-    names = [settings.registry_image, settings.nginx_image, settings.certbot_image]
+    names = list(settings.stack_images.values())
     ours = _identities(host, names)
     theirs = host.call(onhost.identities, names)
     missing = [name for name in names if ours[name] != theirs.get(name)]

@@ -25,6 +25,11 @@ def up(host: Host, settings: Settings) -> Outcome:
     return _outcome(host, answer)
 
 
+def prepare(host: Host, settings: Settings) -> None:
+    """Test what was synced and let it be what nginx runs once it is started. Raises as `up`."""
+    host.call(onhost.prepare, settings.deploy_dir, settings.lineage, compose.nginx_test(settings))
+
+
 def activate(host: Host, settings: Settings) -> Outcome:
     """Have the running nginx take over the configuration and the newest certificate. As `up`."""
     answer = host.call(

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -199,13 +199,16 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
-def require(host: Host, settings: Settings) -> None:
+def require(host: Host, settings: Settings, *, stopping: Collection[str] = ()) -> None:
     """One line, and what is not green. Raises StepError when something is red that `provision`,
     which comes next, does not repair.
+
+    stopping: containers whose ports will be free, because they are stopped before ours start.
     """
+    leaving = {f"taken by the container {name}" for name in stopping}
 
     def look() -> Outcome:
-        rows = check(host, settings)
+        rows = [row for row in check(host, settings) if row.found not in leaving]
         bad = [row for row in rows if row.mark != "ok"]
         red = [row for row in bad if row.mark == "failed" and not row.provisioned]
         if red:

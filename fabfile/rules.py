@@ -149,6 +149,31 @@ def _image(text: str) -> str:
     return text
 
 
+def _mirror(text: str) -> str:
+    prefix = text.rstrip("/")
+    host = r"([a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?|[a-z0-9-]+:\d+|localhost)"
+    if prefix and not re.fullmatch(rf"{host}(/[a-z0-9._-]+)*", prefix):
+        raise ValueError("expected a host and maybe a path, for example mirror.example.com/hub")
+    return prefix
+
+
+def mirrored(name: str, mirror: str) -> str:
+    """The name of a Docker Hub image at a mirror of it; other names stay as they are.
+
+    A first part with a dot or a colon, or `localhost`, is a host (distribution/reference,
+    normalize.go); a name without any slash is one of Docker Hub's `library`.
+    """
+    if not mirror:
+        return name
+    name = re.sub(r"^(index\.)?docker\.io/", "", name)
+    first, slash, _ = name.partition("/")
+    if not slash:
+        return f"{mirror}/library/{name}"
+    if "." in first or ":" in first or first == "localhost":
+        return name
+    return f"{mirror}/{name}"
+
+
 RULES: Mapping[str, Callable[[str], object]] = {
     "REGISTRY_DOMAIN": _domain,
     "ACME_EMAIL": _email,
@@ -162,4 +187,5 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "REGISTRY_IMAGE": _image,
     "NGINX_IMAGE": _image,
     "CERTBOT_IMAGE": _image,
+    "IMAGE_MIRROR": _mirror,
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 
 from .errors import UsageError
-from .rules import ACME_SERVERS, RULES, pem_file
+from .rules import ACME_SERVERS, RULES, mirrored, pem_file
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / ".env.dist"
@@ -41,11 +41,21 @@ class Settings:
     nginx_image: str
     certbot_image: str
     images: str
+    image_mirror: str
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that the certificate must carry, the domain first."""
         return (self.registry_domain, *self.registry_aliases)
+
+    @property
+    def stack_images(self) -> dict[str, str]:
+        """Service -> the full name of its image, by way of the mirror where it is Docker Hub's."""
+        return {
+            "registry": mirrored(self.registry_image, self.image_mirror),
+            "nginx": mirrored(self.nginx_image, self.image_mirror),
+            "certbot": mirrored(self.certbot_image, self.image_mirror),
+        }
 
     @property
     def acme_directory(self) -> str:

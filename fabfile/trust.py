@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 15
 LOST = (OSError, EOFError, SSHException)
+SILENCE_SECONDS = 60
 KEEPALIVE_SECONDS = 15
 
 
@@ -109,6 +110,18 @@ def connect(c: Connection) -> None:
     transport = c.transport
     if transport is not None:
         transport.set_keepalive(KEEPALIVE_SECONDS)
+        _give_up_on_silence(transport.sock)
+
+
+def _give_up_on_silence(connection: object) -> None:
+    """Let a connection whose other end has vanished count as lost, soon after the next keepalive.
+
+    By itself the kernel repeats for a quarter of an hour (tcp(7), TCP_USER_TIMEOUT). Through a jump
+    host there is no socket of ours: there ssh's own rules hold.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and isinstance(connection, socket.socket):
+        connection.setsockopt(socket.IPPROTO_TCP, option, SILENCE_SECONDS * 1000)
 
 
 class SshConversation:

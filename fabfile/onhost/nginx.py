@@ -27,6 +27,13 @@ PAIR = ("fullchain.pem", "privkey.pem")
 KEPT = 2
 TAKEOVER_SECONDS = 20
 
+# How Docker says that an image cannot be had: no answer, no such name, too many questions.
+NO_IMAGE = re.compile(
+    r"^.*(Get \"https?://|pull access denied|manifest unknown|manifest for .* not found|toomanyrequests|"
+    r"failed to resolve reference).*$",
+    re.M,
+)
+
 
 def up(
     directory: str, lineage: str, test: list[str], start: list[str], reload: list[str]
@@ -47,8 +54,7 @@ def up(
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     _ours_alone(root, start)
     with _lock(root):
-        config = {path.name: path.read_bytes() for path in sorted((root / "nginx").glob("*.conf"))}
-        answer = _promote(root, Path(lineage), config, test)
+        answer = _promote(root, Path(lineage), _synced(root), test)
         before = _containers(start)
         _start(start)
         after = _containers(start)
@@ -57,6 +63,17 @@ def up(
         )
         answer["reloaded"] = _load(root, reload)
     return answer
+
+
+def prepare(directory: str, lineage: str, test: list[str]) -> None:
+    """The first part of `up`, before anything runs: test what was synced and let it go live."""
+    root = Path(directory)
+    with _lock(root):
+        _promote(root, Path(lineage), _synced(root), test)
+
+
+def _synced(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((root / "nginx").glob("*.conf"))}
 
 
 def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -> dict[str, Any]:
@@ -287,6 +304,12 @@ def _run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess
             raise RefusedError("Docker Compose version 2 is missing", "./fab -H … check")
         if re.search("Cannot connect to the Docker|failed to connect to the docker API", text):
             raise RefusedError("the Docker engine does not run", "./fab -H … check")
+        if found := NO_IMAGE.search(text):
+            raise RefusedError(
+                f"an image cannot be pulled: {found[0].strip()}",
+                "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; "
+                "then run bootstrap again",
+            )
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         telling = [line for line in lines if re.search(r"\[emerg\]|\b[Ee]rror\b", line)]
         raise RefusedError(f"{what}: {(telling or lines[-1:])[0]}", remedy)

@@ -19,6 +19,10 @@ from tests.sandbox.images import STACK
 from .world import World, wait_until
 
 CONTAINER = "{project}-bare-1"
+MIRROR = (
+    r'printf "version: 0.1\nstorage: {filesystem: {rootdirectory: /data}}\nhttp:\n  addr: :5000\n" >/c.yml; '
+    "exec registry serve /c.yml"
+)
 
 
 class Bare:
@@ -148,7 +152,7 @@ def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
             ),
             "some of it is there",
         )
-        clean.server("pkill -f 'sshd-session: root|sshd: root'", check=False)
+        clean.server("pkill -KILL -f '[s]shd-session: root|[s]shd: root'", check=False)
         _, errors = first.communicate(timeout=60)
     assert first.returncode == 1
     assert "the connection was lost" in errors
@@ -160,3 +164,22 @@ def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
     done = subprocess.run([*command, "ship"], check=True, capture_output=True, text=True)
     assert sent(done.stdout) == 0
     assert not list((tmp_path / "private-docker-registry").iterdir())
+
+
+def test_images_come_from_the_mirror(clean: World) -> None:
+    """A registry of the server's own plays the mirror of Docker Hub; nothing else has these images."""
+    mirror = "127.0.0.1:5001"
+    clean.server(
+        f"docker run -d --name mirror -p {mirror}:5000 --entrypoint sh registry-sandbox/registry -c '{MIRROR}' >/dev/null; "
+        "for name in registry nginx certbot; do "
+        f"docker tag registry-sandbox/$name:latest {mirror}/mirrored/$name:1 && "
+        f"timeout 60 sh -c 'until docker push -q {mirror}/mirrored/'$name':1 >/dev/null 2>&1; do sleep 0.2; done'; "
+        f"docker image rm {mirror}/mirrored/$name:1 >/dev/null; done"
+    )
+    names = {f"{name.upper()}_IMAGE": f"mirrored/{name}:1" for name in STACK}
+    clean.bootstrap(IMAGE_MIRROR=mirror, **names)
+    used = clean.server("docker ps --format '{{.Image}}'").split()
+    assert {f"{mirror}/mirrored/nginx:1", f"{mirror}/mirrored/registry:1"} < set(used)
+    clean.server(
+        f"docker image rm {' '.join(f'{mirror}/mirrored/{name}:1' for name in STACK)}", check=False
+    )

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,7 +191,7 @@ def test_a_connection_that_is_cut_in_the_middle(clean: World) -> None:
             # Held still, so that the cut comes before the next step has ended, however slow we are.
             first.send_signal(signal.SIGSTOP)
             # The sessions, not the daemon that listens.
-            clean.server("pkill -f 'sshd-session: root|sshd: root'", check=False)
+            clean.server("pkill -KILL -f '[s]shd-session: root|[s]shd: root'", check=False)
             first.send_signal(signal.SIGCONT)
             _, errors = first.communicate(timeout=60)
             assert first.returncode == 1
@@ -202,11 +203,12 @@ def test_a_connection_that_is_cut_in_the_middle(clean: World) -> None:
 
 
 @contextmanager
-def forwarded(port: int) -> Iterator[int]:
-    """A port of ::1 that leads to one of 127.0.0.1."""
+def forwarded(port: int, delay: float = 0) -> Iterator[int]:
+    """A port of ::1 that leads to one of 127.0.0.1. delay: of each packet, in seconds."""
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(65536):
+            time.sleep(delay)
             sink.sendall(data)
         sink.close()
 
@@ -225,24 +227,37 @@ def forwarded(port: int) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+def by_ipv6(
+    world: World, directory: Path, port: int, task: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a task on the sandbox's server through that port of ::1."""
+    known = (world.sandbox.directory / "known_hosts").read_text().split(maxsplit=1)[1]
+    (directory / "known_hosts").write_text(f"[::1]:{port} {known}")
+    text = (world.sandbox.directory / "ssh_config").read_text()
+    text = re.sub(r"Host server\n.*HostName.*\n", "Host ::1\n", text)
+    text = re.sub(r"(?m)^(\s+Port) .*$", rf"\1 {port}", text)
+    text = re.sub(r"(?m)^(\s+UserKnownHostsFile) .*$", rf"\1 {directory}/known_hosts", text)
+    (directory / "ssh_config").write_text(text)
+    config = ("--ssh-config", str(directory / "ssh_config"))
+    return run(FAB, *config, "-H", "root@::1", task, ENV_FILE=str(world.settings))
+
+
+def test_a_server_that_answers_slowly(deployed: World, tmp_path: Path) -> None:
+    """A third of a second each way; and one that takes the connection and then says nothing."""
+    with forwarded(deployed.sandbox.port(22), delay=0.33) as port:
+        done = by_ipv6(deployed, tmp_path, port, "sync")
+        assert done.returncode == 0, done.stderr
+        assert "up to date" in done.stdout
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as silent:
+        done = by_ipv6(deployed, tmp_path, silent.getsockname()[1], "sync")
+        assert done.returncode == 1
+        assert "no SSH connection" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_server_by_its_ipv6_address(world: World, tmp_path: Path) -> None:
     with forwarded(world.sandbox.port(22)) as port:
-        known = (world.sandbox.directory / "known_hosts").read_text().split(maxsplit=1)[1]
-        (tmp_path / "known_hosts").write_text(f"[::1]:{port} {known}")
-        text = (world.sandbox.directory / "ssh_config").read_text()
-        text = re.sub(r"Host server\n.*HostName.*\n", "Host ::1\n", text)
-        text = re.sub(r"(?m)^(\s+Port) .*$", rf"\1 {port}", text)
-        text = re.sub(r"(?m)^(\s+UserKnownHostsFile) .*$", rf"\1 {tmp_path}/known_hosts", text)
-        (tmp_path / "ssh_config").write_text(text)
-        done = run(
-            FAB,
-            "--ssh-config",
-            str(tmp_path / "ssh_config"),
-            "-H",
-            "root@::1",
-            "check",
-            ENV_FILE=str(world.settings),
-        )
+        done = by_ipv6(world, tmp_path, port, "check")
         assert done.returncode == 0, done.stderr
         for host in ("root@[::1]", f"root@[::1]:{port}"):
             refused = run(FAB, "-H", host, "check", ENV_FILE=str(world.settings))

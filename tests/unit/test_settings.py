@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import UsageError
-from fabfile.rules import RULES, user_name
+from fabfile.rules import RULES, mirrored, user_name
 from fabfile.settings import SCHEMA, Settings, dump, load
 
 from .conftest import MANDATORY
@@ -51,6 +51,8 @@ def test_defaults_come_from_the_schema(settings: Settings) -> None:
         ("RENEW_SCHEDULE='*/5  * * * 1-5'", "*/5 * * * 1-5"),
         ("HSTS_MAX_AGE=63072000", 63072000),
         ("ACME_SERVER=https://[::1]:14000/dir", "https://[::1]:14000/dir"),
+        ("IMAGE_MIRROR=mirror.example.com/hub/", "mirror.example.com/hub"),
+        ("IMAGE_MIRROR=127.0.0.1:5000", "127.0.0.1:5000"),
         (
             "NGINX_IMAGE=mirror.example.com:5000/library/nginx:1.30",
             "mirror.example.com:5000/library/nginx:1.30",
@@ -95,6 +97,8 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
         ("RENEW_SCHEDULE='* * * * * root reboot'", "five fields"),
         ("HSTS_MAX_AGE=a year", "seconds"),
         ("NGINX_IMAGE='nginx:1 --privileged'", "name of an image"),
+        ("IMAGE_MIRROR=https://mirror.example.com", "a host and maybe a path"),
+        ("IMAGE_MIRROR=mirror", "a host and maybe a path"),
     ],
 )
 def test_refused_with_file_line_and_key(env_file: Write, line: str, words: str) -> None:
@@ -181,3 +185,20 @@ def test_user_names_that_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["ci", "Anna.K", "team-a_ci@example.com", "a" * 64])
 def test_user_names_that_are_taken(name: str) -> None:
     assert user_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "at_the_mirror"),
+    [
+        ("registry:3.1.2", "m.example:5000/hub/library/registry:3.1.2"),
+        ("certbot/certbot:v5", "m.example:5000/hub/certbot/certbot:v5"),
+        ("docker.io/library/nginx:1", "m.example:5000/hub/library/nginx:1"),
+        ("docker.io/nginx:1", "m.example:5000/hub/library/nginx:1"),
+        ("quay.io/a/b:1", "quay.io/a/b:1"),
+        ("localhost/a:1", "localhost/a:1"),
+        ("host:5000/a", "host:5000/a"),
+    ],
+)
+def test_a_mirror_stands_in_for_docker_hub_alone(name: str, at_the_mirror: str) -> None:
+    assert mirrored(name, "m.example:5000/hub") == at_the_mirror
+    assert mirrored(name, "") == name

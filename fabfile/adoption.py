@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import accounts, certificates, chain, compose, files, lock, nginx, preflight, report, stack
+from . import (
+    accounts,
+    certificates,
+    chain,
+    compose,
+    files,
+    lock,
+    nginx,
+    preflight,
+    report,
+    stack,
+    validity,
+)
 from .compose import PROJECT
 from .errors import StepError, UsageError
 from .host import Host
@@ -174,7 +186,7 @@ def _accounts(entries: Sequence[str], settings: Settings) -> list[tuple[str, str
 def _certificate(have: dict[str, Any], settings: Settings) -> tuple[str, str, str, str]:
     if not have:
         return ("warn", "certificate", "none for this domain", "one is ordered")
-    found = certificates.described(have)
+    found = validity.described(have)
     if why := certificates.why_order(have, settings):
         return ("warn", "certificate", found, f"one is ordered: {why}")
     return ("ok", "certificate", found, "stays; nothing is ordered")

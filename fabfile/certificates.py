@@ -2,63 +2,78 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
-from . import compose, nginx
+from . import compose, nginx, orders, validity
 from .errors import StepError
 from .host import Host, require_deployed
-from .onhost import certbot, certificate, probe
+from .onhost import certbot, certificate
 from .onhost.cron import CRON_FILE, install
 from .report import Outcome
 from .rules import ACME_SERVERS
 from .settings import Settings
+from .validity import described
 
-DAY = 86400
+OWN = "get a new one from your authority, put it where TLS_CERTIFICATE and TLS_KEY say, then ./fab -H … sync up"
+RENEW = "./fab -H … check, then ./fab -H … renew; log/renew.log on the server says what cron did"
 
 
 def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> Outcome:
     """See to it that the server has and serves a certificate as the settings want it.
 
-    A new one is ordered by HTTP-01 when there is none, when it came from another ACME server or
-    when it carries other names; `force` orders one in any case. What works stays in place until
-    the new one is there. Raises StepError in certbot's words when the order fails.
+    A new one is ordered when there is none, when it came from another ACME server or when it carries
+    other names; `force` orders one in any case. What works stays in place until the new one is there.
+    With a certificate of your own nothing is ordered. Raises StepError as orders.order does.
     """
     require_deployed(host, settings.deploy_dir)
+    if settings.tls_certificate:
+        return _own(host, settings)
     # One that a cut connection left at work may be about to bring what we would order.
     host.call(certbot.wait, compose.CERTBOT_CONTAINER)
     have = on_disk(host, settings)
+    details = _warning(host, settings)
     if have and not force and not why_order(have, settings):
-        summary = "nothing to order, " + described(have)
+        summary, ordered = "nothing to order, " + described(have), False
     else:
         _refuse_downgrade(have, settings, force)
-        _require_reachable(host, settings)
-        _certbot(host, settings, compose.issue(settings, again=bool(have)))
+        first = not have or bool(_other_order(have, settings))
+        lines = orders.order(host, settings, again=bool(have), first=first, force=force)
+        details = [*lines, *details]
         have = on_disk(host, settings)
-        summary = "ordered, " + described(have)
-    activated = nginx.activate(host, settings)
-    _require_served(host, settings, have)
-    return Outcome(
-        summary, activated.changed or summary.startswith("ordered"), _warning(host, settings)
-    )
+        summary, ordered = "ordered, " + described(have), True
+    activated = _serve(host, settings, have)
+    return Outcome(summary, activated.changed or ordered, details)
+
+
+def _own(host: Host, settings: Settings) -> Outcome:
+    have = on_disk(host, settings)
+    activated = _serve(host, settings, have)
+    return Outcome(f"your own certificate, {described(have)}", activated.changed)
 
 
 def why_order(have: dict[str, Any], settings: Settings) -> str:
     """Why the certificate on disk is not the one that the settings want; '' when it is."""
     if "broken" in have:
         return "this one cannot be read"
+    if other := _other_order(have, settings):
+        return other
+    return "" if have["not_after"] > time.time() else "this one has expired"
+
+
+def _other_order(have: dict[str, Any], settings: Settings) -> str:
+    """Whether it is of another authority, or for other names, than the settings say: and which."""
     if have["server"] != settings.acme_directory:
         return f"this one is from {have['server'] or 'nobody that certbot knows'}"
-    if set(have["names"]) != set(settings.names):
-        return f"this one is for {', '.join(have['names'])}"
-    return "" if have["not_after"] > time.time() else "this one has expired"
+    names = have.get("names", ())
+    return "" if set(names) == set(settings.names) else f"this one is for {', '.join(names)}"
 
 
 def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     """Renew the certificate where it is due, have nginx load it, and look at what is served.
 
-    Raises StepError unless in the end the certificate on disk is the one that clients get.
+    Raises StepError unless in the end the certificate on disk is the one that clients get, with at
+    least a fifth of its lifetime left.
     """
     require_deployed(host, settings.deploy_dir)
     before = on_disk(host, settings)
@@ -66,17 +81,32 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
         raise StepError(
             f"{host.name}: there is no certificate to renew", "./fab -H … init-letsencrypt"
         )
-    _certbot(host, settings, compose.renew(settings, dry_run=dry_run))
+    if settings.tls_certificate and dry_run:
+        return Outcome("your own certificate: there is nothing to rehearse", changed=False)
+    waiting = ""
+    if not settings.tls_certificate:
+        due = "broken" in before or validity.due(before)
+        waiting = orders.renewal(host, settings, due=due, dry_run=dry_run)
     if dry_run:
         return Outcome("rehearsed: a renewal would succeed", changed=False)
     after = on_disk(host, settings)
-    activated = nginx.activate(host, settings)
-    _require_served(host, settings, after)
+    activated = _serve(host, settings, after)
+    done = "nothing due; nginx now serves what was on disk" if activated.changed else ""
     if after["serial"] != before.get("serial"):
-        return Outcome("renewed and served, " + described(after))
-    if activated.changed:
-        return Outcome("nothing due; nginx now serves what was on disk, " + described(after))
-    return Outcome("nothing due, " + described(after), changed=False)
+        done = "renewed and served"
+    details = _warned(host, settings, after, waiting)
+    return Outcome(f"{done or 'nothing due'}, {described(after)}", bool(done), details)
+
+
+def _warned(host: Host, settings: Settings, served: dict[str, Any], waiting: str) -> list[str]:
+    """Lines about what is left of the lifetime. Raises StepError when that is less than a fifth."""
+    mark, problem = validity.judged(served)
+    remedy = OWN if settings.tls_certificate else RENEW
+    if mark == "failed":
+        because = f"; {waiting}" if waiting else ""
+        raise StepError(f"{host.name}: {described(served)}: {problem}{because}", remedy)
+    lines = [f"warn     {problem}: {remedy}"] if problem else []
+    return lines + ([f"warn     nothing was asked: {waiting}"] if waiting else [])
 
 
 def schedule(host: Host, settings: Settings) -> Outcome:
@@ -103,23 +133,6 @@ def cron_text(settings: Settings) -> str:
     )
 
 
-def described(facts: dict[str, Any]) -> str:
-    """`valid 89 days, until 2027-02-20 10:00 UTC, issued by R11, serial 03ab…`."""
-    if "broken" in facts:
-        return f"broken: {facts['broken']}"
-    left = facts["not_after"] - time.time()
-    amount = _amount(abs(left))
-    validity = f"valid {amount}" if left > 0 else f"EXPIRED {amount} ago"
-    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts["not_after"]))
-    return f"{validity}, until {until}, issued by {facts['issuer']}, serial {facts['serial']}"
-
-
-def _amount(seconds: float) -> str:
-    units = {"days": DAY, "hours": 3600, "minutes": 60, "seconds": 1}
-    unit = next((unit for unit, size in units.items() if seconds >= 2 * size), "seconds")
-    return f"{seconds / units[unit]:.0f} {unit}"
-
-
 def _warning(host: Host, settings: Settings) -> list[str]:
     if settings.acme_server != "staging":
         return []
@@ -139,59 +152,11 @@ def both(host: Host, settings: Settings) -> dict[str, Any]:
 
 
 def on_disk(host: Host, settings: Settings) -> dict[str, Any]:
-    """certbot's certificate for the domain, {} when there is none: see onhost.certificate.on_disk."""
+    """The newest certificate on the server, {} when there is none: see onhost.certificate.on_disk."""
+    renewal = f"{settings.deploy_dir}/certbot/conf/renewal/{settings.registry_domain}.conf"
     return host.call(
-        certificate.on_disk, f"{settings.deploy_dir}/certbot/conf", settings.registry_domain
+        certificate.on_disk, settings.lineage, "" if settings.tls_certificate else renewal
     )
-
-
-def _certbot(host: Host, settings: Settings, command: list[str]) -> None:
-    answer = host.call(certbot.run, command, compose.CERTBOT_CONTAINER)
-    if answer["code"] != 0:
-        raise StepError(
-            f"{host.name}: certbot: {certbot_reason(str(answer['output']))}",
-            f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
-        )
-
-
-def certbot_reason(output: str) -> str:
-    """The one line of certbot's output that says why it failed."""
-    if found := re.search(r"HTTPS?ConnectionPool\(host='([^']+)', port=(\d+)\).*", output):
-        known = {
-            "NameResolutionError": "its name has no address",
-            "Connection refused": "connection refused",
-            "CERTIFICATE_VERIFY_FAILED": "its own certificate is not trusted: see ACME_CA_BUNDLE",
-        }
-        why = next((text for word, text in known.items() if word in found[0]), "no answer")
-        return f"the ACME server {found[1]}:{found[2]} cannot be reached: {why}"
-    for pattern in (
-        r"^\s*Detail: (.+)$",
-        r"(urn:ietf:params:acme:error:.+)$",
-        r"^(?:.*: )?(Failed to renew certificate .+)$",
-        r"^(An unexpected error occurred:.*(?:\n.+)?)$",
-    ):
-        if found := re.search(pattern, output, re.M):
-            return " ".join(found[1].split())
-    noise = (
-        "Saving debug log", "Ask for help", "- - -", "See the logfile", "Some challenges", "For more help",
-    )  # fmt: skip
-    lines = [line.strip() for line in output.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(noise)]
-    return lines[-1] if lines else "it failed without a word"
-
-
-def _require_reachable(host: Host, settings: Settings) -> None:
-    """No order, and so no rate limit, is spent where the authority could not see our answer."""
-    host.run(
-        ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, "nginx")],
-        remedy="nginx does not run: ./fab -H … up",
-    )
-    wrong = host.call(probe.probe, f"{settings.deploy_dir}/certbot/www", list(settings.names))
-    if wrong:
-        raise StepError(
-            f"{host.name}: nothing was ordered: {'; '.join(wrong)}",
-            "correct the DNS record, or open port 80 in the firewall; ./fab -H … check shows more",
-        )
 
 
 def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> None:
@@ -203,21 +168,30 @@ def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> 
         )
 
 
-def _require_served(host: Host, settings: Settings, have: dict[str, Any]) -> None:
+def _serve(host: Host, settings: Settings, have: dict[str, Any]) -> Outcome:
+    """Have nginx load it, then look as a client does. Raises StepError when clients get another one;
+    then nginx runs again what it ran before.
+    """
     if not have or "broken" in have:
+        # The last good one goes on; this raises with what is wrong with the newest.
+        nginx.activate(host, settings)
         raise StepError(
             f"{host.name}: there is no usable certificate on disk",
             "./fab -H … init-letsencrypt --force",
         )
+    activated = nginx.activate(host, settings)
     deadline = time.monotonic() + 5
     while True:
         # Right after a reload an old worker may take one more connection.
         served = host.call(certificate.served, settings.registry_domain)
         if served["serial"] == have["serial"]:
-            return
+            return activated
         if time.monotonic() > deadline:
-            raise StepError(
-                f"{host.name}: serial {have['serial']} is on disk, but {served['serial']} is served",
-                "./fab -H … logs shows what nginx said; ./fab -H … up tries again",
-            )
+            break
         time.sleep(0.2)
+    back = activated.changed and nginx.restore(host, settings)
+    raise StepError(
+        f"{host.name}: serial {have['serial']} is on disk, but {served['serial']} is served"
+        + ("; nginx runs again what it ran before" if back else ""),
+        "./fab -H … logs shows what nginx said; ./fab -H … up tries again",
+    )

@@ -10,6 +10,8 @@ PROJECT = "private-docker-registry"
 # Paths inside the containers; deploy/compose.yml.j2 mounts them.
 NGINX_DIR = "/etc/docker-registry/nginx"
 WEBROOT = "/var/www/certbot"
+HOOKS = "/hooks"
+REHEARSAL = "/rehearsal"
 CERTBOT_CONTAINER = "private-docker-registry-certbot"
 
 
@@ -79,23 +81,52 @@ def certbot(settings: Settings, *args: str) -> list[str]:
 
 
 def issue(settings: Settings, *, again: bool) -> list[str]:
-    """Order a certificate by HTTP-01 for all names.
+    """Order a certificate for all names.
 
     again: order although the one at hand is still good (another ACME server, other names).
     """
-    names = [part for name in settings.names for part in ("-d", name)]
     return certbot(
-        settings, "certonly", "--webroot", "-w", WEBROOT, "--non-interactive", "--agree-tos",
-        "-m", settings.acme_email, "--server", settings.acme_directory,
-        "--cert-name", settings.registry_domain, *names,
+        settings, "certonly", *_order(settings, settings.acme_directory),
         *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again
           else ["--keep-until-expiring"]),
     )  # fmt: skip
 
 
+def rehearse(settings: Settings) -> list[str]:
+    """The same order at another ACME server, in a certbot directory of its own that `issue` never sees."""
+    return certbot(
+        settings, "certonly", *_order(settings, settings.rehearsal), "--force-renewal",
+        "--config-dir", f"{REHEARSAL}/conf", "--work-dir", f"{REHEARSAL}/work",
+    )  # fmt: skip
+
+
+def _order(settings: Settings, server: str) -> list[str]:
+    names = [part for name in settings.names for part in ("-d", name)]
+    return [
+        *_challenge(settings), "--non-interactive", "--agree-tos", "-m", settings.acme_email,
+        "--server", server, "--cert-name", settings.registry_domain, *names, *_profile(settings),
+    ]  # fmt: skip
+
+
+def _challenge(settings: Settings) -> list[str]:
+    if settings.acme_challenge == "http-01":
+        return ["--webroot", "-w", WEBROOT]
+    return [
+        "--manual", "--preferred-challenges", "dns",
+        "--manual-auth-hook", f"{HOOKS}/dns-auth", "--manual-cleanup-hook", f"{HOOKS}/dns-cleanup",
+    ]  # fmt: skip
+
+
+def _profile(settings: Settings) -> list[str]:
+    # Required, not preferred: a certificate of another lifetime than asked for is no small thing.
+    return ["--required-profile", settings.acme_profile] if settings.acme_profile else []
+
+
 def renew(settings: Settings, *, dry_run: bool) -> list[str]:
     """Renew the certificate where it is due, at once: cron already spreads the load.
 
+    When it is due, certbot says: at the time that the authority names (ARI, RFC 9773), else when a
+    third of the lifetime is left, of a short one (10 days) half.
     A rehearsal asks Let's Encrypt's staging unless certbot is told another server
     (certbot's manual, --dry-run).
     """
@@ -103,5 +134,5 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
     rehearsal = ["--dry-run", *(["--server", settings.acme_server] if private else [])]
     return certbot(
         settings, "renew", "--non-interactive", "--no-random-sleep-on-renew",
-        "--cert-name", settings.registry_domain, *(rehearsal if dry_run else []),
+        "--cert-name", settings.registry_domain, *_profile(settings), *(rehearsal if dry_run else []),
     )  # fmt: skip

@@ -14,6 +14,9 @@ from .onhost import sync as onhost
 from .report import Outcome
 from .settings import Settings
 
+# Not text, or nobody else's business: keys, tokens.
+UNSHOWN = ("lib.zip", "tls/", templates.HOOKS)
+
 
 def sync(
     host: Host, settings: Settings, *, diff: bool = False, over: Collection[str] = ()
@@ -88,7 +91,7 @@ def _diff(
     there: dict[str, Any],
 ) -> list[str]:
     lines = [f"removed  {name}" for name in removed]
-    known = [name for name in changed if name in there["files"] and name != "lib.zip"]
+    known = [name for name in changed if name in there["files"] and not name.startswith(UNSHOWN)]
     old = host.call(onhost.read, directory, known)
     for name, file in sorted(changed.items()):
         lines.append(_described(name, there))

@@ -8,9 +8,9 @@ from pathlib import Path
 from invoke import Context, task
 
 from . import lock, report
-from .errors import for_people
-from .host import here, require_deployed
-from .settings import HOME, load
+from .errors import ExpectedError, for_people
+from .host import Host, here, require_deployed
+from .settings import HOME, Settings, load
 
 LOG_BYTES = 1_000_000
 # Somebody may be at work when cron comes; the next chance is half a day away.
@@ -37,7 +37,19 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
     with lock.exclusive(
         host, settings, "renew --dry-run" if dry_run else "renew", seconds=WAIT_SECONDS
     ):
-        report.step("renew", lambda: certificates.renew(host, settings, dry_run=dry_run))
+        try:
+            done = report.step("renew", lambda: certificates.renew(host, settings, dry_run=dry_run))
+        except ExpectedError as error:
+            _alert(host, settings, str(error), dry_run)
+            raise
+        _alert(host, settings, "\n".join(done.details), dry_run)
+
+
+def _alert(host: Host, settings: Settings, problem: str, dry_run: bool) -> None:
+    from . import alerts
+
+    if not dry_run and (line := alerts.tell(host, settings, problem)):
+        print(f"{'':15}{line}")
 
 
 def _begin(log: Path) -> None:

@@ -39,6 +39,11 @@ def activate(host: Host, settings: Settings) -> Outcome:
     return _outcome(host, answer)
 
 
+def restore(host: Host, settings: Settings) -> bool:
+    """Have nginx run again what it ran before the last change; False where there was nothing."""
+    return host.call(onhost.restore, settings.deploy_dir, compose.nginx_reload(settings))
+
+
 def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:
     if answer["problem"]:
         raise StepError(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
-from . import accounts, certificates, lock, report, stack
+from . import accounts, certificates, lock, report, stack, validity
 from .errors import StepError
 from .host import Host, require_deployed
 from .onhost import audit, disk
@@ -69,17 +68,18 @@ def _certificate(found: dict[str, Any]) -> Row:
     disk_side, served = found["on_disk"], found["served"]
     if not disk_side:
         return "failed", "certificate", "none: ./fab -H … init-letsencrypt orders one"
-    text = certificates.described(disk_side)
+    text = validity.described(disk_side)
     if "broken" in disk_side:
         return "failed", "certificate", f"{text}: ./fab -H … init-letsencrypt --force"
-    if disk_side["not_after"] < time.time():
-        return "failed", "certificate", f"{text}: ./fab -H … renew"
+    mark, problem = validity.judged(disk_side)
+    if mark == "failed":
+        return mark, "certificate", f"{text}: {problem}: ./fab -H … renew"
     if not served:
         return "failed", "certificate", f"{text}, but port 443 does not answer: ./fab -H … up"
     if served["serial"] != disk_side["serial"]:
         hint = f"but clients get serial {served['serial']}: ./fab -H … renew"
         return "failed", "certificate", f"{text}, {hint}"
-    return "ok", "certificate", text
+    return mark, "certificate", f"{text}: {problem}" if problem else text
 
 
 def _accounts(users: list[dict[str, Any]] | str) -> Row:

@@ -44,7 +44,7 @@ def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
     script = Path(__file__).parent / "onhost" / "check.sh"
     facts: Facts = defaultdict(list)
-    for line in host.script(script, settings.deploy_dir, *settings.names).splitlines():
+    for line in host.script(script, settings.deploy_dir, *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
     return list(judged(facts, settings, time.time()))
@@ -57,7 +57,7 @@ def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
     for port in ("80", "443"):
         yield _port(port, facts, settings)
     addresses = _addresses(facts)
-    for name in settings.names:
+    for name in settings.hosts:
         yield from _dns(name, facts, addresses)
 
 

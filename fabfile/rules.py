@@ -65,8 +65,14 @@ def _domain(text: str) -> str:
     return name
 
 
-def _domains(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_domain(name) for name in re.split(r"[\s,]+", text) if name))
+def _aliases(text: str) -> tuple[str, ...]:
+    """Names, each once; `*.` may stand in front (whether it may here, settings.py says)."""
+    names = [name for name in re.split(r"[\s,]+", text) if name]
+    return tuple(
+        dict.fromkeys(
+            "*." * name.startswith("*.") + _domain(name.removeprefix("*.")) for name in names
+        )
+    )
 
 
 def _email(text: str) -> str:
@@ -87,15 +93,47 @@ def _acme_server(text: str) -> str:
     return text
 
 
-def pem_file(text: str, base: Path) -> str:
-    """The absolute path of a PEM file that is there; a relative one starts at `base`."""
+def _rehearsal(text: str) -> str:
+    return text if text in ("", "none") else _acme_server(text)
+
+
+def _challenge(text: str) -> str:
+    if text not in ("http-01", "dns-01"):
+        raise ValueError("expected http-01 or dns-01")
+    return text
+
+
+def _profile(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", text):
+        raise ValueError("expected the name of a profile, for example shortlived")
+    return text
+
+
+def _pauses(text: str) -> tuple[str, ...]:
+    minutes = text.split()
+    if not minutes or not all(re.fullmatch(r"\d{1,6}(\.\d{1,4})?", number) for number in minutes):
+        raise ValueError("expected minutes, separated by spaces, for example: 1 10 100 1440")
+    return tuple(minutes)
+
+
+def _command(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected one line: a command for a shell")
+    return text
+
+
+def pem_file(text: str, base: Path, label: str = "CERTIFICATE") -> str:
+    """The absolute path of a PEM file that is there; a relative one starts at `base`.
+
+    label: what must be in it; CERTIFICATE or PRIVATE KEY.
+    """
     if not text:
         return ""
     path = base / Path(text).expanduser()
     if not path.is_file():
         raise ValueError(f"expected a file; there is none at {path}")
-    if b"-----BEGIN CERTIFICATE-----" not in path.read_bytes():
-        raise ValueError("expected a PEM file with at least one certificate")
+    if not re.search(rf"-----BEGIN ([A-Z]+ )?{label}-----".encode(), path.read_bytes()):
+        raise ValueError(f"expected a PEM file with a {label}")
     return str(path.resolve())
 
 
@@ -174,12 +212,24 @@ def mirrored(name: str, mirror: str) -> str:
     return f"{mirror}/{name}"
 
 
+# Files on the operator's machine, and what must be in them.
+PEM_FILES = {
+    "ACME_CA_BUNDLE": "CERTIFICATE",
+    "TLS_CERTIFICATE": "CERTIFICATE",
+    "TLS_KEY": "PRIVATE KEY",
+}
+
 RULES: Mapping[str, Callable[[str], object]] = {
     "REGISTRY_DOMAIN": _domain,
     "ACME_EMAIL": _email,
     "REGISTRY_USER": user_name,
     "ACME_SERVER": _acme_server,
-    "REGISTRY_ALIASES": _domains,
+    "ACME_REHEARSAL": _rehearsal,
+    "ACME_CHALLENGE": _challenge,
+    "ACME_PROFILE": _profile,
+    "RETRY_PAUSES": _pauses,
+    "ALERT_COMMAND": _command,
+    "REGISTRY_ALIASES": _aliases,
     "DEPLOY_DIR": _directory,
     "RENEW_SCHEDULE": _schedule,
     "HSTS_MAX_AGE": _seconds,

@@ -18,10 +18,12 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 
 from .errors import UsageError
-from .rules import ACME_SERVERS, RULES, mirrored, pem_file
+from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / ".env.dist"
+# Where `sync` puts ACME_CA_BUNDLE, below DEPLOY_DIR.
+ACME_CA_BUNDLE = "certbot/acme/ca.pem"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,14 @@ class Settings:
     acme_email: str
     registry_user: str
     acme_server: str
+    acme_rehearsal: str
     acme_ca_bundle: str
+    acme_challenge: str
+    acme_profile: str
+    retry_pauses: tuple[str, ...]
+    alert_command: str
+    tls_certificate: str
+    tls_key: str
     registry_aliases: tuple[str, ...]
     deploy_dir: str
     renew_schedule: str
@@ -49,6 +58,30 @@ class Settings:
         return (self.registry_domain, *self.registry_aliases)
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that have addresses: all but the wildcards."""
+        return tuple(name for name in self.names if not name.startswith("*."))
+
+    @property
+    def rehearsal(self) -> str:
+        """The directory URL of the ACME server where a first order is rehearsed; '' for none."""
+        if self.acme_rehearsal == "none" or (
+            not self.acme_rehearsal and self.acme_server != "production"
+        ):
+            return ""
+        return ACME_SERVERS.get(self.acme_rehearsal or "staging", self.acme_rehearsal)
+
+    @property
+    def pauses(self) -> list[float]:
+        """Seconds to wait after each failed order in a row."""
+        return [float(minutes) * 60 for minutes in self.retry_pauses]
+
+    @property
+    def attempts_file(self) -> str:
+        """What the server remembers of its authority."""
+        return f"{self.deploy_dir}/certbot/attempts.json"
+
+    @property
     def stack_images(self) -> dict[str, str]:
         """Service -> the full name of its image, by way of the mirror where it is Docker Hub's."""
         return {
@@ -63,13 +96,20 @@ class Settings:
         return ACME_SERVERS.get(self.acme_server, self.acme_server)
 
     @property
+    def acme_bundle_on_host(self) -> str:
+        """ACME_CA_BUNDLE on the server; '' when there is none."""
+        return f"{self.deploy_dir}/{ACME_CA_BUNDLE}" if self.acme_ca_bundle else ""
+
+    @property
     def accounts_file(self) -> str:
         """The accounts, on the server."""
         return f"{self.deploy_dir}/registry/auth/htpasswd"
 
     @property
     def lineage(self) -> str:
-        """certbot's directory of the newest certificate, on the server."""
+        """The directory of the newest certificate on the server: your own, or certbot's."""
+        if self.tls_certificate:
+            return f"{self.deploy_dir}/tls"
         return f"{self.deploy_dir}/certbot/conf/live/{self.registry_domain}"
 
     @property
@@ -117,7 +157,22 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
                 f"{path}: {key} is missing", f"{schema.name}:{line} explains it; add {key}=…"
             )
         values[key] = _checked(f"{schema}:{line}: {key}", key, default, path.parent)
+    _refuse_contradictions(path, values)
     return Settings(**{key.lower(): value for key, value in values.items()})  # type: ignore[arg-type]
+
+
+def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
+    """Raise UsageError for settings that are right each, and wrong together."""
+    if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
+        raise UsageError(
+            f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither"
+        )
+    wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
+    if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
+        raise UsageError(
+            f"{path}: REGISTRY_ALIASES: {wildcards[0]}: no authority gives a wildcard by http-01",
+            "set ACME_CHALLENGE=dns-01, or name each host",
+        )
 
 
 def dump(settings: Settings, **changes: str) -> str:
@@ -126,7 +181,8 @@ def dump(settings: Settings, **changes: str) -> str:
     for field in fields(settings):
         value = changes.get(field.name, getattr(settings, field.name))
         text = " ".join(value) if isinstance(value, tuple) else str(value)
-        lines.append(f"{field.name.upper()}='{text}'\n")
+        quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+        lines.append(f"{field.name.upper()}='{quoted}'\n")
     return "".join(lines)
 
 
@@ -160,8 +216,8 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
 def _checked(where: str, key: str, value: str, base: Path) -> object:
     """The value in its own type. Raises UsageError with the place and what is expected."""
     try:
-        if key == "ACME_CA_BUNDLE":
-            return pem_file(value, base)
+        if key in PEM_FILES:
+            return pem_file(value, base, PEM_FILES[key])
         return RULES[key](value)
     except ValueError as error:
         raise UsageError(f"{where}: '{value}' is not allowed", str(error)) from None

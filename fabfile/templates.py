@@ -11,16 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from . import compose
-from .settings import HOME, SCHEMA, Settings, dump
+from .errors import UsageError
+from .settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
-    "__init__", "__main__", "certificates", "command", "compose", "conversation", "errors", "here", "host", "lock", "nginx", "report", "rules", "settings",
-    "onhost/__init__", "onhost/atomic", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/nginx", "onhost/probe",
+    "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "validity",
+    "onhost/__init__", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/nginx", "onhost/probe",
 )  # fmt: skip
 SERVER_SCRIPTS = ("onhost/lock.sh",)
 SERVER_LIBRARIES = ("invoke", "dotenv")
-ACME_CA_BUNDLE = "certbot/acme/ca.pem"
+HOOKS = "certbot/hooks/"
 REGISTRY_CONFIG = "registry/config/config.yml"
 
 
@@ -44,20 +45,44 @@ def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
         "project": compose.PROJECT,
         "nginx_dir": compose.NGINX_DIR,
         "webroot": compose.WEBROOT,
+        "hooks": compose.HOOKS,
+        "rehearsal": compose.REHEARSAL,
         "healthy": _healthy,
     }
     config = _render(deploy / f"{REGISTRY_CONFIG}.j2", context)
     context["registry_config_digest"] = hashlib.sha256(config).hexdigest()[:16]
     files = {
         str(name): File(
-            _render(path, context) if path.suffix == ".j2" else path.read_bytes(),
-            0o755 if path.stat().st_mode & 0o100 else 0o644,
+            _render(path, context) if path.suffix == ".j2" else path.read_bytes(), _mode(name, path)
         )
         for name, path in _sources(deploy)
     }
+    if settings.acme_challenge == "dns-01":
+        _require_hooks(files, deploy)
     if settings.acme_ca_bundle:
         files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
+    if settings.tls_certificate:
+        files["tls/fullchain.pem"] = File(Path(settings.tls_certificate).read_bytes())
+        files["tls/privkey.pem"] = File(Path(settings.tls_key).read_bytes(), 0o600)
     return files | _server_side(settings)
+
+
+def _mode(name: PurePosixPath, path: Path) -> int:
+    """Executable or not, as in deploy/; hooks may hold the token of a DNS provider, so root's alone."""
+    executable = path.stat().st_mode & 0o100
+    if str(name).startswith(HOOKS):
+        return 0o700 if executable else 0o600
+    return 0o755 if executable else 0o644
+
+
+def _require_hooks(files: dict[str, File], deploy: Path) -> None:
+    for name in ("dns-auth", "dns-cleanup"):
+        file = files.get(HOOKS + name)
+        if file is None or not file.mode & 0o100:
+            raise UsageError(
+                f"ACME_CHALLENGE=dns-01 needs an executable {deploy / HOOKS / name}",
+                "write it (the README has an example), chmod +x, and run this again",
+            )
 
 
 def _healthy(port: int) -> str:
@@ -95,13 +120,21 @@ def _server_side(settings: Settings) -> dict[str, File]:
     """`inv renew` for the server: our modules, the settings, and invoke and python-dotenv."""
     package = Path(__file__).parent
     names = (*(f"{name}.py" for name in SERVER_MODULES), *SERVER_SCRIPTS)
-    bundle = f"{settings.deploy_dir}/{ACME_CA_BUNDLE}" if settings.acme_ca_bundle else ""
     return {
         **{f"fabfile/{name}": File((package / name).read_bytes()) for name in names},
         ".env.dist": File(SCHEMA.read_bytes()),
         # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
-        "settings.env": File(dump(settings, acme_ca_bundle=bundle).encode(), 0o600),
+        "settings.env": File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
         "lib.zip": File(_libraries()),
+    }
+
+
+def _paths_on_host(settings: Settings) -> dict[str, str]:
+    own = bool(settings.tls_certificate)
+    return {
+        "acme_ca_bundle": settings.acme_bundle_on_host,
+        "tls_certificate": f"{settings.lineage}/fullchain.pem" if own else "",
+        "tls_key": f"{settings.lineage}/privkey.pem" if own else "",
     }
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
 
 from .atomic import RefusedError
 
 BUSY = "Another instance of Certbot is already running"
 
 
-def run(command: list[str], container: str, seconds: float = 120) -> dict[str, object]:
+def run(command: list[str], container: str, log: str, seconds: float = 120) -> dict[str, Any]:
     """Run certbot in its container; first wait for one that is still at work.
 
     command: `docker compose run --name CONTAINER … certbot …`. A `docker` client that is killed
     leaves its container running, with an order under way: to start a second one would waste it.
-    Returns {"code", "output"}. Raises RefusedError when another certbot does not end in time.
+    log: certbot's own log of its latest run.
+    Returns {"code", "output", "retry_after": seconds since 1970 that the ACME server named, or 0}.
+    Raises RefusedError when another certbot does not end in time.
     """
     wait(container, seconds)
     end = time.monotonic() + seconds
@@ -27,8 +33,31 @@ def run(command: list[str], container: str, seconds: float = 120) -> dict[str, o
             command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
         )
         if done.returncode == 0 or BUSY not in done.stdout + done.stderr:
-            return {"code": done.returncode, "output": done.stdout + done.stderr}
+            later = _retry_after(Path(log)) if done.returncode else 0
+            return {
+                "code": done.returncode,
+                "output": done.stdout + done.stderr,
+                "retry_after": later,
+            }
         _wait(end, "another certbot works in the same directory")
+
+
+def _retry_after(log: Path) -> float:
+    """The last Retry-After of an answer that refused something (RFC 8555, 6.6). certbot itself shows
+    none of the answers' headers; its log has them all.
+    """
+    if not log.is_file():
+        return 0
+    text = log.read_text("utf-8", "replace")
+    found = re.findall(r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After: *(.+?) *$", text, re.M | re.I)
+    if not found:
+        return 0
+    if found[-1].isdigit():
+        return time.time() + int(found[-1])
+    try:
+        return parsedate_to_datetime(found[-1]).timestamp()
+    except ValueError:
+        return 0
 
 
 def wait(container: str, seconds: float = 120) -> None:

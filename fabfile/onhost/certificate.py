@@ -12,20 +12,22 @@ from typing import Any
 from .atomic import RefusedError
 
 
-def on_disk(conf: str, name: str) -> dict[str, Any]:
-    """certbot's certificate of that name: see `_facts`; with "server", the ACME server it came from.
+def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
+    """The certificate of a lineage: see `_facts`; with "server", the ACME server it came from, or "".
 
-    conf: certbot's directory. Returns {} when there is none.
+    lineage: directory of fullchain.pem; renewal: certbot's settings for it, or "". Returns {} when there
+    is none.
     """
-    path = Path(conf, "live", name, "fullchain.pem")
-    renewal = Path(conf, "renewal", f"{name}.conf")
+    path = Path(lineage, "fullchain.pem")
     if not path.is_file():
         return {}
-    found = re.search(r"^server = (.*)$", renewal.read_text(), re.M) if renewal.is_file() else None
+    text = Path(renewal).read_text() if renewal and Path(renewal).is_file() else ""
+    found = re.search(r"^server = (.*)$", text, re.M)
+    server = {"server": found[1] if found else ""}
     try:
-        return {**_facts(path), "server": found[1] if found else ""}
+        return _facts(path) | server
     except ssl.SSLError:
-        return {"broken": "not a readable certificate", "server": found[1] if found else ""}
+        return {"broken": "not a readable certificate"} | server
 
 
 def served(name: str, port: int = 443) -> dict[str, Any]:

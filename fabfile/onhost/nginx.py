@@ -4,6 +4,7 @@ nginx/*.conf         what `sync` put there, and override.conf
 nginx/run/DIGEST/    a copy of it with the certificate, never changed afterwards
 nginx/next           -> the candidate that `nginx -t` looks at
 nginx/live           -> the one that nginx runs, now and after a reboot
+nginx/previous       -> the one before it
 nginx/loaded         the digest that nginx was last told to load
 """
 
@@ -61,7 +62,7 @@ def up(
         answer["started"] = sorted(
             name for name, there in after.items() if before.get(name) != there
         )
-        answer["reloaded"] = _load(root, reload)
+        answer["reloaded"] = _load_or_go_back(root, reload)
     return answer
 
 
@@ -90,7 +91,7 @@ def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -
             **{n: c for n, c in _content(root / "nginx/live").items() if not n.startswith("tls/")},
         }
         answer = _promote(root, Path(lineage), config, test)
-        answer["reloaded"] = _load(root, reload)
+        answer["reloaded"] = _load_or_go_back(root, reload)
     return answer
 
 
@@ -121,10 +122,43 @@ def _promote(
             # The path in the container, told as the one below DEPLOY_DIR.
             told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
             raise RefusedError(told, error.remedy) from None
+        if live.is_symlink():
+            _link(nginx / "previous", str(live.readlink()))
         (nginx / "next").replace(live)
         sync_directory(nginx)
         _prune(nginx)
     return {"changed": changed, "problem": problem}
+
+
+def restore(directory: str, reload: list[str]) -> bool:
+    """Have nginx run what it ran before the last change again. False where there was nothing before."""
+    root = Path(directory)
+    with _lock(root):
+        if not _go_back(root):
+            return False
+        _load(root, reload)
+    return True
+
+
+def _go_back(root: Path) -> bool:
+    """Let the configuration before the live one be the live one again, on disk."""
+    previous = root / "nginx/previous"
+    if not (previous / "nginx.conf").is_file():
+        return False
+    _link(root / "nginx/next", str(previous.readlink()))
+    (root / "nginx/next").replace(root / "nginx/live")
+    (root / "nginx/loaded").unlink(missing_ok=True)
+    return True
+
+
+def _load_or_go_back(root: Path, reload: list[str]) -> bool:
+    try:
+        return _load(root, reload)
+    except RefusedError as error:
+        if not _go_back(root):
+            raise
+        told = f"{error.what}; what it ran before goes on, and is what it starts with"
+        raise RefusedError(told, error.remedy) from None
 
 
 def _start(start: list[str]) -> None:
@@ -251,8 +285,10 @@ def _link(path: Path, target: str) -> None:
 
 
 def _prune(nginx: Path) -> None:
-    live = (nginx / "live").resolve()
-    old = [path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() != live]
+    kept = {(nginx / name).resolve() for name in ("live", "previous")}
+    old = [
+        path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() not in kept
+    ]
     for path in sorted(old, key=lambda p: p.stat().st_mtime)[:-KEPT]:
         shutil.rmtree(path)
 

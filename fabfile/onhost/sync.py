@@ -16,7 +16,7 @@ SECRET = "registry/secrets/http-secret"  # noqa: S105 - the name of a file
 # Made here, filled by others: `sync` never looks into them.
 DIRECTORIES = {
     "registry": 0o700, "registry/auth": 0o700, "registry/secrets": 0o700, "registry/data": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
-    "certbot/log": 0o700, "log": 0o755, "nginx/run": 0o755,
+    "certbot/log": 0o700, "certbot/hooks": 0o755, "certbot/rehearsal": 0o700, "log": 0o755, "nginx/run": 0o755,
 }  # fmt: skip
 
 

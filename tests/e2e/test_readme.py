@@ -14,10 +14,34 @@ BLOCK = re.compile(r"(?:<!-- not run by tests: (?P<why>.*?) -->\n)?```sh\n(?P<te
 SERVER = "./fab -H root@registry.example.com"
 
 
-def blocks() -> list[tuple[str, str]]:
+def blocks(name: str = "README.md") -> list[tuple[str, str]]:
     """(why it is not run, or ''; the commands) of each block."""
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / name).read_text("utf-8")
     return [(found["why"] or "", found["text"]) for found in BLOCK.finditer(text)]
+
+
+def outline(name: str) -> list[str]:
+    """Headings (their level; the text too where it is the name of a task), rows of tables (what stands
+    in their first cell as code), and whole blocks of output, in order.
+    """
+    found, inside = [], ""
+    for line in (ROOT / name).read_text("utf-8").splitlines():
+        if line.startswith("```"):
+            inside = "" if inside else line
+            found.append(line)
+        elif inside:
+            found.append(line)
+        elif heading := re.match(r"(#+) (.*)", line):
+            found.append(heading[0] if re.fullmatch(r"[a-z-]+", heading[2]) else heading[1])
+        elif line.startswith("|"):
+            found.append(" ".join(re.findall(r"`[^`]*`", line.split("|")[1])) or "|")
+    return found
+
+
+def test_the_russian_readme_says_the_same() -> None:
+    """Its commands are those that are run here: the blocks are equal, so they need no run of their own."""
+    assert blocks("README.ru.md") == blocks()
+    assert outline("README.ru.md") == outline("README.md")
 
 
 def test_only_what_needs_the_outside_world_is_excepted() -> None:

@@ -53,20 +53,28 @@ class World:
             self.fab("htpasswd", "--user", USER, input=PASSWORD + "\n")
         return output
 
-    def standard(self) -> None:
-        """Bootstrapped with the standard settings; no more than a look where it is so already."""
-        self.configure()
-        if not self._standard or self._fingerprint() != self._standard:
-            self.bootstrap()
-            self._standard = self._fingerprint()
+    def standard(self, **changes: str) -> None:
+        """Bootstrapped with the standard settings but for these; no more than a look where it is so
+        already. Nothing of what went wrong before is remembered.
+        """
+        self.configure(**changes)
+        self.server(f"rm -f {DEPLOY_DIR}/certbot/attempts.json")
+        wanted = self.settings.read_text() + self._fingerprint()
+        if wanted != self._standard:
+            if self.server(f"test -f {DEPLOY_DIR}/.sync/manifest || echo foreign", check=False):
+                self.clean()
+            self.bootstrap(**changes)
+            self._standard = self.settings.read_text() + self._fingerprint()
 
     def _fingerprint(self) -> str:
-        return self.server(
-            f"cd {DEPLOY_DIR} && find . /etc/cron.d /etc/docker -type f ! -path './registry/data/*' ! -path './certbot/log/*' "
-            "! -path './log/*' ! -name '.lock' ! -name lock -exec sha256sum {} + | sort; readlink nginx/live; "
-            "docker ps --all --format '{{.ID}} {{.Names}} {{.State}}' | sort",
+        """Of all that a bootstrap makes, but for the certificate: which one it is makes no difference."""
+        found = self.server(
+            f"cd {DEPLOY_DIR} && find . /etc/cron.d /etc/docker -type f ! -path './registry/data/*' ! -path './certbot/*' "
+            "! -path './nginx/run/*' ! -path ./nginx/loaded ! -path './log/*' ! -name '.lock' ! -name lock "
+            "-exec sha256sum {} + | sort; docker ps --all --format '{{.ID}} {{.Names}} {{.State}}' | sort",
             check=False,
         )
+        return f"{found}{self.status('/v2/')}"
 
     def server(self, script: str, *args: str, check: bool = True) -> str:
         """Run a shell script as root on the server, past our own tool."""

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from .commands import SandboxError, Say, output
 from .engine import engine_answers, ensure_engine
@@ -121,14 +122,44 @@ class Sandbox:
 
     def dns(self, name: str, *addresses: str) -> None:
         """Let `name` have these addresses, IPv4 or IPv6, and no others; with none it is gone."""
-        curl = ("curl", "-fsS", "-d", "@-")
         for kind, colon in (("a", False), ("aaaa", True)):
-            url = f"http://127.0.0.1:8055/%s-{kind}"  # pebble-challtestsrv: its README
-            self.exec("ca", *curl, url % "clear", input=json.dumps({"host": f"{name}."}))
             chosen = [address for address in addresses if (":" in address) == colon]
-            if chosen:
-                record = json.dumps({"host": f"{name}.", "addresses": chosen})
-                self.exec("ca", *curl, url % "add", input=record)
+            self._record(kind, name, {"addresses": chosen} if chosen else {})
+
+    def caa(self, name: str, *values: str) -> None:
+        """Let only these authorities issue for `name`, as its CAA records say; with none, anyone.
+
+        Pebble itself does not look.
+        """
+        policies = [{"tag": "issue", "value": value} for value in values]
+        self._record("caa", name, {"policies": policies} if policies else {})
+
+    def fault(self, name: str | None, *, port: int = 14009, **options: object) -> None:
+        """Let the proxy on `port` do that to what it is asked, until it is told None.
+
+        14009 leads to the authority at 14000, 14008 to the one at 14002. Names and their options
+        are in images/ca/proxy; with each, `count` is for so many requests only, and `path` for
+        those whose path starts so.
+        """
+        told = json.dumps({"port": port, "fault": name, **options})
+        self._proxy("/fault", "-d", "@-", input=told)
+
+    def acme_log(self) -> list[dict[str, Any]]:
+        """What the proxy was asked: port, method, path, time, status (None: not yet, 0: hung up)."""
+        log: list[dict[str, Any]] = json.loads(self._proxy("/log"))
+        return log
+
+    def clear_acme_log(self) -> None:
+        """Count orders and certificates from now on."""
+        self._proxy("/log", "-X", "DELETE")
+
+    def orders(self, port: int = 14009) -> int:
+        """How often the proxy was asked for a new order, whatever it answered, or not yet."""
+        return len(self._posts(port, "/order-plz"))
+
+    def issued(self, port: int = 14009) -> int:
+        """How many orders of certificates went through."""
+        return self._posts(port, "/finalize-order/").count(200)
 
     def address(self, service: str) -> str:
         """The IPv4 address of a container on the sandbox's network."""
@@ -141,6 +172,28 @@ class Sandbox:
     def port(self, container_port: int) -> int:
         """The port of 127.0.0.1 that leads to the server's port 22, 80 or 443."""
         return self._ports()[container_port]
+
+    def _record(self, kind: str, name: str, value: dict[str, object]) -> None:
+        """Replace the records of that kind in the DNS; with no value there are none."""
+        url = f"http://127.0.0.1:8055/%s-{kind}"  # pebble-challtestsrv: its README
+        curl = ("curl", "-fsS", "-d", "@-")
+        host = {"host": f"{name}."}
+        self.exec("ca", *curl, url % "clear", input=json.dumps(host))
+        if value:
+            self.exec("ca", *curl, url % "add", input=json.dumps(host | value))
+
+    def _proxy(self, path: str, *options: str, input: str | None = None) -> str:
+        # All on one stream: what it says of a mistake is in its answer.
+        curl = ("curl", "-sS", "--fail-with-body", "--stderr", "-", *options)
+        return self.exec("ca", *curl, f"http://127.0.0.1:8056{path}", input=input)
+
+    def _posts(self, port: int, path: str) -> list[int | None]:
+        """What was answered to the POSTs to `port` whose path starts so."""
+        return [
+            entry["status"]
+            for entry in self.acme_log()
+            if (entry["port"], entry["method"]) == (port, "POST") and entry["path"].startswith(path)
+        ]
 
     def _compose(self, *argv: str, check: bool = True) -> str:
         file = str(self.compose_file)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import UsageError
-from fabfile.rules import RULES, mirrored, user_name
+from fabfile.rules import PEM_FILES, RULES, mirrored, user_name
 from fabfile.settings import SCHEMA, Settings, dump, load
 
 from .conftest import MANDATORY
@@ -27,7 +27,7 @@ def refused(path: Path) -> str:
 def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", SCHEMA.read_text(), re.M))
     assert documented == {field.name.upper() for field in fields(Settings)}
-    assert documented == {*RULES, "ACME_CA_BUNDLE"}
+    assert documented == {*RULES, *PEM_FILES}
 
 
 def test_at_most_four_settings_are_mandatory() -> None:
@@ -36,7 +36,9 @@ def test_at_most_four_settings_are_mandatory() -> None:
 
 def test_defaults_come_from_the_schema(settings: Settings) -> None:
     assert settings.deploy_dir == "/docker-registry"
-    assert settings.acme_directory == "https://acme-staging-v02.api.letsencrypt.org/directory"
+    assert settings.acme_directory == "https://acme-v02.api.letsencrypt.org/directory"
+    assert settings.rehearsal == "https://acme-staging-v02.api.letsencrypt.org/directory"
+    assert settings.pauses == [60, 600, 6000, 86400]
     assert settings.names == ("registry.example.org",)
 
 

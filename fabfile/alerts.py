@@ -1,0 +1,33 @@
+"""Tell people that something is wrong with the certificate, once for each new problem."""
+
+from __future__ import annotations
+
+import re
+
+from .host import Host
+from .onhost import attempts
+from .settings import Settings
+
+
+def tell(host: Host, settings: Settings, problem: str) -> str:
+    """Run ALERT_COMMAND on the host with the problem on standard input, unless it was told already.
+
+    problem: '' when all is well: the next one is new then. Returns a line for the log, or ''.
+    """
+    if not settings.alert_command:
+        return ""
+    memory = host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)
+    # While a pause lasts, the problem is still the one that began it.
+    same = _same(memory["reason"] or problem) if problem else ""
+    message = f"{settings.registry_domain}: {problem}".replace(
+        "-H …", f"-H {settings.registry_domain}"
+    )
+    done = host.call(attempts.alert, settings.attempts_file, same, settings.alert_command, message)
+    if done in ("known", "sent"):
+        return "ALERT_COMMAND was told" if done == "sent" and problem else ""
+    return f"warn     ALERT_COMMAND: {done}"
+
+
+def _same(problem: str) -> str:
+    """What makes one problem the same as another: its words, without times, serials and counts."""
+    return re.sub(r"\b[0-9A-Fa-f]{8,}\b|\d+", "#", problem)

@@ -1,0 +1,45 @@
+"""The ACME server, asked by the host before anything is ordered: is it there, what does it offer?"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+from .atomic import RefusedError
+
+
+def directory(url: str, bundle: str) -> dict[str, Any]:
+    """Fetch the server's directory (RFC 8555, 7.1.1): it costs no rate limit.
+
+    bundle: a PEM file on this host with the authority of the server's own certificate, or "".
+    Returns {"profiles": [names], "identities": [names for CAA records]}; both may be empty, as servers
+    need not say. Raises RefusedError when there is no answer.
+    """
+    context = ssl.create_default_context(cafile=bundle or None)
+    if not bundle and not context.cert_store_stats()["x509_ca"]:
+        # This host trusts nobody, so it can check nobody; certbot brings authorities of its own.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    where = urlsplit(url).netloc
+    request = urllib.request.Request(url, headers={"User-Agent": "private-docker-registry"})  # noqa: S310 - https by rules.py
+    try:
+        with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310
+            meta = json.load(answer).get("meta") or {}
+    except urllib.error.HTTPError as error:
+        raise RefusedError(f"the ACME server {where} answers HTTP {error.code}", LATER) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        text = "its own certificate is not trusted: see ACME_CA_BUNDLE" if isinstance(
+            reason, ssl.SSLCertVerificationError) else getattr(reason, "strerror", None) or reason  # fmt: skip
+        raise RefusedError(f"the ACME server {where} cannot be reached: {text}", LATER) from None
+    return {
+        "profiles": sorted(meta.get("profiles") or ()),
+        "identities": list(meta.get("caaIdentities") or ()),
+    }
+
+
+LATER = "the certificate in use stays; cron tries again by itself"

@@ -1,0 +1,91 @@
+"""What the host remembers of its certificate authority: failures, pauses, and what was alerted.
+
+One JSON file: {ACME directory: {"failures", "next", "reason", "unseen"}, "alerted": problem}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from .atomic import replace
+
+ALERT_SECONDS = 60
+
+
+def remembered(path: str, server: str) -> dict[str, Any]:
+    """{"failures": in a row, "next": seconds since 1970 before which nothing is asked, "reason": of the
+    last failure, "unseen": addresses of ours that this host cannot see though the authority can, "now":
+    this host's clock}.
+    """
+    found: dict[str, Any] = {"failures": 0, "next": 0.0, "reason": "", "unseen": []}
+    found.update(_read(Path(path)).get(server, {}), now=time.time())
+    return found
+
+
+def failed(
+    path: str, server: str, reason: str, pauses: list[float], retry_after: float
+) -> dict[str, Any]:
+    """Remember a failure; the pause after it grows from one to the next. See `remembered`.
+
+    pauses: in seconds, the last one for every failure from there on; retry_after: seconds since 1970,
+    what the authority itself said, or 0.
+    """
+    now = remembered(path, server)
+    now["failures"] += 1
+    now["reason"] = reason
+    pause = pauses[min(now["failures"], len(pauses)) - 1]
+    now["next"] = max(time.time() + pause, retry_after)
+    _write(Path(path), server, now)
+    return now
+
+
+def succeeded(path: str, server: str, unseen: list[str] | None = None) -> None:
+    """Forget the failures. unseen: addresses at which the self-test failed, though the order did not."""
+    now = remembered(path, server)
+    kept = now["unseen"] if unseen is None else unseen
+    if now["failures"] or kept != now["unseen"]:
+        _write(Path(path), server, {"failures": 0, "next": 0.0, "reason": "", "unseen": kept})
+
+
+def alert(path: str, problem: str, command: str, message: str) -> str:
+    """Run a command with the message on standard input, unless it was run for this problem already.
+
+    problem: what makes one problem the same as another; "" when all is well, which only forgets.
+    Returns "sent", "known" or what went wrong with the command.
+    """
+    file = Path(path)
+    if _read(file).get("alerted", "") == problem:
+        return "known"
+    outcome = "sent"
+    if problem:
+        try:
+            # Through the environment: an argument, maybe with a token in it, is everybody's to see.
+            done = subprocess.run(
+                ["/bin/sh", "-c", 'eval "$ALERT_COMMAND"'], env={**os.environ, "ALERT_COMMAND": command}, input=message + "\n", text=True, timeout=ALERT_SECONDS,
+                capture_output=True, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"it did not end within {ALERT_SECONDS} s"
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            # It is not remembered: the next run tries to tell again.
+            return f"exit status {done.returncode}: {last}"
+    _write(file, "alerted", problem)
+    return outcome
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    return {}
+
+
+def _write(path: Path, key: str, value: Any) -> None:
+    replace(path, json.dumps(_read(path) | {key: value}, indent=1).encode(), 0o600)

@@ -1,0 +1,155 @@
+"""One order of a certificate, and everything that is done so that no limit is spent in vain."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from . import compose, selftest
+from .errors import StepError
+from .host import Host
+from .onhost import attempts, certbot
+from .settings import Settings
+from .validity import moment
+
+COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
+
+
+def order(
+    host: Host, settings: Settings, *, again: bool, first: bool, force: bool = False
+) -> list[str]:
+    """Order a certificate: no pause running, self-test green, rehearsed, and only then the real one.
+
+    again: although there is one. first: this authority never gave one for these names, so it is
+    rehearsed. force: neither a pause nor the self-test keeps it from being asked.
+    Returns lines for people. Raises StepError where something is not right; nothing was ordered then,
+    or certbot says why the order failed, and a pause begins.
+    """
+    memory = _memory(host, settings)
+    if paused(memory) and not force:
+        raise StepError(
+            f"{host.name}: nothing was asked: {pause_text(memory)}",
+            f"wait, or: ./fab -H … init-letsencrypt --force ({COST})",
+        )
+    found = _self_test(host, settings, memory, force=force)
+    lines = [f"warn     {problem}" for problem in found.problems]
+    if first and settings.rehearsal:
+        _rehearse(host, settings)
+        lines.append("rehearsed first, at the test service")
+    ask(host, settings, compose.issue(settings, again=again))
+    host.call(attempts.succeeded, settings.attempts_file, settings.acme_directory, found.unseen)
+    return lines
+
+
+def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False) -> str:
+    """Let certbot renew what is due. Returns why it was not asked, '' when it was.
+
+    due: by the date, so that the self-test comes first; when the authority wants a renewal earlier
+    (ARI), only certbot knows. Raises as `order`.
+    """
+    memory = _memory(host, settings)
+    if paused(memory) and not dry_run:
+        return pause_text(memory)
+    if due or dry_run:
+        _self_test(host, settings, memory)
+    ask(host, settings, compose.renew(settings, dry_run=dry_run), remember=not dry_run)
+    if not dry_run:
+        host.call(attempts.succeeded, settings.attempts_file, settings.acme_directory)
+    return ""
+
+
+def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = True) -> None:
+    """Run certbot. Raises StepError in its own words when it fails; remember: a pause begins then."""
+    answer = _certbot(host, settings, command)
+    if answer["code"] == 0:
+        return
+    reason = certbot_reason(str(answer["output"]))
+    until = f"; {_remember(host, settings, reason, answer['retry_after'])}" if remember else ""
+    raise StepError(
+        f"{host.name}: certbot: {reason}{until}",
+        f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
+    )
+
+
+def paused(memory: dict[str, Any]) -> bool:
+    """Whether the ACME server must be left alone now, by the host's own clock."""
+    return bool(memory["now"] < memory["next"])
+
+
+def pause_text(memory: dict[str, Any]) -> str:
+    """`the last 2 tries failed (…), the next one is at …`."""
+    tries = "try" if memory["failures"] == 1 else f"{memory['failures']} tries"
+    return f"the last {tries} failed ({memory['reason']}); the next one is not before {moment(memory['next'])}"
+
+
+def certbot_reason(output: str) -> str:
+    """The one line of certbot's output that says why it failed."""
+    if found := re.search(r"HTTPS?ConnectionPool\(host='([^']+)', port=(\d+)\).*", output):
+        known = {
+            "NameResolutionError": "its name has no address",
+            "Connection refused": "connection refused",
+            "CERTIFICATE_VERIFY_FAILED": "its own certificate is not trusted: see ACME_CA_BUNDLE",
+        }
+        why = next((text for word, text in known.items() if word in found[0]), "no answer")
+        return f"the ACME server {found[1]}:{found[2]} cannot be reached: {why}"
+    if re.search(r"unrecognized arguments:.*--required-profile", output):
+        return "this certbot knows no ACME profiles: CERTBOT_IMAGE must be version 4.0 or later"
+    for pattern in (
+        r"^\s*Detail: (.+)$",
+        r"(urn:ietf:params:acme:error:.+)$",
+        r"^(?:.*: )?(Failed to renew certificate .+)$",
+        r"^(An unexpected error occurred:.*(?:\n.+)?)$",
+    ):
+        if found := re.search(pattern, output, re.M):
+            return " ".join(found[1].split())
+    noise = (
+        "Saving debug log", "Ask for help", "- - -", "See the logfile", "Some challenges", "For more help",
+    )  # fmt: skip
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(noise)]
+    return lines[-1] if lines else "it failed without a word"
+
+
+def _self_test(
+    host: Host, settings: Settings, memory: dict[str, Any], *, force: bool = False
+) -> selftest.Findings:
+    try:
+        offered = selftest.offer(host, settings)
+    except StepError as error:
+        again = _remember(host, settings, error.what, 0)
+        raise StepError(f"{error.what}; {again}", error.remedy) from None
+    found = selftest.look(host, settings, offered, memory["unseen"])
+    if found.problems and not force:
+        raise StepError(
+            f"{host.name}: nothing was ordered: {'; '.join(found.problems)}",
+            "correct that at your DNS provider, firewall or in .env; ./fab -H … check shows more. "
+            f"When you know better: ./fab -H … init-letsencrypt --force ({COST})",
+        )
+    return found
+
+
+def _rehearse(host: Host, settings: Settings) -> None:
+    answer = _certbot(host, settings, compose.rehearse(settings))
+    if answer["code"] != 0:
+        raise StepError(
+            f"{host.name}: the rehearsal at {settings.rehearsal} failed, so nothing was ordered: "
+            f"{certbot_reason(str(answer['output']))}",
+            "correct that, then run this again: a rehearsal costs nothing. ACME_REHEARSAL=none does without",
+        )
+
+
+def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
+    log = f"{settings.deploy_dir}/certbot/log/letsencrypt.log"
+    return host.call(certbot.run, command, compose.CERTBOT_CONTAINER, log)
+
+
+def _remember(host: Host, settings: Settings, reason: str, retry_after: float) -> str:
+    memory = host.call(
+        attempts.failed, settings.attempts_file, settings.acme_directory,
+        reason.removeprefix(f"{host.name}: "), settings.pauses, retry_after,
+    )  # fmt: skip
+    return f"not asked again before {moment(memory['next'])}"
+
+
+def _memory(host: Host, settings: Settings) -> dict[str, Any]:
+    return host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)

@@ -1,0 +1,56 @@
+"""How long a certificate is still good, in words, and when that is no longer enough."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+DAY = 86400
+# Certbot renews when a third is left (of short ones half): below it, a renewal was missed.
+WARN_BELOW = 1 / 3
+FAIL_BELOW = 1 / 5
+
+
+def described(facts: dict[str, Any]) -> str:
+    """`valid 89 days, until 2027-02-20 10:00 UTC, issued by R11, serial 03ab…`."""
+    if "broken" in facts:
+        return f"broken: {facts['broken']}"
+    left = facts["not_after"] - time.time()
+    validity = f"valid {amount(left)}" if left > 0 else f"EXPIRED {amount(-left)} ago"
+    return f"{validity}, until {moment(facts['not_after'])}, issued by {facts['issuer']}, serial {facts['serial']}"
+
+
+def left(facts: dict[str, Any]) -> float:
+    """Which part of its lifetime a certificate still has: 1 when it is new, 0 or less when it is over."""
+    lifetime = facts["not_after"] - facts["not_before"]
+    return float((facts["not_after"] - time.time()) / max(lifetime, 1))
+
+
+def judged(facts: dict[str, Any]) -> tuple[str, str]:
+    """(ok, warn or failed; what is wrong, '' when nothing is) by what is left of the lifetime."""
+    part = left(facts)
+    if part <= 0:
+        return "failed", "it has expired"
+    if part < FAIL_BELOW:
+        return "failed", "less than a fifth of its lifetime is left"
+    if part < WARN_BELOW:
+        return "warn", "less than a third of its lifetime is left"
+    return "ok", ""
+
+
+def due(facts: dict[str, Any]) -> bool:
+    """Whether certbot will want to renew it by date: see compose.renew."""
+    short = facts["not_after"] - facts["not_before"] < 10 * DAY
+    return left(facts) <= (1 / 2 if short else WARN_BELOW)
+
+
+def amount(seconds: float) -> str:
+    """`89 days`, `3 hours`, `40 seconds`."""
+    units = {"days": DAY, "hours": 3600, "minutes": 60, "seconds": 1}
+    unit = next((unit for unit, size in units.items() if seconds >= 2 * size), "seconds")
+    return f"{seconds / units[unit]:.0f} {unit}"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 -> `2027-02-20 10:00 UTC`."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -1,0 +1,86 @@
+"""A client that asks all the while, as somebody's servers do."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.sandbox.demo import DOMAIN
+
+from .world import World
+
+INTERVAL = 0.05
+
+
+@dataclass
+class Answers:
+    """How many requests were made, and what went wrong with those that were lost."""
+
+    made: int = 0
+    lost: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def asking(world: World, record: Callable[[str, object], None]) -> Iterator[Answers]:
+    """Ask port 443 for /v2/ every 50 ms, each time over a connection of its own, until it is over.
+
+    Every request must be answered with 401: no account is used. An expired certificate counts as lost.
+    """
+    answers, ended = Answers(), threading.Event()
+    context = ssl.create_default_context(cafile=str(world.sandbox.directory / "ca.pem"))
+    port = world.sandbox.port(443)
+
+    def ask() -> None:
+        answers.made += 1
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+                context.wrap_socket(plain, server_hostname=DOMAIN) as tls,
+            ):
+                connection = http.client.HTTPConnection(DOMAIN)
+                connection.sock = tls
+                connection.request("GET", "/v2/")
+                status = connection.getresponse().status
+                if status != 401:
+                    answers.lost.append(f"HTTP {status}")
+        except (OSError, http.client.HTTPException) as error:
+            answers.lost.append(f"{time.strftime('%H:%M:%S')} {error!r}")
+
+    def loop() -> None:
+        while not ended.is_set():
+            start = time.monotonic()
+            ask()
+            ended.wait(max(0, INTERVAL - (time.monotonic() - start)))
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        ended.set()
+        thread.join()
+        record("probe made", answers.made)
+        record("probe lost", len(answers.lost))
+    assert answers.made > 0
+    assert answers.lost == []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many requests all probes made and lost."""
+    counted = {"probe made": 0, "probe lost": 0}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for key, value in getattr(report, "user_properties", ()):
+                if key in counted and report.when == "call":
+                    counted[key] += int(str(value))
+    terminalreporter.write_line(
+        f"probes of port 443: {counted['probe made']} requests made, {counted['probe lost']} lost"
+    )

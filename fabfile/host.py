@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from . import errand
 from .conversation import MARK, Conversation, LocalConversation
 from .errors import StepError, UsageError
 from .onhost.atomic import RefusedError
@@ -23,23 +22,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-# Read on the host: modules, the function's name and its arguments. -I keeps what lies about in the
-# directory or the environment out of it.
-LOADER = (
-    "import json,sys,types\n"
-    "job=json.load(sys.stdin)\n"
-    "for name,source in job['modules']:\n"
-    " module=sys.modules[name]=types.ModuleType(name)\n"
-    " module.__package__=name.rpartition('.')[0]\n"
-    " exec(compile(source,name,'exec'),module.__dict__)\n"
-    "try:\n"
-    " answer={'result':getattr(module,job['function'])(*job['args'],**job['kwargs'])}\n"
-    "except Exception as error:\n"
-    " if type(error).__name__!='RefusedError':raise\n"
-    " answer={'refused':error.args}\n"
-    "print(json.dumps(answer))\n"
-)
 
 
 class WholeInput(io.StringIO):
@@ -162,15 +144,11 @@ class Host:
                 return function(*args, **kwargs)
             except RefusedError as refused:
                 raise StepError(f"{self.name}: {refused.what}", refused.remedy) from None
-        module = sys.modules[function.__module__]
-        atomic = sys.modules[RefusedError.__module__]
-        job = {
-            "modules": [(m.__name__, inspect.getsource(m)) for m in (atomic, module)],
-            "function": function.__name__,
-            "args": args,
-            "kwargs": kwargs,
-        }
-        result = self.run(["python3", "-I", "-B", "-c", LOADER], input=json.dumps(job), check=False)
+        result = self.run(
+            ["python3", "-I", "-B", "-c", errand.LOADER],
+            input=errand.packed(function, args, kwargs),
+            check=False,
+        )
         if not result.ok:
             raise StepError(
                 f"{self.name}: {function.__name__}: {last_words(result)}", _python_remedy(result)

@@ -16,8 +16,8 @@ from .settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
-    "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "validity",
-    "onhost/__init__", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/nginx", "onhost/probe",
+    "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errand", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "validity",
+    "onhost/__init__", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/generations", "onhost/nginx", "onhost/probe",
 )  # fmt: skip
 SERVER_SCRIPTS = ("onhost/lock.sh",)
 SERVER_LIBRARIES = ("invoke", "dotenv")

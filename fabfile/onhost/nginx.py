@@ -1,31 +1,19 @@
-"""nginx on the host: test a candidate, let it go live by one rename, reload.
-
-nginx/*.conf         what `sync` put there, and override.conf
-nginx/run/DIGEST/    a copy of it with the certificate, never changed afterwards
-nginx/next           -> the candidate that `nginx -t` looks at
-nginx/live           -> the one that nginx runs, now and after a reboot
-nginx/previous       -> the one before it
-nginx/loaded         the digest that nginx was last told to load
-"""
+"""nginx on the host: `up`, a new certificate, and the way back. The files: see generations.py."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
-import shutil
-import ssl
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .atomic import RefusedError, locked, replace, sync_directory
+from .atomic import RefusedError, locked, replace
+from .generations import content, go_back, promote, synced
 
-PAIR = ("fullchain.pem", "privkey.pem")
-# Candidates that are kept besides the live one, for whoever wants to look back.
-KEPT = 2
 TAKEOVER_SECONDS = 20
 
 # How Docker says that an image cannot be had: no answer, no such name, too many questions.
@@ -55,7 +43,7 @@ def up(
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     _ours_alone(root, start)
     with _lock(root):
-        answer = _promote(root, Path(lineage), _synced(root), test)
+        answer = promote(root, Path(lineage), synced(root), partial(_test, test))
         before = _containers(start)
         _start(start)
         after = _containers(start)
@@ -70,11 +58,7 @@ def prepare(directory: str, lineage: str, test: list[str]) -> None:
     """The first part of `up`, before anything runs: test what was synced and let it go live."""
     root = Path(directory)
     with _lock(root):
-        _promote(root, Path(lineage), _synced(root), test)
-
-
-def _synced(root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((root / "nginx").glob("*.conf"))}
+        promote(root, Path(lineage), synced(root), partial(_test, test))
 
 
 def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -> dict[str, Any]:
@@ -88,11 +72,20 @@ def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -
         config = {
             # The first certificate brings the part that needs one.
             "https.conf": (root / "nginx/https.conf").read_bytes(),
-            **{n: c for n, c in _content(root / "nginx/live").items() if not n.startswith("tls/")},
+            **{n: c for n, c in content(root / "nginx/live").items() if not n.startswith("tls/")},
         }
-        answer = _promote(root, Path(lineage), config, test)
+        answer = promote(root, Path(lineage), config, partial(_test, test))
         answer["reloaded"] = _load_or_go_back(root, reload)
     return answer
+
+
+def _test(command: list[str]) -> None:
+    try:
+        _run(command, "nginx -t", "correct that line and run `up` again; what ran before goes on")
+    except RefusedError as error:
+        # The path in the container, told as the one below DEPLOY_DIR.
+        told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
+        raise RefusedError(told, error.remedy) from None
 
 
 def _lock(root: Path) -> Any:
@@ -101,53 +94,13 @@ def _lock(root: Path) -> Any:
     return locked(root / "nginx/run/.lock", 150)
 
 
-def _promote(
-    root: Path, lineage: Path, config: dict[str, bytes], test: list[str]
-) -> dict[str, Any]:
-    """Let a configuration, with the best pair of certificate and key, go live by one rename."""
-    nginx = root / "nginx"
-    live = nginx / "live"
-    old = _content(live)
-    pair, problem = _pair(lineage, live)
-    new = config | {f"tls/{name}": content for name, content in pair.items()}
-    if not pair:
-        new.pop("https.conf", None)
-    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    if changed:
-        digest = _write_candidate(nginx, new)
-        _link(nginx / "next", f"run/{digest}")
-        try:
-            _run(test, "nginx -t", "correct that line and run `up` again; what ran before goes on")
-        except RefusedError as error:
-            # The path in the container, told as the one below DEPLOY_DIR.
-            told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
-            raise RefusedError(told, error.remedy) from None
-        if live.is_symlink():
-            _link(nginx / "previous", str(live.readlink()))
-        (nginx / "next").replace(live)
-        sync_directory(nginx)
-        _prune(nginx)
-    return {"changed": changed, "problem": problem}
-
-
 def restore(directory: str, reload: list[str]) -> bool:
     """Have nginx run what it ran before the last change again. False where there was nothing before."""
     root = Path(directory)
     with _lock(root):
-        if not _go_back(root):
+        if not go_back(root):
             return False
         _load(root, reload)
-    return True
-
-
-def _go_back(root: Path) -> bool:
-    """Let the configuration before the live one be the live one again, on disk."""
-    previous = root / "nginx/previous"
-    if not (previous / "nginx.conf").is_file():
-        return False
-    _link(root / "nginx/next", str(previous.readlink()))
-    (root / "nginx/next").replace(root / "nginx/live")
-    (root / "nginx/loaded").unlink(missing_ok=True)
     return True
 
 
@@ -155,7 +108,7 @@ def _load_or_go_back(root: Path, reload: list[str]) -> bool:
     try:
         return _load(root, reload)
     except RefusedError as error:
-        if not _go_back(root):
+        if not go_back(root):
             raise
         told = f"{error.what}; what it ran before goes on, and is what it starts with"
         raise RefusedError(told, error.remedy) from None
@@ -226,71 +179,6 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
                 "nginx does not take over the new configuration", "./fab -H … logs shows why"
             )
         time.sleep(0.02)
-
-
-def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
-    """The newest certificate and key that fit together, and what is wrong with the newest.
-
-    A pair that went live once is kept there and served until a better one comes.
-    """
-    kept = {
-        name: (live / "tls" / name).read_bytes() for name in PAIR if (live / "tls" / name).is_file()
-    }
-    try:
-        newest = {name: (lineage / name).read_bytes() for name in PAIR}
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            lineage / PAIR[0], lineage / PAIR[1]
-        )
-    except FileNotFoundError:
-        return kept, ""
-    except (ssl.SSLError, OSError) as error:
-        # OpenSSL's own word, KEY_VALUES_MISMATCH for example.
-        reason = getattr(error, "reason", None) or "unreadable"
-        return kept, f"{lineage}: {reason.lower().replace('_', ' ')}"
-    return newest, ""
-
-
-def _content(directory: Path) -> dict[str, bytes]:
-    """Every file below a directory, by its relative path; nothing when it is not there."""
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    }
-
-
-def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
-    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
-    candidate = nginx / "run/new"
-    shutil.rmtree(candidate, ignore_errors=True)
-    try:
-        (candidate / "tls").mkdir(parents=True)
-        for name, content in files.items():
-            replace(candidate / name, content, 0o600 if name == "tls/privkey.pem" else 0o644)
-    except OSError as error:
-        shutil.rmtree(candidate, ignore_errors=True)
-        raise RefusedError(
-            f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks"
-        ) from None
-    # It may be there: refused once, or edited by hand since.
-    shutil.rmtree(nginx / "run" / digest, ignore_errors=True)
-    candidate.rename(nginx / "run" / digest)
-    (nginx / "loaded").unlink(missing_ok=True)
-    return digest
-
-
-def _link(path: Path, target: str) -> None:
-    path.unlink(missing_ok=True)
-    path.symlink_to(target)
-
-
-def _prune(nginx: Path) -> None:
-    kept = {(nginx / name).resolve() for name in ("live", "previous")}
-    old = [
-        path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() not in kept
-    ]
-    for path in sorted(old, key=lambda p: p.stat().st_mtime)[:-KEPT]:
-        shutil.rmtree(path)
 
 
 def _containers(start: list[str]) -> dict[str, str]:

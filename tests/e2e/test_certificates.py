@@ -46,20 +46,6 @@ def test_a_failed_order_says_why_and_leaves_all_as_it_is(deployed: World) -> Non
     assert deployed.login(USER, PASSWORD) == 200
 
 
-def test_acme_server_down_leaves_all_as_it_is(deployed: World) -> None:
-    """C1, as far as one command goes: no pause is kept yet."""
-    serial = deployed.serial()
-    deployed.sandbox.dns("acme.test", "127.0.0.9")
-    try:
-        failed = deployed.fab("init-letsencrypt", "--force", ok=False)
-        assert failed.returncode == 1
-        assert "acme.test" in failed.stderr
-        assert deployed.serial() == serial
-    finally:
-        deployed.sandbox.dns("acme.test", deployed.sandbox.address("ca"))
-    assert "nothing to order" in deployed.fab("init-letsencrypt").stdout
-
-
 def test_a_broken_pair_is_not_loaded(deployed: World) -> None:
     """C9: a truncated certificate, and a key of another one; after a restart too."""
     serial = deployed.serial()

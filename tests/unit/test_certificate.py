@@ -1,0 +1,178 @@
+"""What decides about a certificate: its lifetime, pauses after failures, CAA records, the self-test."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fabfile import alerts, validity
+from fabfile.onhost import attempts, caa, certbot, probe
+
+DAY = 86400
+SERVER = "https://acme.test/dir"
+
+
+def facts(lifetime: float, left: float) -> dict[str, float]:
+    end = time.time() + left * lifetime
+    return {"not_before": end - lifetime, "not_after": end}
+
+
+@pytest.mark.parametrize(
+    ("left", "mark"),
+    [(0.9, "ok"), (0.34, "ok"), (0.32, "warn"), (0.21, "warn"), (0.19, "failed"), (-0.1, "failed")],
+)
+@pytest.mark.parametrize("lifetime", [90 * DAY, 45 * DAY, 160 * 3600])
+def test_what_is_left_is_judged_by_the_lifetime(lifetime: float, left: float, mark: str) -> None:
+    assert validity.judged(facts(lifetime, left))[0] == mark
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "left", "due"),
+    [(90, 0.35, False), (90, 0.33, True), (6.67, 0.51, False), (6.67, 0.49, True)],
+)
+def test_due_as_certbot_sees_it(lifetime: float, left: float, due: bool) -> None:
+    assert validity.due(facts(lifetime * DAY, left)) is due
+
+
+def test_pauses_grow_and_end_with_a_success(tmp_path: Path) -> None:
+    file = str(tmp_path / "attempts.json")
+    pauses = [60.0, 600.0, 6000.0, 86400.0]
+    for number, pause in enumerate([*pauses, 86400.0], 1):
+        memory = attempts.failed(file, SERVER, "why", pauses, 0)
+        assert memory["failures"] == number
+        assert abs(memory["next"] - time.time() - pause) < 5
+    attempts.succeeded(file, SERVER)
+    assert attempts.remembered(file, SERVER)["next"] == 0
+    later = time.time() + 7200
+    assert attempts.failed(file, SERVER, "why", pauses, later)["next"] == later
+    assert attempts.remembered(file, "https://another.test")["failures"] == 0
+
+
+def test_a_failing_alert_is_tried_again_and_a_sent_one_is_not(tmp_path: Path) -> None:
+    file, mails = str(tmp_path / "attempts.json"), tmp_path / "mails"
+    assert attempts.alert(file, "problem", "echo no >&2; exit 3", "text") == "exit status 3: no"
+    for outcome in ("sent", "known"):
+        assert attempts.alert(file, "problem", f"cat >>{mails}", "it's $broken") == outcome
+    assert mails.read_text() == "it's $broken\n"
+    attempts.alert(file, "", "", "")
+    assert attempts.alert(file, "problem", "true", "text") == "sent"
+
+
+def test_one_problem_is_the_same_at_another_time() -> None:
+    first = alerts._same("serial 7D5A3C9E1F2D1F2E is on disk until 2026-11-25 03:58 UTC")
+    assert first == alerts._same("serial 5B99AA3E1F2D1F2E is on disk until 2027-01-01 13:08 UTC")
+    assert first != alerts._same("the ACME server cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("120", 120), ("Fri, 31 Dec 2100 23:59:59 GMT", None), ("soon", 0)]
+)
+def test_retry_after_is_found_in_certbots_log(
+    tmp_path: Path, header: str, seconds: int | None
+) -> None:
+    log = tmp_path / "letsencrypt.log"
+    log.write_text(
+        "2026-11-25 03:54:02,591:DEBUG:acme.client:Received response:\nHTTP 200\nRetry-After: 9\n\n{}\n"
+        f"2026-11-25 03:54:02,591:DEBUG:acme.client:Received response:\nHTTP 429\nServer: x\nRetry-After: {header}\n"
+        'Content-Type: application/problem+json\n\n{"type": "urn:ietf:params:acme:error:rateLimited"}\n'
+    )
+    found = certbot._retry_after(log)
+    expected = 4133980799 if seconds is None else time.time() + seconds if seconds else 0
+    assert abs(found - expected) < 5
+
+
+class Names:
+    """A DNS server for CAA questions, on a port of this machine: no real one is asked."""
+
+    def __init__(self, records: dict[str, list[tuple[str, str]]]) -> None:
+        self.records = records
+
+    def __call__(self, name: str) -> list[tuple[str, str]]:
+        def label(text: str) -> bytes:
+            return b"".join(bytes([len(part)]) + part.encode() for part in text.split(".")) + b"\0"
+
+        found = self.records.get(name, [])
+        answer = b"\1\2" + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)
+        answer += label(name) + struct.pack(">HH", 257, 1)
+        for tag, value in found:
+            data = b"\0" + bytes([len(tag)]) + tag.encode() + value.encode()
+            answer += b"\xc0\x0c" + struct.pack(">HHIH", 257, 1, 60, len(data)) + data
+        return caa._records(answer)
+
+
+@pytest.mark.parametrize(
+    ("records", "names", "problems"),
+    [
+        ({}, ["a.example.org"], 0),
+        ({"example.org": [("issue", "ours.test")]}, ["a.example.org"], 0),
+        (
+            {"example.org": [("issue", "Ours.test; validationmethods=http-01")]},
+            ["a.example.org"],
+            0,
+        ),
+        ({"example.org": [("issue", "other.test")]}, ["a.example.org"], 1),
+        ({"example.org": [("issue", ";")]}, ["a.example.org"], 1),
+        (
+            {"a.example.org": [("issue", "ours.test")], "example.org": [("issue", "other.test")]},
+            ["a.example.org"],
+            0,
+        ),
+        (
+            {"example.org": [("issue", "ours.test"), ("issuewild", "other.test")]},
+            ["*.example.org", "example.org"],
+            1,
+        ),
+        ({"example.org": [("iodef", "mailto:me@example.org")]}, ["a.example.org"], 0),
+    ],
+)
+def test_caa_records_are_judged(
+    monkeypatch: pytest.MonkeyPatch,
+    records: dict[str, list[tuple[str, str]]],
+    names: list[str],
+    problems: int,
+) -> None:
+    monkeypatch.setattr(caa, "_ask", Names(records))
+    assert len(caa.forbidden(names, ["ours.test"])) == problems
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A web server on 127.0.0.1 and its directory."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(tmp_path))  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path, server.server_address[1]
+        server.shutdown()
+
+
+def test_the_probe_from_outside(web: tuple[Path, int]) -> None:
+    """As the operator's machine fetches it; the sandbox's names are unknown there."""
+    directory, port = web
+    token = probe.place(str(directory))
+    assert probe.fetch(["127.0.0.1"], token, port)["right"] == ["127.0.0.1"]
+    probe.remove(str(directory), token)
+    assert (
+        "answered by something else"
+        in probe.fetch(["127.0.0.1"], token, port)["wrong"]["127.0.0.1"]
+    )
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        number = closed.getsockname()[1]
+    assert "does not answer" in probe.fetch(["127.0.0.1"], token, number)["wrong"]["127.0.0.1"]
+    assert json.dumps(probe.fetch(["no-such-name.invalid"], token)) == json.dumps(
+        {"nameless": ["no-such-name.invalid"], "wrong": {}, "right": []}
+    )

@@ -27,9 +27,14 @@ def demo(c: Context, stop: bool = False) -> None:
     sandbox.stop() if stop else sandbox.start()
 
 
-@task(help={"select": "Only the tests whose names match: an expression for pytest -k."})
+@task(
+    help={
+        "select": "Only the tests whose names match: an expression for pytest -k.",
+        "long": "The long ones instead: two years of renewals, with faults. They take an hour or two.",
+    }
+)
 @for_people
-def test(c: Context, select: str = "") -> None:
+def test(c: Context, select: str = "", long: bool = False) -> None:
     """Run every test, the end-to-end ones against a throw-away server on this machine."""
     from tests.sandbox.engine import ensure_engine
     from tests.sandbox.images import ensure_images
@@ -38,7 +43,8 @@ def test(c: Context, select: str = "") -> None:
     ensure_images(print)
     # Two at a time, a sandbox each: most of a test's time is waiting.
     parallel = ("--numprocesses", "2", "--dist", "worksteal")
-    development("pytest", *(("-k", select) if select else parallel))
+    chosen = ("-m", "long", "-s") if long else ()
+    development("pytest", *chosen, *(("-k", select) if select else parallel))
 
 
 @task

@@ -116,7 +116,7 @@ def logs(c: Context, lines: int = 50) -> None:
 @task(name="init-letsencrypt", help={"force": "Order a new certificate although the old is good."})
 @for_people
 def init_letsencrypt(c: Context, force: bool = False) -> None:
-    """Get the certificate by HTTP-01 and serve it. One that works is never taken away."""
+    """Get the certificate and serve it. One that works is never taken away."""
     from . import certificates
 
     run(c, "init-letsencrypt", certificates.init_letsencrypt, force=force)

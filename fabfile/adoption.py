@@ -184,6 +184,8 @@ def _accounts(entries: Sequence[str], settings: Settings) -> list[tuple[str, str
 
 
 def _certificate(have: dict[str, Any], settings: Settings) -> tuple[str, str, str, str]:
+    if settings.tls_certificate:
+        return ("ok", "certificate", "your own, of TLS_CERTIFICATE", "is used; nothing is ordered")
     if not have:
         return ("warn", "certificate", "none for this domain", "one is ordered")
     found = validity.described(have)

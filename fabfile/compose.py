@@ -127,6 +127,7 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
 
     When it is due, certbot says: at the time that the authority names (ARI, RFC 9773), else when a
     third of the lifetime is left, of a short one (10 days) half.
+    The way of the challenge is given anew: certbot would go on as at the first order.
     A rehearsal asks Let's Encrypt's staging unless certbot is told another server
     (certbot's manual, --dry-run).
     """
@@ -134,5 +135,5 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
     rehearsal = ["--dry-run", *(["--server", settings.acme_server] if private else [])]
     return certbot(
         settings, "renew", "--non-interactive", "--no-random-sleep-on-renew",
-        "--cert-name", settings.registry_domain, *_profile(settings), *(rehearsal if dry_run else []),
+        "--cert-name", settings.registry_domain, *_challenge(settings), *_profile(settings), *(rehearsal if dry_run else []),
     )  # fmt: skip

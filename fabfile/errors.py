@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from invoke import Exit
 
@@ -87,7 +87,22 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+def address(connection: object) -> str:
+    """What to type behind -H for a connection of fabric's; '' for anything else.
+
+    A user or a port that stands in no ssh_config was typed, and must be typed again.
+    """
+    host = getattr(connection, "original_host", None)
+    if not host:
+        return ""
+    c: Any = connection
+    configured = c.ssh_config or {}
+    user = "" if c.user in (configured.get("user"), c.config.user) else f"{c.user}@"
+    known = (22, int(configured.get("port", 22)))
+    return f"{user}{host}" + ("" if c.port in known else f":{c.port}")
+
+
 def _addressed(text: str, args: tuple[object, ...]) -> str:
     """The text with the host of the task's connection in the commands that it proposes."""
-    host = getattr(args[0], "original_host", None) if args else None
+    host = address(args[0]) if args else ""
     return text.replace("-H …", f"-H {host}") if host else text

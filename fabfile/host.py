@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import errand
 from .conversation import MARK, Conversation, LocalConversation
-from .errors import StepError, UsageError
+from .errors import StepError, UsageError, address
 from .onhost.atomic import RefusedError
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def remote(c: Context) -> Host:
     connect(c)
     return Host(
         partial(_run_there, c),
-        c.original_host,
+        address(c),
         local=False,
         elevation=_elevation(c),
         begin=lambda command: SshConversation(c, command),

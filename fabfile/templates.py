@@ -39,7 +39,7 @@ class File:
 
 
 def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
-    """Every file that `sync` keeps on the server. None of them holds a secret."""
+    """Every file that `sync` keeps on the server. Secrets are root's alone: keys, hooks, settings."""
     context: dict[str, object] = {
         "settings": settings,
         "project": compose.PROJECT,

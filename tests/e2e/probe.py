@@ -29,13 +29,17 @@ class Answers:
 
 
 @contextmanager
-def asking(world: World, record: Callable[[str, object], None]) -> Iterator[Answers]:
+def asking(
+    world: World, record: Callable[[str, object], None], roots: str = "", interval: float = INTERVAL
+) -> Iterator[Answers]:
     """Ask port 443 for /v2/ every 50 ms, each time over a connection of its own, until it is over.
 
     Every request must be answered with 401: no account is used. An expired certificate counts as lost.
+    roots: the authority of the certificate, as PEM; without it the sandbox's first one.
     """
     answers, ended = Answers(), threading.Event()
-    context = ssl.create_default_context(cafile=str(world.sandbox.directory / "ca.pem"))
+    roots = roots or (world.sandbox.directory / "ca.pem").read_text()
+    context = ssl.create_default_context(cadata=roots)
     port = world.sandbox.port(443)
 
     def ask() -> None:
@@ -58,7 +62,7 @@ def asking(world: World, record: Callable[[str, object], None]) -> Iterator[Answ
         while not ended.is_set():
             start = time.monotonic()
             ask()
-            ended.wait(max(0, INTERVAL - (time.monotonic() - start)))
+            ended.wait(max(0, interval - (time.monotonic() - start)))
 
     thread = threading.Thread(target=loop)
     thread.start()

@@ -134,10 +134,22 @@ class Sandbox:
         policies = [{"tag": "issue", "value": value} for value in values]
         self._record("caa", name, {"policies": policies} if policies else {})
 
+    def authority(self, seconds: int) -> str:
+        """Start another authority, at port 14003 and behind the proxy at 14007, whose certificates are
+        valid for so many seconds; one that was started before ends. Returns its root, as PEM.
+        """
+        script = 'test ! -f d.pid || kill "$(cat d.pid)"; while curl -so /dev/null 127.0.0.1:14003; do sleep 0.1; done'
+        self.exec("ca", "sh", "-c", f"cd /pebble; {script}", check=False)
+        output(
+            "docker", "exec", "--detach", self.container("ca"), "authority", "d", "3", str(seconds)
+        )
+        retry = ("--retry", "50", "--retry-delay", "1", "--retry-all-errors")
+        return self.exec("ca", "curl", "-fsSk", *retry, "https://localhost:15003/roots/0")
+
     def fault(self, name: str | None, *, port: int = 14009, **options: object) -> None:
         """Let the proxy on `port` do that to what it is asked, until it is told None.
 
-        14009 leads to the authority at 14000, 14008 to the one at 14002. Names and their options
+        14009 leads to the authority at 14000, 14008 to the one at 14002, 14007 to `authority`. Names and their options
         are in images/ca/proxy; with each, `count` is for so many requests only, and `path` for
         those whose path starts so.
         """

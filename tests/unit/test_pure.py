@@ -28,7 +28,8 @@ def test_commands(settings: Settings) -> None:
     assert " ".join(compose.renew(settings, dry_run=True)) == (
         UP
         + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
-        "renew --non-interactive --no-random-sleep-on-renew --cert-name registry.example.org --dry-run"
+        "renew --non-interactive --no-random-sleep-on-renew --cert-name registry.example.org --webroot "
+            "-w /var/www/certbot --dry-run"
     )
     assert " ".join(compose.issue(settings, again=False)) == (
         UP

@@ -215,10 +215,6 @@ def server(c: Context) -> Server:
     if c.config.run.dry:
         raise UsageError("--dry does not know what would happen", "./fab -H … sync --diff shows it")
     checked = settings.load()
-    if checked.tls_certificate:
-        from . import own
-
-        own.check(checked)
     return host.remote(c), checked
 
 

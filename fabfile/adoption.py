@@ -23,9 +23,7 @@ from .compose import PROJECT
 from .errors import StepError, UsageError
 from .host import Host
 from .onhost import adopt as onhost
-from .onhost import sync as onhost_sync
 from .onhost.accounts import BCRYPT
-from .onhost.cron import CRON_FILE
 from .report import Outcome
 from .rules import ACME_SERVERS
 from .settings import Settings
@@ -69,7 +67,8 @@ def plan(host: Host, settings: Settings) -> Plan:
     certificate = certificates.on_disk(host, settings)
     _refuse_other_authority(certificate, settings)
     rows = [
-        ("ok", "images", _counted(found["repositories"], "repository"), "stay where they are"),
+        ("ok" if found["repositories"] else "warn", "images",
+         _counted(found["repositories"], "repository"), "stay where they are"),
         *_accounts(found["entries"], settings),
         _certificate(certificate, settings),
         ("ok", "files", ", ".join(overwritten) or "none in the way",
@@ -111,6 +110,24 @@ def adopt(host: Host, settings: Settings) -> None:
         summary = f"{kept} accounts keep their passwords; {made.summary}" if kept else made.summary
         return Outcome(summary, bool(kept) or made.changed)
 
+    switched: list[bool] = []
+
+    def up(host: Host, settings: Settings) -> Outcome:
+        done = _switch(host, settings)
+        switched.append(True)
+        return done
+
+    def undo() -> str:
+        """Before the switch, and after one that left port 443 without a certificate, all is put back."""
+        if switched and certificates.on_disk(host, settings):
+            return ""
+        try:
+            host.call(onhost.back, settings.deploy_dir, compose.remove())
+        except StepError:
+            # Nothing was recorded yet, or the switch has put all back itself, or the connection is gone.
+            return ""
+        return "; all is as it was before"
+
     with lock.exclusive(host, settings, "adopt"):
         chain.carry_out(
             host, settings, "adopt --yes",
@@ -118,8 +135,9 @@ def adopt(host: Host, settings: Settings) -> None:
                 "check": lambda h, s: preflight.require(h, s, stopping=names),
                 "sync": lambda h, s: report.step("sync", lambda: sync(h, s)),
                 "htpasswd": lambda h, s: report.step("htpasswd", lambda: htpasswd(passwords)),
-                "up": lambda h, s: report.step("up", lambda: _switch(h, s)),
+                "up": lambda h, s: report.step("up", lambda: up(h, s)),
             },
+            undo,
         )  # fmt: skip
     print(f"The old containers are stopped, not removed. Back: ./fab -H {host.name} adopt --back")
 
@@ -127,43 +145,21 @@ def adopt(host: Host, settings: Settings) -> None:
 def back(host: Host, settings: Settings) -> Outcome:
     """Our containers and files go, the old ones come back; images and certificates stay.
 
-    Raises StepError where nothing was adopted.
+    Raises StepError where nothing was adopted, or where the old containers were removed.
     """
-    host.call(onhost.require, settings.deploy_dir)
-    started = _undo(host, settings)
+    started = host.call(onhost.back, settings.deploy_dir, compose.remove())
     return Outcome(f"started {', '.join(started) or 'nothing: nothing ran before'}")
-
-
-def _undo(host: Host, settings: Settings) -> list[str]:
-    directory = settings.deploy_dir
-    synced = host.call(onhost_sync.state, directory, [])["ours"]
-    if synced:
-        host.run(compose.down(settings), remedy="./fab -H … check")
-    # An old web server may read a directory that has files of ours by now: so these go first.
-    host.call(onhost.restore, directory, list(synced))
-    started = host.call(onhost.restart, directory)
-    host.run(["rm", "-f", CRON_FILE])
-    host.call(onhost.forget, directory)
-    return started
 
 
 def _switch(host: Host, settings: Settings) -> Outcome:
     """Everything that can be done beside the old containers first; then they stop and ours start."""
-    directory = settings.deploy_dir
     nginx.prepare(host, settings)
     host.run(compose.create(settings), remedy="./fab -H … check; the old containers go on")
-    stopped = host.call(onhost.switch, directory)
-    try:
-        done = stack.up(host, settings)
-    except StepError as error:
-        started = _undo(host, settings)
-        raise StepError(
-            f"{error.what}; all is as it was before, {', '.join(started)} started again",
-            error.remedy,
-        ) from None
-    if not stopped:
-        return done
-    return Outcome(f"stopped {', '.join(stopped)}; {done.summary}")
+    stopped = host.call(onhost.switch, settings.deploy_dir, compose.up(settings), compose.remove())
+    # Their renewals end here, so ours begin.
+    certificates.schedule(host, settings)
+    done = stack.up(host, settings)
+    return Outcome(f"stopped {', '.join(stopped)}; ours runs") if stopped else done
 
 
 def _accounts(entries: Sequence[str], settings: Settings) -> list[tuple[str, str, str, str]]:
@@ -187,7 +183,12 @@ def _certificate(have: dict[str, Any], settings: Settings) -> tuple[str, str, st
     if settings.tls_certificate:
         return ("ok", "certificate", "your own, of TLS_CERTIFICATE", "is used; nothing is ordered")
     if not have:
-        return ("warn", "certificate", "none for this domain", "one is ordered")
+        return (
+            "warn",
+            "certificate",
+            "none for this domain",
+            "one is ordered; port 443 is away until then",
+        )
     found = validity.described(have)
     if why := certificates.why_order(have, settings):
         return ("warn", "certificate", found, f"one is ordered: {why}")

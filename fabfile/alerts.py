@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from . import certificates, validity
+from .errors import StepError
 from .host import Host
 from .onhost import attempts
 from .settings import Settings
@@ -16,9 +18,7 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
     """
     if not settings.alert_command:
         return ""
-    memory = host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)
-    # While a pause lasts, the problem is still the one that began it.
-    same = _same(memory["reason"] or problem) if problem else ""
+    same = _same(f"{_state(host, settings)} {_cause(host, settings) or problem}") if problem else ""
     message = f"{settings.registry_domain}: {problem}".replace(
         "-H …", f"-H {settings.registry_domain}"
     )
@@ -26,6 +26,21 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
     if done in ("known", "sent"):
         return "ALERT_COMMAND was told" if done == "sent" and problem else ""
     return f"warn     ALERT_COMMAND: {done}"
+
+
+def _cause(host: Host, settings: Settings) -> str:
+    """While a pause lasts, the problem is still the one that began it."""
+    memory = host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)
+    return str(memory["reason"])
+
+
+def _state(host: Host, settings: Settings) -> str:
+    """How bad it is by now: when that gets worse, it is news."""
+    try:
+        have = certificates.on_disk(host, settings)
+    except StepError:
+        return "unknown"
+    return "none" if not have or "broken" in have else " ".join(validity.judged(have))
 
 
 def _same(problem: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -35,12 +36,19 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
     details = _warning(host, settings)
     if have and not force and not why_order(have, settings):
         summary, ordered = "nothing to order, " + described(have), False
+        orders.learn(host, settings)
     else:
         _refuse_downgrade(have, settings, force)
         first = not have or bool(_other_order(have, settings))
+        _require_whole(host, settings)
         lines = orders.order(host, settings, again=bool(have), first=first, force=force)
         details = [*lines, *details]
-        have = on_disk(host, settings)
+        before, have = have.get("serial"), on_disk(host, settings)
+        if not have or have.get("serial") == before:
+            raise StepError(
+                f"{host.name}: certbot has got a certificate, but not in {settings.lineage}",
+                "certbot/conf on the server is damaged: look into certbot/log before you order again",
+            )
         summary, ordered = "ordered, " + described(have), True
     activated = _serve(host, settings, have)
     return Outcome(summary, activated.changed or ordered, details)
@@ -86,7 +94,13 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     waiting = ""
     if not settings.tls_certificate:
         due = "broken" in before or validity.due(before)
-        waiting = orders.renewal(host, settings, due=due, dry_run=dry_run)
+        try:
+            waiting = orders.renewal(host, settings, due=due, dry_run=dry_run)
+        except StepError:
+            # What certbot brought earlier shall be served all the same.
+            with contextlib.suppress(StepError):
+                nginx.activate(host, settings)
+            raise
     if dry_run:
         return Outcome("rehearsed: a renewal would succeed", changed=False)
     after = on_disk(host, settings)
@@ -157,6 +171,17 @@ def on_disk(host: Host, settings: Settings) -> dict[str, Any]:
     return host.call(
         certificate.on_disk, settings.lineage, "" if settings.tls_certificate else renewal
     )
+
+
+def _require_whole(host: Host, settings: Settings) -> None:
+    """Refuse to order into a damaged certbot directory: certbot would put it under another name."""
+    conf, name = f"{settings.deploy_dir}/certbot/conf", settings.registry_domain
+    if problem := host.call(certificate.damage, conf, name):
+        raise StepError(
+            f"{host.name}: nothing was ordered: {problem}",
+            f"on the server: mkdir {conf}/old, and move live/{name}, archive/{name} and renewal/{name}.conf "
+            "there, as far as they exist; then run this again",
+        )
 
 
 def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> None:

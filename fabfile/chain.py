@@ -36,11 +36,17 @@ def bootstrap(host: Host, settings: Settings) -> None:
 
 
 def carry_out(
-    host: Host, settings: Settings, task: str, changes: Callable[[list[str]], dict[str, Step]]
+    host: Host,
+    settings: Settings,
+    task: str,
+    changes: Callable[[list[str]], dict[str, Step]],
+    undo: Callable[[], str] = str,
 ) -> None:
     """Do every step, some of them in another way. Raises StepError at the first that fails.
 
     changes: from the list for new passwords to steps by name that take the place of ours.
+    undo: called when a step failed; what it says is added to the error, and a password that was made
+    is not shown then, because its account is gone.
     A password that was made is shown once, in the end, whatever happened after it was made.
     """
     passwords: list[str] = []
@@ -51,6 +57,9 @@ def carry_out(
                     step(host, settings)
                 except ExpectedError as error:
                     error.stopped_at(task, name)
+                    if undone := undo():
+                        error.what += undone
+                        passwords.clear()
                     raise
     finally:
         for password in passwords:

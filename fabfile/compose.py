@@ -41,6 +41,11 @@ def down(settings: Settings) -> list[str]:
     return compose(settings, "down")
 
 
+def remove() -> list[str]:
+    """Stop and remove our containers, whatever has become of compose.yml."""
+    return ["docker", "compose", "--project-name", PROJECT, "down"]
+
+
 def logs(settings: Settings, lines: int) -> list[str]:
     """The last lines of every container's log."""
     return compose(settings, "logs", "--no-color", "--timestamps", "--tail", str(lines))
@@ -61,6 +66,13 @@ def nginx_test(settings: Settings) -> list[str]:
     return compose(
         settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
         "nginx", "-t", "-q", "-c", f"{NGINX_DIR}/next/nginx.conf",
+    )  # fmt: skip
+
+
+def nginx_test_running(settings: Settings) -> list[str]:
+    """The same in the container that runs: what waits for `up` in compose.yml has no part in it."""
+    return compose(
+        settings, "exec", "--no-TTY", "nginx", "nginx", "-t", "-q", "-c", f"{NGINX_DIR}/next/nginx.conf",
     )  # fmt: skip
 
 
@@ -110,7 +122,7 @@ def _order(settings: Settings, server: str) -> list[str]:
 
 def _challenge(settings: Settings) -> list[str]:
     if settings.acme_challenge == "http-01":
-        return ["--webroot", "-w", WEBROOT]
+        return ["--webroot", "-w", WEBROOT, "--preferred-challenges", "http"]
     return [
         "--manual", "--preferred-challenges", "dns",
         "--manual-auth-hook", f"{HOOKS}/dns-auth", "--manual-cleanup-hook", f"{HOOKS}/dns-cleanup",

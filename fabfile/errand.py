@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import sys
@@ -44,9 +45,9 @@ def packed(
 def _sources(module: ModuleType) -> list[tuple[str, str]]:
     """(name, source) of a module of `fabfile.onhost` and before it of those that it imports from."""
     package = module.__name__.rpartition(".")[0]
-    owners = {getattr(value, "__module__", None) for value in vars(module).values()}
+    source = inspect.getsource(module)
     found: dict[str, str] = {}
-    for name in sorted(owner for owner in owners if owner and owner.startswith(f"{package}.")):
-        if name != module.__name__:
-            found |= _sources(sys.modules[name])
-    return [*found.items(), (module.__name__, inspect.getsource(module))]
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= _sources(sys.modules[f"{package}.{node.module}"])
+    return [*found.items(), (module.__name__, source)]

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Collection
 from typing import Any
 
-from . import templates
+from . import own, templates
 from .errors import StepError
 from .host import Host
 from .onhost import sync as onhost
@@ -15,7 +15,7 @@ from .report import Outcome
 from .settings import Settings
 
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = ("lib.zip", "tls/", templates.HOOKS)
+UNSHOWN = ("lib.zip", "settings.env", "tls/", templates.HOOKS)
 
 
 def sync(
@@ -28,6 +28,8 @@ def sync(
     Raises StepError where a file that is not ours stands in the way.
     """
     directory = settings.deploy_dir
+    if settings.tls_certificate:
+        own.check(settings)
     files = templates.tree(settings)
     there = host.call(onhost.state, directory, list(files))
     if there["unfinished"] and not diff:

@@ -8,7 +8,7 @@ from pathlib import Path
 from invoke import Context, task
 
 from . import lock, report
-from .errors import ExpectedError, for_people
+from .errors import for_people
 from .host import Host, here, require_deployed
 from .settings import HOME, Settings, load
 
@@ -34,15 +34,14 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
     settings = load(carried if carried.is_file() else None)
     host = here()
     require_deployed(host, settings.deploy_dir)
-    with lock.exclusive(
-        host, settings, "renew --dry-run" if dry_run else "renew", seconds=WAIT_SECONDS
-    ):
-        try:
-            done = report.step("renew", lambda: certificates.renew(host, settings, dry_run=dry_run))
-        except ExpectedError as error:
-            _alert(host, settings, str(error), dry_run)
-            raise
-        _alert(host, settings, "\n".join(done.details), dry_run)
+    name = "renew --dry-run" if dry_run else "renew"
+    try:
+        with lock.exclusive(host, settings, name, seconds=WAIT_SECONDS):
+            report.step("renew", lambda: certificates.renew(host, settings, dry_run=dry_run))
+    except Exception as error:
+        _alert(host, settings, str(error) or type(error).__name__, dry_run)
+        raise
+    _alert(host, settings, "", dry_run)
 
 
 def _alert(host: Host, settings: Settings, problem: str, dry_run: bool) -> None:

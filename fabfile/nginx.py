@@ -33,7 +33,7 @@ def prepare(host: Host, settings: Settings) -> None:
 def activate(host: Host, settings: Settings) -> Outcome:
     """Have the running nginx take over the configuration and the newest certificate. As `up`."""
     answer = host.call(
-        onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
+        onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test_running(settings),
         compose.nginx_reload(settings),
     )  # fmt: skip
     return _outcome(host, answer)

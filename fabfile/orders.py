@@ -12,6 +12,8 @@ from .onhost import attempts, certbot
 from .settings import Settings
 from .validity import moment
 
+# Let's Encrypt's own longest limit counts a week.
+LONGEST_PAUSE = 8 * 86400
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
 
 
@@ -37,7 +39,7 @@ def order(
         _rehearse(host, settings)
         lines.append("rehearsed first, at the test service")
     ask(host, settings, compose.issue(settings, again=again))
-    host.call(attempts.succeeded, settings.attempts_file, settings.acme_directory, found.unseen)
+    _succeeded(host, settings, found.unseen)
     return lines
 
 
@@ -50,12 +52,23 @@ def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False)
     memory = _memory(host, settings)
     if paused(memory) and not dry_run:
         return pause_text(memory)
+    unseen = None
     if due or dry_run:
-        _self_test(host, settings, memory)
+        unseen = _self_test(host, settings, memory, remember=not dry_run).unseen
     ask(host, settings, compose.renew(settings, dry_run=dry_run), remember=not dry_run)
     if not dry_run:
-        host.call(attempts.succeeded, settings.attempts_file, settings.acme_directory)
+        _succeeded(host, settings, unseen)
     return ""
+
+
+def learn(host: Host, settings: Settings) -> None:
+    """Remember at which addresses the server does not see itself although others do: a router that
+    does not lead back. Cron, which has nobody outside to ask, must not take that for a fault.
+    """
+    if settings.acme_challenge == "http-01" and not host.local:
+        seen = selftest.fetch(host, settings)
+        unseen = [address for address in seen.inside["wrong"] if address in seen.outside["right"]]
+        _succeeded(host, settings, sorted(unseen))
 
 
 def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = True) -> None:
@@ -64,6 +77,11 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
     if answer["code"] == 0:
         return
     reason = certbot_reason(str(answer["output"]))
+    if not answer["asked"]:
+        raise StepError(
+            f"{host.name}: certbot did not run: {reason}",
+            "./fab -H … check; an image that is missing comes back with ./fab -H … up, or ship",
+        )
     until = f"; {_remember(host, settings, reason, answer['retry_after'])}" if remember else ""
     raise StepError(
         f"{host.name}: certbot: {reason}{until}",
@@ -72,8 +90,11 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
 
 
 def paused(memory: dict[str, Any]) -> bool:
-    """Whether the ACME server must be left alone now, by the host's own clock."""
-    return bool(memory["now"] < memory["next"])
+    """Whether the ACME server must be left alone now, by the host's own clock.
+
+    A pause far in the future was made while that clock was wrong.
+    """
+    return bool(memory["now"] < memory["next"] < memory["now"] + LONGEST_PAUSE)
 
 
 def pause_text(memory: dict[str, Any]) -> str:
@@ -111,13 +132,21 @@ def certbot_reason(output: str) -> str:
 
 
 def _self_test(
-    host: Host, settings: Settings, memory: dict[str, Any], *, force: bool = False
+    host: Host,
+    settings: Settings,
+    memory: dict[str, Any],
+    *,
+    force: bool = False,
+    remember: bool = True,
 ) -> selftest.Findings:
     try:
         offered = selftest.offer(host, settings)
     except StepError as error:
-        again = _remember(host, settings, error.what, 0)
-        raise StepError(f"{error.what}; {again}", error.remedy) from None
+        if not force:
+            again = f"; {_remember(host, settings, error.what, 0)}" if remember else ""
+            raise StepError(f"{error.what}{again}", error.remedy) from None
+        # This host may be unable to reach it where certbot's container can.
+        offered = {"profiles": [settings.acme_profile], "identities": []}
     found = selftest.look(host, settings, offered, memory["unseen"])
     if found.problems and not force:
         raise StepError(
@@ -141,6 +170,10 @@ def _rehearse(host: Host, settings: Settings) -> None:
 def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
     log = f"{settings.deploy_dir}/certbot/log/letsencrypt.log"
     return host.call(certbot.run, command, compose.CERTBOT_CONTAINER, log)
+
+
+def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:
+    host.call(attempts.succeeded, settings.attempts_file, settings.acme_directory, unseen)
 
 
 def _remember(host: Host, settings: Settings, reason: str, retry_after: float) -> str:

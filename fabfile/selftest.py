@@ -45,25 +45,42 @@ def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]
         ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, "nginx")],
         remedy="nginx does not run: ./fab -H … up",
     )
+    seen = fetch(host, settings)
+    inside, outside = seen.inside, seen.outside
+    problems += [f"{name} has no address in DNS" for name in inside["nameless"]]
+    problems += [
+        why
+        for address, why in inside["wrong"].items()
+        if address not in outside["right"] and address not in known_unseen
+    ]
+    # What the operator's own DNS says of other addresses, and where there is no way to them, is
+    # nobody else's business.
+    problems += [
+        f"from your machine: {why}"
+        for address, why in outside["wrong"].items()
+        if address in inside["right"] and address not in outside["unreachable"]
+    ]
+    return Findings(problems, sorted(inside["wrong"]))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The results of onhost.probe.fetch: from the server, and from the operator's machine."""
+
+    inside: dict[str, Any]
+    outside: dict[str, Any]
+
+
+def fetch(host: Host, settings: Settings) -> Seen:
+    """Put a random file on the server and fetch it over port 80; take it away again."""
     webroot, names = f"{settings.deploy_dir}/certbot/www", list(settings.hosts)
     token = host.call(probe.place, webroot)
+    nothing: dict[str, Any] = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
     try:
-        inside = host.call(probe.fetch, names, token)
-        outside = here().call(probe.fetch, names, token) if not host.local else None
+        outside = nothing if host.local else here().call(probe.fetch, names, token)
+        return Seen(host.call(probe.fetch, names, token), outside)
     finally:
         host.call(probe.remove, webroot, token)
-    problems += [f"{name} has no address in DNS" for name in inside["nameless"]]
-    seen = set(outside["right"]) if outside else set()
-    unseen = {a: why for a, why in inside["wrong"].items() if a not in seen}
-    problems += [why for address, why in unseen.items() if address not in known_unseen]
-    if outside:
-        # What the operator's own /etc/hosts or DNS says of other addresses is nobody else's business.
-        problems += [
-            f"from your machine: {why}"
-            for address, why in outside["wrong"].items()
-            if address in inside["right"]
-        ]
-    return Findings(problems, sorted(inside["wrong"]))
 
 
 def offer(host: Host, settings: Settings) -> Offer:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, replace
+from .cron import CRON_FILE
+from .sync import finish, state
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
 MARK = "# taken over by private-docker-registry: "
@@ -32,7 +35,7 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
 
     project: our own Compose project, whose containers do not count. Returns {"repositories",
     "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
-    directory, "strange": variables of a registry that keeps its data elsewhere, "ours": whether it is
+    directory, "strange": variables or files of a registry that keeps its data elsewhere, "ours": whether it is
     one of ours that was never adopted}.
     """
     root = Path(directory)
@@ -49,16 +52,11 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
     }
 
 
-def require(directory: str) -> None:
-    """Raise RefusedError unless something was adopted in that directory."""
-    _record(Path(directory))
-
-
 def record(directory: str, containers: list[dict[str, Any]], files: list[str], domain: str) -> None:
     """Write down what will be stopped, and copy what will be overwritten. A record that is there stays.
 
-    domain: of a certificate that has no renewal settings, a placeholder of the old scripts: it is moved
-    aside, because certbot does not take its place.
+    domain: where its certificate has no renewal settings (a placeholder of the old scripts, or one that
+    was copied there by hand), it will be moved aside once nginx has it: certbot does not take its place.
     """
     root = Path(directory)
     work = root / ".adopt"
@@ -80,8 +78,6 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
         "accounts": (root / OLD_ACCOUNTS[1]).is_file(),
     }
     replace(work / "record.json", json.dumps(content, indent=1).encode(), 0o600)
-    if placeholder:
-        (conf / "live" / domain).rename(work / "placeholder")
 
 
 def accounts(directory: str) -> int:
@@ -94,75 +90,101 @@ def accounts(directory: str) -> int:
     return len(_lines(new))
 
 
-def switch(directory: str) -> list[str]:
-    """Stop the old containers, for good, and take their lines out of root's crontab.
+def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
+    """Stop the old containers and start ours, in one go: no lost connection comes in between.
 
+    start, down: `docker compose` commands for ours. Only when all is healthy do the old ones lose their
+    restart policy, and their lines in root's crontab. When ours do not start, everything is put back.
     Returns the names of those that ran. They are kept: `back` starts them again.
     """
     root = Path(directory)
-    there = [each for each in _record(root)["containers"] if _exists(each["id"])]
+    kept = _record(root)
+    running = _docker("ps", "--quiet", "--no-trunc").split()
+    there = [each for each in kept["containers"] if _exists(each["id"])]
     ids = [each["id"] for each in there]
-    stopped = []
-    if ids:
-        running = _docker("ps", "--quiet", "--no-trunc").split()
-        stopped = [str(each["name"]) for each in there if each["id"] in running]
-        _docker("update", "--restart", "no", *ids)
+    stopped = [str(each["name"]) for each in there if each["id"] in running]
+    if stopped:
         # All at once: every second counts, and the old loops do not listen to a polite request.
         _docker("stop", "--time", "5", *ids)
+    done = subprocess.run(
+        start, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        if not stopped:
+            raise RefusedError(f"docker compose up: {last}", "./fab -H … up; ./fab -H … logs")
+        started = back(directory, down)
+        raise RefusedError(
+            f"ours did not start: {last}; all is as it was before, {', '.join(started)} started again",
+            "correct that; nothing of ours is left on the server",
+        )
+    if ids:
+        _docker("update", "--restart", "no", *ids)
     lines = _crontab()
     ours = [
         MARK + line if _names(line, root) and not line.startswith("#") else line for line in lines
     ]
     _write_crontab(lines, ours)
+    if kept["placeholder"] and (live := root / "certbot/conf/live" / kept["placeholder"]).is_dir():
+        # nginx has a copy of its own by now.
+        live.rename(root / ".adopt/placeholder")
     return stopped
 
 
-def restart(directory: str) -> list[str]:
-    """Start the old containers again, as they were, and give their lines back to root's crontab."""
-    root = Path(directory)
-    started = []
-    for each in _record(root)["containers"]:
-        if _exists(each["id"]):
-            _docker("update", "--restart", each["restart"], each["id"])
-            if each["running"]:
-                _docker("start", each["id"])
-                started.append(each["name"])
-    lines = _crontab()
-    _write_crontab(lines, [line.removeprefix(MARK) for line in lines])
-    return started
+def back(directory: str, down: list[str]) -> list[str]:
+    """Our containers and files go, the old ones come back and run as they did. Can be repeated.
 
-
-def restore(directory: str, synced: list[str]) -> None:
-    """Take our files away and put the old ones in their places.
-
-    synced: what `sync` wrote. Images and certificates stay: both layouts keep them alike.
+    down: a command that removes our containers. Images and certificates stay: both layouts keep them
+    alike. Returns the names of what was started. Raises RefusedError, before anything is touched, when
+    an old container that ran is not there any more.
     """
     root = Path(directory)
     kept = _record(root)
+    ran = [each for each in kept["containers"] if each["running"]]
+    if gone := [str(each["name"]) for each in ran if not _exists(each["id"])]:
+        raise RefusedError(
+            f"{', '.join(gone)} was removed since: nothing to go back to",
+            "ours goes on; with the old docker-compose.yml you can make them anew by hand",
+        )
+    finish(directory)
+    synced = list(state(directory, [])["ours"])
+    # Where no Compose file of some project lies about: it would be taken for ours.
+    subprocess.run(down, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
+    # An old web server may read a directory that has files of ours by now: so these go first.
+    _restore_files(root, kept, synced)
+    for each in kept["containers"]:
+        if _exists(each["id"]):
+            _docker("update", "--restart", each["restart"], each["id"])
+    for each in ran:
+        _docker("start", each["id"])
+    lines = _crontab()
+    _write_crontab(lines, [line.removeprefix(MARK) for line in lines])
+    Path(CRON_FILE).unlink(missing_ok=True)
+    # The record is the last to go: as long as it is there, all of this can be repeated.
+    shutil.rmtree(root / ".sync", ignore_errors=True)
+    (root / ".adopt/record.json").unlink()
+    shutil.rmtree(root / ".adopt", ignore_errors=True)
+    return [str(each["name"]) for each in ran]
+
+
+def _restore_files(root: Path, kept: dict[str, Any], synced: list[str]) -> None:
     for name in synced:
         if name not in kept["files"]:
             (root / name).unlink(missing_ok=True)
-    for name in ("nginx/live", "nginx/next", "nginx/loaded"):
+    for name in ("nginx/live", "nginx/previous", "nginx/next", "nginx/loaded"):
         (root / name).unlink(missing_ok=True)
     shutil.rmtree(root / "nginx/run", ignore_errors=True)
     _remove_empty(root, {parent for name in synced for parent in Path(name).parents})
     for name in kept["files"]:
         replace(root / name, (root / ".adopt/files" / name).read_bytes(), _mode(root, name))
-    if not kept["accounts"]:
+    ours = root / OLD_ACCOUNTS[1]
+    if not kept["accounts"] and ours.is_file():
         # The old file counts again, and is what another `adopt` begins with.
-        (root / OLD_ACCOUNTS[1]).unlink(missing_ok=True)
-    if kept["placeholder"]:
-        place = root / "certbot/conf/live" / kept["placeholder"]
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (root / ".adopt/placeholder").rename(place)
-
-
-def forget(directory: str) -> None:
-    """Remove the record: there is nothing to go back from any more."""
-    root = Path(directory)
-    shutil.rmtree(root / ".adopt", ignore_errors=True)
-    shutil.rmtree(root / ".sync", ignore_errors=True)
+        ours.replace(ours.with_name("htpasswd.adopted"))
+    moved = root / ".adopt/placeholder"
+    if moved.is_dir() and not (place := root / "certbot/conf/live" / kept["placeholder"]).exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        moved.rename(place)
 
 
 def _remove_empty(root: Path, directories: set[Path]) -> None:
@@ -208,6 +230,8 @@ def _containers(root: Path, project: str) -> list[dict[str, Any]]:
             continue
         if any(source == root or root in source.parents for source in sources):
             variables = [text.partition("=")[0] for text in each["Config"]["Env"] or ()]
+            elsewhere = [key for key in variables if key.startswith(STRANGE)]
+            elsewhere += [str(file) for file in sources if _is_elsewhere(file)]
             found.append(
                 {
                     "id": each["Id"],
@@ -215,11 +239,18 @@ def _containers(root: Path, project: str) -> list[dict[str, Any]]:
                     "image": each["Config"]["Image"],
                     "running": each["State"]["Running"],
                     "restart": each["HostConfig"]["RestartPolicy"]["Name"] or "no",
-                    "strange": [key for key in variables if key.startswith(STRANGE)],
+                    "strange": elsewhere,
                 }
             )
     # The web server goes last and comes first: so the ports are free for the shortest time.
     return sorted(found, key=lambda each: ("nginx" in str(each["image"]), str(each["name"])))
+
+
+def _is_elsewhere(file: Path) -> bool:
+    """Whether a mounted registry configuration keeps images in some cloud, or is a cache of others."""
+    if file.suffix not in (".yml", ".yaml") or not file.is_file():
+        return False
+    return re.search(r"(?m)^\s*(s3|gcs|azure|swift|oss|proxy)\s*:", file.read_text()) is not None
 
 
 def _exists(container: str) -> bool:
@@ -237,9 +268,7 @@ def _docker(*args: str) -> str:
 
 def _names(line: str, root: Path) -> bool:
     """Whether a line of a crontab is about that directory and no other that begins like it."""
-    return any(
-        word.rstrip("/") == str(root) or word.startswith(f"{root}/") for word in line.split()
-    )
+    return re.search(rf"(?<![\w./-]){re.escape(str(root))}(?![\w.-])", line) is not None
 
 
 def _lines(file: Path) -> list[str]:

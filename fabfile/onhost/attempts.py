@@ -34,13 +34,14 @@ def failed(
     """Remember a failure; the pause after it grows from one to the next. See `remembered`.
 
     pauses: in seconds, the last one for every failure from there on; retry_after: seconds since 1970,
-    what the authority itself said, or 0.
+    what the authority itself said, or 0. A pause is a little shorter than that: cron, which comes at the
+    same minute of another day, must not come a moment too early.
     """
     now = remembered(path, server)
     now["failures"] += 1
     now["reason"] = reason
     pause = pauses[min(now["failures"], len(pauses)) - 1]
-    now["next"] = max(time.time() + pause, retry_after)
+    now["next"] = max(time.time() + 0.98 * pause, retry_after)
     _write(Path(path), server, now)
     return now
 
@@ -76,7 +77,8 @@ def alert(path: str, problem: str, command: str, message: str) -> str:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             # It is not remembered: the next run tries to tell again.
             return f"exit status {done.returncode}: {last}"
-    _write(file, "alerted", problem)
+    with contextlib.suppress(OSError):  # a full disk may be the very problem
+        _write(file, "alerted", problem)
     return outcome
 
 

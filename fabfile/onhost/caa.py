@@ -11,6 +11,8 @@ import struct
 from pathlib import Path
 
 CAA = 257
+# RFC 1035, 4.1.1
+TRUNCATED, NO_ERROR, NO_SUCH_NAME = 0x0200, 0, 3
 ANSWER_SECONDS = 3
 
 
@@ -22,7 +24,11 @@ def forbidden(names: list[str], identities: list[str]) -> list[str]:
     problems = []
     for name in names:
         wildcard = name.startswith("*.")
-        where, records = _closest(name.removeprefix("*."))
+        try:
+            where, records = _closest(name.removeprefix("*."))
+        except (OSError, ValueError, IndexError, struct.error):
+            # No answer, or one that cannot be read, is no answer: see above.
+            continue
         tags = {tag for tag, _ in records}
         tag = "issuewild" if wildcard and "issuewild" in tags else "issue"
         allowed = [value.split(";")[0].strip().lower() for key, value in records if key == tag]
@@ -45,6 +51,7 @@ def _closest(name: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _ask(name: str) -> list[tuple[str, str]]:
+    """The CAA records of exactly that name. Raises OSError or ValueError without a clear answer."""
     number = os.urandom(2)
     question = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
     query = (
@@ -62,7 +69,7 @@ def _ask(name: str) -> list[tuple[str, str]]:
             continue
         if answer[:2] == number:
             return _records(answer)
-    return []
+    raise OSError("no answer")
 
 
 def _servers() -> list[str]:
@@ -72,7 +79,9 @@ def _servers() -> list[str]:
 
 
 def _records(answer: bytes) -> list[tuple[str, str]]:
-    questions, answers = struct.unpack(">HH", answer[4:8])
+    flags, questions, answers = struct.unpack(">HHH", answer[2:8])
+    if flags & TRUNCATED or flags & 0xF not in (NO_ERROR, NO_SUCH_NAME):
+        raise ValueError("no clear answer")
     place = 12
     for _ in range(questions):
         place = _after_name(answer, place) + 4

@@ -15,26 +15,46 @@ from .atomic import RefusedError
 BUSY = "Another instance of Certbot is already running"
 
 
-def run(command: list[str], container: str, log: str, seconds: float = 120) -> dict[str, Any]:
+def run(
+    command: list[str], container: str, log: str, seconds: float = 120, limit: float = 1800
+) -> dict[str, Any]:
     """Run certbot in its container; first wait for one that is still at work.
 
     command: `docker compose run --name CONTAINER … certbot …`. A `docker` client that is killed
     leaves its container running, with an order under way: to start a second one would waste it.
     log: certbot's own log of its latest run.
-    Returns {"code", "output", "retry_after": seconds since 1970 that the ACME server named, or 0}.
-    Raises RefusedError when another certbot does not end in time.
+    limit: seconds after which it is ended: a hook that hangs must not stop renewals for ever.
+    Returns {"code", "output", "asked": whether certbot itself ran, "retry_after": seconds since 1970
+    that the ACME server named, or 0}. Raises RefusedError when another certbot does not end in time.
     """
     wait(container, seconds)
     end = time.monotonic() + seconds
     while True:
         # What a killed client left behind when it could not remove it any more.
         subprocess.run(["docker", "rm", "--volumes", container], capture_output=True, check=False)
-        done = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+        start = time.time()
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=limit, check=False
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            subprocess.run(
+                ["docker", "rm", "--force", "--volumes", container],
+                capture_output=True,
+                check=False,
+            )
+            raise RefusedError(
+                f"certbot did not end within {limit / 60:.0f} minutes and was stopped",
+                "certbot/log says where it hung: a hook?",
+            ) from None
         if done.returncode == 0 or BUSY not in done.stdout + done.stderr:
-            later = _retry_after(Path(log)) if done.returncode else 0
+            # Docker's own failures leave the log of an earlier run.
+            asked = done.returncode == 0 or (
+                Path(log).is_file() and Path(log).stat().st_mtime >= start - 1
+            )
+            later = _retry_after(Path(log)) if asked and done.returncode else 0
             return {
+                "asked": asked,
                 "code": done.returncode,
                 "output": done.stdout + done.stderr,
                 "retry_after": later,
@@ -64,7 +84,7 @@ def wait(container: str, seconds: float = 120) -> None:
     """Wait until no certbot of ours is at work. Raises RefusedError when it does not end in time."""
     end = time.monotonic() + seconds
     while _running(container):
-        _wait(end, f"the container {container} is still running")
+        _wait(end, f"the container {container} is still running (docker rm -f {container} ends it)")
 
 
 def _running(container: str) -> bool:

@@ -30,6 +30,23 @@ def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
         return {"broken": "not a readable certificate"} | server
 
 
+def damage(conf: str, name: str) -> str:
+    """What keeps certbot from knowing its own certificate again; '' when nothing does, or when there
+    is none.
+    """
+    there = {
+        part: (Path(conf, part) / place).exists()
+        for part, place in (("live", name), ("archive", name), ("renewal", f"{name}.conf"))
+    }
+    if len(set(there.values())) > 1:
+        missing = ", ".join(part for part, exists in there.items() if not exists)
+        return f"certbot's files for {name} do not belong together: no {missing}"
+    renewal = Path(conf, "renewal", f"{name}.conf")
+    if renewal.is_file() and "archive_dir" not in renewal.read_text("utf-8", "replace"):
+        return f"{renewal} is damaged"
+    return ""
+
+
 def served(name: str, port: int = 443) -> dict[str, Any]:
     """The certificate that this machine shows to clients that ask for that name. See `_facts`.
 

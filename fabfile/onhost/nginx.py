@@ -50,7 +50,7 @@ def up(
         answer["started"] = sorted(
             name for name, there in after.items() if before.get(name) != there
         )
-        answer["reloaded"] = _load_or_go_back(root, reload)
+        answer["reloaded"] = _load_or_go_back(root, reload, answer["changed"])
     return answer
 
 
@@ -75,7 +75,7 @@ def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -
             **{n: c for n, c in content(root / "nginx/live").items() if not n.startswith("tls/")},
         }
         answer = promote(root, Path(lineage), config, partial(_test, test))
-        answer["reloaded"] = _load_or_go_back(root, reload)
+        answer["reloaded"] = _load_or_go_back(root, reload, answer["changed"])
     return answer
 
 
@@ -104,11 +104,11 @@ def restore(directory: str, reload: list[str]) -> bool:
     return True
 
 
-def _load_or_go_back(root: Path, reload: list[str]) -> bool:
+def _load_or_go_back(root: Path, reload: list[str], changed: list[str]) -> bool:
     try:
         return _load(root, reload)
     except RefusedError as error:
-        if not go_back(root):
+        if not changed or not go_back(root):
             raise
         told = f"{error.what}; what it ran before goes on, and is what it starts with"
         raise RefusedError(told, error.remedy) from None

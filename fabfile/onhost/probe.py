@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # Where HTTP-01 answers lie: RFC 8555, 8.3.
+NO_WAY = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 CHALLENGES = ".well-known/acme-challenge"
 
 
@@ -33,9 +35,13 @@ def remove(webroot: str, token: str) -> None:
 def fetch(names: list[str], token: str, port: int = 80) -> dict[str, Any]:
     """Fetch the file by each address of each name, from the machine that this runs on.
 
-    Returns {"nameless": names without an address, "wrong": {address: what is wrong}, "right": addresses}.
+    Returns {"nameless": names without an address, "wrong": {address: what is wrong}, "right": addresses,
+    "unreachable": addresses in "wrong" to which this machine has no way at all, an IPv6 one for example}.
     """
-    nameless, wrong, right = [], {}, []
+    nameless: list[str] = []
+    right: list[str] = []
+    unreachable: list[str] = []
+    wrong: dict[str, str] = {}
     for name in names:
         try:
             found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
@@ -43,12 +49,19 @@ def fetch(names: list[str], token: str, port: int = 80) -> dict[str, Any]:
             nameless.append(name)
             continue
         for address in sorted({str(address[0]) for *_, address in found}):
-            problem = _fetch(name, address, port, token)
+            try:
+                problem = _fetch(name, address, port, token)
+            except OSError as error:
+                problem = (
+                    f"port {port} of {address} ({name}) does not answer: {error.strerror or error}"
+                )
+                if error.errno in NO_WAY:
+                    unreachable.append(address)
             if problem:
                 wrong[address] = problem
             else:
                 right.append(address)
-    return {"nameless": nameless, "wrong": wrong, "right": right}
+    return {"nameless": nameless, "wrong": wrong, "right": right, "unreachable": unreachable}
 
 
 def _fetch(name: str, address: str, port: int, token: str) -> str:
@@ -58,8 +71,8 @@ def _fetch(name: str, address: str, port: int, token: str) -> str:
         connection.request("GET", f"/{CHALLENGES}/{token}", headers={"Host": name})
         response = connection.getresponse()
         body = response.read(200).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        return f"{where} does not answer: {getattr(error, 'strerror', None) or error}"
+    except http.client.HTTPException as error:
+        return f"{where} does not speak HTTP: {error!r}"
     finally:
         connection.close()
     if response.status != 200 or body != token:

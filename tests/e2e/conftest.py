@@ -14,10 +14,7 @@ from tests.sandbox.commands import ROOT
 from tests.sandbox.engine import ensure_engine
 from tests.sandbox.images import ensure_images
 
-from .probe import pytest_terminal_summary
 from .world import World
-
-__all__ = ["pytest_terminal_summary"]  # pytest finds its hooks in this module
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import pytest
-
 from tests.sandbox.demo import DOMAIN
 
 from .world import World
@@ -75,16 +73,3 @@ def asking(
         record("probe lost", len(answers.lost))
     assert answers.made > 0
     assert answers.lost == []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many requests all probes made and lost."""
-    counted = {"probe made": 0, "probe lost": 0}
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            for key, value in getattr(report, "user_properties", ()):
-                if key in counted and report.when == "call":
-                    counted[key] += int(str(value))
-    terminalreporter.write_line(
-        f"probes of port 443: {counted['probe made']} requests made, {counted['probe lost']} lost"
-    )

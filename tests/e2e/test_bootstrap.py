@@ -234,7 +234,7 @@ def test_the_registry_is_found_again_after_it_was_replaced(deployed: World) -> N
 
 def test_nothing_secret_is_readable_by_others(deployed: World) -> None:
     readable = deployed.server(
-        f"cd {DEPLOY_DIR} && find . -type f -perm /077 ! -path './registry/data/*' | xargs grep -l -e PRIVATE -e '[$]2y[$]' "
+        f"cd {DEPLOY_DIR} && find . -type f -perm /077 ! -path './registry/data/*' | xargs grep -lE -e 'BEGIN .*PRIVATE KEY' -e '[$]2y[$]' "
         '-e "$(cat registry/secrets/http-secret)"',
         check=False,
     )

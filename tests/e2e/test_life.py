@@ -87,7 +87,7 @@ class Life:
             time.sleep(0.2)
         self.set(fault)
         orders = self.world.sandbox.orders(PORT)
-        while fault and self.left() > until:
+        while fault and until < self.left() <= 0.5:
             self.cron(killed=fault == "kill")
             if fault == "kill":
                 break

@@ -36,7 +36,7 @@ def test_what_is_left_is_judged_by_the_lifetime(lifetime: float, left: float, ma
 
 @pytest.mark.parametrize(
     ("lifetime", "left", "due"),
-    [(90, 0.35, False), (90, 0.33, True), (6.67, 0.51, False), (6.67, 0.49, True)],
+    [(90, 0.36, False), (90, 0.33, True), (6.67, 0.53, False), (6.67, 0.49, True)],
 )
 def test_due_as_certbot_sees_it(lifetime: float, left: float, due: bool) -> None:
     assert validity.due(facts(lifetime * DAY, left)) is due
@@ -48,7 +48,7 @@ def test_pauses_grow_and_end_with_a_success(tmp_path: Path) -> None:
     for number, pause in enumerate([*pauses, 86400.0], 1):
         memory = attempts.failed(file, SERVER, "why", pauses, 0)
         assert memory["failures"] == number
-        assert abs(memory["next"] - time.time() - pause) < 5
+        assert abs(memory["next"] - time.time() - 0.98 * pause) < 5
     attempts.succeeded(file, SERVER)
     assert attempts.remembered(file, SERVER)["next"] == 0
     later = time.time() + 7200
@@ -174,5 +174,5 @@ def test_the_probe_from_outside(web: tuple[Path, int]) -> None:
         number = closed.getsockname()[1]
     assert "does not answer" in probe.fetch(["127.0.0.1"], token, number)["wrong"]["127.0.0.1"]
     assert json.dumps(probe.fetch(["no-such-name.invalid"], token)) == json.dumps(
-        {"nameless": ["no-such-name.invalid"], "wrong": {}, "right": []}
+        {"nameless": ["no-such-name.invalid"], "wrong": {}, "right": [], "unreachable": []}
     )

@@ -29,12 +29,12 @@ def test_commands(settings: Settings) -> None:
         UP
         + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
         "renew --non-interactive --no-random-sleep-on-renew --cert-name registry.example.org --webroot "
-            "-w /var/www/certbot --dry-run"
+        "-w /var/www/certbot --preferred-challenges http --dry-run"
     )
     assert " ".join(compose.issue(settings, again=False)) == (
         UP
         + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
-        "certonly --webroot -w /var/www/certbot --non-interactive --agree-tos -m you@example.org "
+        "certonly --webroot -w /var/www/certbot --preferred-challenges http --non-interactive --agree-tos -m you@example.org "
         "--server https://acme-v02.api.letsencrypt.org/directory "
         "--cert-name registry.example.org -d registry.example.org --keep-until-expiring"
     )

@@ -43,12 +43,7 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
         _require_whole(host, settings)
         lines = orders.order(host, settings, again=bool(have), first=first, force=force)
         details = [*lines, *details]
-        before, have = have.get("serial"), on_disk(host, settings)
-        if not have or have.get("serial") == before:
-            raise StepError(
-                f"{host.name}: certbot has got a certificate, but not in {settings.lineage}",
-                "certbot/conf on the server is damaged: look into certbot/log before you order again",
-            )
+        have = on_disk(host, settings)
         summary, ordered = "ordered, " + described(have), True
     activated = _serve(host, settings, have)
     return Outcome(summary, activated.changed or ordered, details)

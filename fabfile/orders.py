@@ -8,7 +8,7 @@ from typing import Any
 from . import compose, selftest
 from .errors import StepError
 from .host import Host
-from .onhost import attempts, certbot
+from .onhost import attempts, certbot, certificate
 from .settings import Settings
 from .validity import moment
 
@@ -38,7 +38,14 @@ def order(
     if first and settings.rehearsal:
         _rehearse(host, settings)
         lines.append("rehearsed first, at the test service")
+    before = _serial(host, settings)
     ask(host, settings, compose.issue(settings, again=again))
+    if _serial(host, settings) == before:
+        reason = f"certbot has got a certificate, but not in {settings.lineage}"
+        raise StepError(
+            f"{host.name}: {reason}; {_remember(host, settings, reason, 0)}",
+            "certbot/conf on the server is damaged: look into certbot/log before you order again",
+        )
     _succeeded(host, settings, found.unseen)
     return lines
 
@@ -68,7 +75,7 @@ def learn(host: Host, settings: Settings) -> None:
     if settings.acme_challenge == "http-01" and not host.local:
         seen = selftest.fetch(host, settings)
         unseen = [address for address in seen.inside["wrong"] if address in seen.outside["right"]]
-        _succeeded(host, settings, sorted(unseen))
+        host.call(attempts.unseen, settings.attempts_file, settings.acme_directory, sorted(unseen))
 
 
 def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = True) -> None:
@@ -182,6 +189,10 @@ def _remember(host: Host, settings: Settings, reason: str, retry_after: float) -
         reason.removeprefix(f"{host.name}: "), settings.pauses, retry_after,
     )  # fmt: skip
     return f"not asked again before {moment(memory['next'])}"
+
+
+def _serial(host: Host, settings: Settings) -> str:
+    return str(host.call(certificate.on_disk, settings.lineage, "").get("serial"))
 
 
 def _memory(host: Host, settings: Settings) -> dict[str, Any]:

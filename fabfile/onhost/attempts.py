@@ -38,6 +38,7 @@ def failed(
     same minute of another day, must not come a moment too early.
     """
     now = remembered(path, server)
+    del now["now"]
     now["failures"] += 1
     now["reason"] = reason
     pause = pauses[min(now["failures"], len(pauses)) - 1]
@@ -52,6 +53,14 @@ def succeeded(path: str, server: str, unseen: list[str] | None = None) -> None:
     kept = now["unseen"] if unseen is None else unseen
     if now["failures"] or kept != now["unseen"]:
         _write(Path(path), server, {"failures": 0, "next": 0.0, "reason": "", "unseen": kept})
+
+
+def unseen(path: str, server: str, addresses: list[str]) -> None:
+    """Remember at which addresses the host does not see itself. Failures and pauses stay."""
+    now = remembered(path, server)
+    if addresses != now["unseen"]:
+        del now["now"]
+        _write(Path(path), server, now | {"unseen": addresses})
 
 
 def alert(path: str, problem: str, command: str, message: str) -> str:

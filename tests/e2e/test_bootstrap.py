@@ -232,6 +232,41 @@ def test_the_registry_is_found_again_after_it_was_replaced(deployed: World) -> N
     )
 
 
+def test_containers_have_no_more_than_they_need(deployed: World) -> None:
+    names = [f"{PROJECT}-{service}-1" for service in ("registry", "nginx")]
+    found = json.loads(deployed.server(f"docker inspect {' '.join(names)}"))
+    for each, capabilities, networks in zip(
+        found,
+        (None, ["CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"]),
+        ({f"{PROJECT}_inside"}, {f"{PROJECT}_inside", f"{PROJECT}_outside"}),
+        strict=True,
+    ):
+        limits = each["HostConfig"]
+        assert limits["CapDrop"] == ["ALL"]
+        assert [name.removeprefix("CAP_") for name in limits["CapAdd"] or ()] == (
+            capabilities or []
+        )
+        assert limits["SecurityOpt"] == ["no-new-privileges:true"]
+        assert limits["ReadonlyRootfs"]
+        assert not limits["Privileged"]
+        assert limits["PidsLimit"] == 256
+        assert 0 < limits["Memory"] <= 1 << 30
+        assert set(each["NetworkSettings"]["Networks"]) == networks
+        assert not any(
+            "docker.sock" in mount["Source"] for mount in each["Mounts"] if "Source" in mount
+        )
+    registry, nginx = found
+    assert not registry["HostConfig"]["PortBindings"]
+    assert set(nginx["HostConfig"]["PortBindings"]) == {"80/tcp", "443/tcp"}
+    # The registry reaches nobody: not even the sandbox's DNS by its address.
+    dns = deployed.sandbox.address("ca")
+    tried = deployed.server(
+        f"docker exec {PROJECT}-registry-1 timeout 3 wget -q -O - http://{dns}:8055/ 2>&1; echo $?"
+    )
+    assert tried.strip().splitlines()[-1] != "0"
+    assert "unreachable" in tried
+
+
 def test_nothing_secret_is_readable_by_others(deployed: World) -> None:
     readable = deployed.server(
         f"cd {DEPLOY_DIR} && find . -type f -perm /077 ! -path './registry/data/*' | xargs grep -lE -e 'BEGIN .*PRIVATE KEY' -e '[$]2y[$]' "

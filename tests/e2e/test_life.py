@@ -1,7 +1,8 @@
 """A simulated life: years of renewals with a fault drawn at random at each, the clock shrunk.
 
 Real orders at a real ACME server whose certificates live for seconds instead of days; everything that
-counts in days (pauses after failures) shrinks with them. Seeded, so a life can be lived again.
+counts in days (pauses after failures) shrinks with them. Seeded, so a life can be lived again:
+LIFE_SEED is another one, LIFE_YEARS a shorter or longer one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .world import DEPLOY_DIR, World
 
 PORT = 14007
 SERVER = f"https://acme.test:{PORT}/dir"
-YEARS = 2
+YEARS = float(os.environ.get("LIFE_YEARS", "2"))
 # What may go wrong at a renewal; the empty one twice, as most go well.
 FAULTS = (
     "",

@@ -51,6 +51,11 @@ def test_pauses_grow_and_end_with_a_success(tmp_path: Path) -> None:
         assert abs(memory["next"] - time.time() - 0.98 * pause) < 5
     attempts.succeeded(file, SERVER)
     assert attempts.remembered(file, SERVER)["next"] == 0
+    attempts.failed(file, SERVER, "why", pauses, 0)
+    attempts.unseen(file, SERVER, ["192.0.2.1"])
+    memory = attempts.remembered(file, SERVER)
+    assert (memory["failures"], memory["unseen"]) == (1, ["192.0.2.1"])
+    attempts.succeeded(file, SERVER)
     later = time.time() + 7200
     assert attempts.failed(file, SERVER, "why", pauses, later)["next"] == later
     assert attempts.remembered(file, "https://another.test")["failures"] == 0

@@ -159,7 +159,7 @@ def lived(
 
 
 def test_a_short_life(world: World, record_property: Record) -> None:
-    lived(world, record_property, 90, 24, 3)
+    lived(world, record_property, 90, 36, 2)
 
 
 @pytest.mark.long

@@ -59,29 +59,50 @@ def sync(c: Context, diff: bool = False) -> None:
 
 
 @task(
+    iterable=["repository"],
     help={
-        "user": "The account to add, or whose password to change.",
-        "generate": "With --user: make a password and show it once, instead of asking for one.",
+        "user": "The account to add or to change.",
+        "role": "pull, push (and pull), or admin (delete and list all, too); a new account gets push.",
+        "repository": "Limit it to this repository, 'team-a/*' for many; can be repeated; '*' is all.",
+        "generate": "Make a password and show it once, instead of asking for one.",
+        "keep": "Keep the password, change the rest.",
         "remove": "Remove the account of this name.",
+        "import": "Add the accounts of this htpasswd file of your own machine.",
         "list": "List the accounts.",
-    }
+        "json": "With --list: as JSON.",
+    },
 )
 @for_people
-def htpasswd(
-    c: Context, user: str = "", generate: bool = False, remove: str = "", list_: bool = False
+def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
+    c: Context,
+    user: str = "",
+    role: str = "",
+    repository: list[str] | None = None,
+    generate: bool = False,
+    keep: bool = False,
+    remove: str = "",
+    import_: str = "",
+    list_: bool = False,
+    json: bool = False,
 ) -> None:
-    """Add an account or change its password (asked, or first line of stdin); remove; list."""
+    """Add an account or change it (the password is asked, or the first line of stdin); remove; list."""
     from . import accounts, credentials
 
-    if [bool(user), bool(remove), list_].count(True) != 1 or (generate and not user):
-        raise UsageError("expected one of: --user NAME [--generate], --remove NAME, --list")
+    if [bool(user), bool(remove), bool(import_), list_].count(True) != 1:
+        raise UsageError("expected one of: --user NAME, --remove NAME, --import FILE, --list")
+    if (generate or keep) and (not user or generate == keep):
+        raise UsageError("expected --user NAME, with --generate or --keep or neither")
+    rights = credentials.rights(role, repository)
     if user:
-        password = credentials.new_password(user, generate=generate)
-        change(c, f"htpasswd {user}", accounts.put, user=user, password=password, show=generate)
+        password = "" if keep else credentials.new_password(user, generate=generate)
+        options = {"password": password, "rights": rights, "show": generate}
+        change(c, f"htpasswd {user}", accounts.put, user=user, **options)
     elif remove:
         change(c, f"htpasswd --remove {remove}", accounts.remove, user=remove)
+    elif import_:
+        change(c, f"htpasswd --import {import_}", accounts.bring, file=import_, rights=rights)
     else:
-        accounts.show(accounts.listed(*server(c)))
+        accounts.show(accounts.listed(*server(c)), as_json=json)
 
 
 @task

@@ -6,13 +6,16 @@ import getpass
 import secrets
 import sys
 
+from . import rules
 from .errors import UsageError
-from .rules import user_name
+from .onhost.accounts import Rights
 
 # Beyond this length bcrypt ignores the rest, the registry's too.
 MAX_BYTES = 72
-# The registry checks the hash at every request: 63 ms at this cost, 249 ms at 12 (two cores).
-COST = 10
+# 0.25 s of one core for each check. nginx remembers for a while whose password was right.
+COST = 12
+# An imported hash of more would keep a core busy for seconds at each login.
+MAX_COST = 14
 
 
 def hashed(user: str, password: str, cost: int = COST) -> str:
@@ -57,7 +60,7 @@ def asked(user: str) -> str:
 def checked_name(user: str) -> str:
     """The name, or UsageError with what is expected."""
     try:
-        return user_name(user)
+        return rules.user_name(user)
     except ValueError as error:
         raise UsageError(f"user name '{user}': {error}") from None
 
@@ -78,6 +81,18 @@ def checked_password(password: str) -> str:
             "choose a shorter one",
         )
     return password
+
+
+def rights(role: str, repositories: list[str] | None) -> Rights:
+    """The options --role and --repository, checked, as accounts.put takes them."""
+    try:
+        return {
+            "role": rules.role(role) if role else "",
+            "repositories": rules.repositories(repositories) if repositories else None,
+        }
+    except ValueError as error:
+        option = "--role" if role and role not in rules.ROLES else "--repository"
+        raise UsageError(f"{option}: {error}") from None
 
 
 def new_password(user: str, *, generate: bool) -> str:

@@ -20,7 +20,7 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
     require_deployed(host, settings.deploy_dir)
     try:
-        users: list[dict[str, object]] | str = accounts.listed(host, settings)
+        users: list[dict[str, Any]] | str = accounts.listed(host, settings)
     except StepError as error:
         users = error.what
     return {
@@ -54,7 +54,7 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _containers(containers: list[dict[str, Any]]) -> list[Row]:
-    missing = {"nginx", "registry"} - {c["service"] for c in containers}
+    missing = {"auth", "nginx", "registry"} - {c["service"] for c in containers}
     rows = [("failed", name, "does not run: ./fab -H … up") for name in sorted(missing)]
     for c in containers:
         good = c["state"] == "running" and c["health"] in ("", "healthy")
@@ -87,7 +87,7 @@ def _accounts(users: list[dict[str, Any]] | str) -> Row:
         return "failed", "accounts", users
     if not users:
         return "failed", "accounts", "none: ./fab -H … htpasswd --user NAME"
-    names = ", ".join(str(account["user"]) for account in users)
+    names = ", ".join(f"{account['user']} ({account['role']})" for account in users)
     unusable = [str(account["user"]) for account in users if not account["usable"]]
     if unusable:
         return (

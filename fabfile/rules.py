@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 # https://letsencrypt.org/docs/staging-environment/
@@ -34,6 +34,7 @@ SHARED = frozenset(["home", "media", "mnt", "opt", "root", "srv", "var"])
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # minute, hour, day of the month, month, day of the week (crontab(5))
 CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+ROLES = ("pull", "push", "admin")
 IMAGE = r"[a-z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?"
 
 
@@ -46,6 +47,32 @@ def user_name(text: str) -> str:
     if text.startswith("push-test-"):
         raise ValueError("names that begin with push-test- belong to the push-test task")
     return text
+
+
+def role(text: str) -> str:
+    """What an account may do: pull, push (and pull), or admin (delete and list all, too)."""
+    if text not in ROLES:
+        raise ValueError(f"expected one of: {', '.join(ROLES)}")
+    return text
+
+
+def repositories(texts: Sequence[str]) -> list[str]:
+    """Patterns of repository names, each once; `*` is anything, slashes too. `*` alone means all: none."""
+    for text in texts:
+        if not re.fullmatch(r"[a-z0-9*][a-z0-9._/*-]{0,254}", text) or "//" in text:
+            raise ValueError(
+                f"'{text}': expected the name of a repository in lower case, * for anything: team-a/*"
+            )
+    return [] if "*" in texts else list(dict.fromkeys(texts))
+
+
+def _anonymous_pull(text: str) -> tuple[str, ...]:
+    patterns = text.split()
+    if patterns in ([], ["off"]):
+        return ()
+    if "*" in patterns:
+        return ("*",)
+    return tuple(repositories(patterns))
 
 
 def _domain(text: str) -> str:
@@ -229,6 +256,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "ACME_PROFILE": _profile,
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
+    "ANONYMOUS_PULL": _anonymous_pull,
     "REGISTRY_ALIASES": _aliases,
     "DEPLOY_DIR": _directory,
     "RENEW_SCHEDULE": _schedule,

@@ -43,6 +43,7 @@ class Settings:
     tls_certificate: str
     tls_key: str
     registry_aliases: tuple[str, ...]
+    anonymous_pull: tuple[str, ...]
     deploy_dir: str
     renew_schedule: str
     hsts_max_age: int

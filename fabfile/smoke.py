@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import report
+from .accounts import commands
 from .credentials import hashed
 from .errors import StepError, UsageError
 from .host import Host, here, last_words, require_deployed
-from .onhost import accounts, registry
+from .onhost import logins, registry
+from .onhost.accounts import Rights
 from .settings import Settings
 
 REPOSITORY = "push-test"
@@ -133,10 +135,10 @@ class Test:
         with self.line("account") as done:
             # Its password is random and lives for seconds: the cheapest hash will do.
             entry = hashed(self.user, self.password, cost=4)
-            self.undo.callback(
-                self.host.call, accounts.remove, self.settings.accounts_file, self.user
-            )
-            self.host.call(accounts.put, self.settings.accounts_file, self.user, entry, alone=True)
+            where, how = self.settings.deploy_dir, commands(self.settings)
+            self.undo.callback(self.host.call, logins.remove, where, how, self.user)
+            rights: Rights = {"role": "admin", "repositories": [REPOSITORY]}
+            self.host.call(logins.put, where, how, {self.user: entry}, rights, alone=True)
             done(f"{self.user}, until the end of this test")
 
     def wrong_password(self) -> None:

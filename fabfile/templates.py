@@ -12,17 +12,19 @@ from pathlib import Path, PurePosixPath
 
 from . import compose
 from .errors import UsageError
+from .onhost.owner import SERVICE
+from .onhost.roles import pattern
 from .settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
     "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errand", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "validity",
-    "onhost/__init__", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/generations", "onhost/nginx", "onhost/probe",
+    "onhost/__init__", "onhost/accounts", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/cron", "onhost/generations", "onhost/nginx", "onhost/owner", "onhost/probe", "onhost/roles",
 )  # fmt: skip
 SERVER_SCRIPTS = ("onhost/lock.sh",)
 SERVER_LIBRARIES = ("invoke", "dotenv")
 HOOKS = "certbot/hooks/"
-REGISTRY_CONFIG = "registry/config/config.yml"
+CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml")
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,16 @@ def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
         "webroot": compose.WEBROOT,
         "hooks": compose.HOOKS,
         "rehearsal": compose.REHEARSAL,
+        "sockets": compose.SOCKETS,
+        "service_user": f"{SERVICE}:{SERVICE}",
+        "public": "|".join(map(pattern, settings.anonymous_pull)),
         "healthy": _healthy,
+        "listening": _listening,
     }
-    config = _render(deploy / f"{REGISTRY_CONFIG}.j2", context)
-    context["registry_config_digest"] = hashlib.sha256(config).hexdigest()[:16]
+    context["digests"] = {
+        name: hashlib.sha256(_render(deploy / f"{name}.j2", context)).hexdigest()[:16]
+        for name in CONFIGS
+    }
     files = {
         str(name): File(
             _render(path, context) if path.suffix == ".j2" else path.read_bytes(), _mode(name, path)
@@ -96,6 +104,11 @@ def _healthy(port: int) -> str:
         f"if command -v curl >/dev/null; then exec curl -fsS -o /dev/null {url}; fi; "
         f"grep -q ':{port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6"
     )
+
+
+def _listening(socket: str) -> str:
+    """A shell command that looks whether somebody listens on a socket: its flag is 00010000 (unix(7))."""
+    return f"grep -q ' 00010000 .* {compose.SOCKETS}/{socket}$' /proc/net/unix"
 
 
 def _sources(deploy: Path) -> Iterator[tuple[PurePosixPath, Path]]:

@@ -17,9 +17,12 @@ from typing import Any
 
 from .atomic import RefusedError, replace
 from .cron import CRON_FILE
+from .owner import give
 from .sync import finish, state
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
+# What the registry's containers use: ours are another user than the old ones.
+THEIRS = ("registry/data", "registry/auth")
 MARK = "# taken over by private-docker-registry: "
 # What would make the old data something else than files in registry/data.
 STRANGE = (
@@ -76,6 +79,8 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
         "files": files,
         "placeholder": placeholder,
         "accounts": (root / OLD_ACCOUNTS[1]).is_file(),
+        "mode": (root / "registry").stat().st_mode & 0o777,
+        "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
     }
     replace(work / "record.json", json.dumps(content, indent=1).encode(), 0o600)
 
@@ -106,6 +111,7 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
     if stopped:
         # All at once: every second counts, and the old loops do not listen to a polite request.
         _docker("stop", "--time", "5", *ids)
+    give(root / "registry/data")
     done = subprocess.run(
         start, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
@@ -150,6 +156,9 @@ def back(directory: str, down: list[str]) -> list[str]:
     synced = list(state(directory, [])["ours"])
     # Where no Compose file of some project lies about: it would be taken for ours.
     subprocess.run(down, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
+    for name, owner in kept["owners"].items():
+        give(root / name, owner)
+    (root / "registry").chmod(kept["mode"])
     # An old web server may read a directory that has files of ours by now: so these go first.
     _restore_files(root, kept, synced)
     for each in kept["containers"]:
@@ -191,6 +200,10 @@ def _remove_empty(root: Path, directories: set[Path]) -> None:
     for directory in sorted(directories - {Path()}, reverse=True):
         with contextlib.suppress(OSError):  # something else is in it
             (root / directory).rmdir()
+
+
+def _owner(path: Path) -> list[int]:
+    return [path.stat().st_uid, path.stat().st_gid]
 
 
 def _mode(root: Path, name: str) -> int:

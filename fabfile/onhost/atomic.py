@@ -22,13 +22,16 @@ class RefusedError(Exception):
 def replace(path: Path, content: bytes, mode: int) -> None:
     """Write a file so that a reader sees the old content or the new, after a crash too.
 
-    The time stamp always moves forward: the registry notices a changed accounts file by that alone
+    It belongs to whom its directory belongs. The time stamp always moves forward: the registry notices a changed accounts file by that alone
     (distribution, registry/auth/htpasswd/access.go).
     """
     draft = path.with_name(f".{path.name}.new")
     with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(content)
         file.flush()
+        home = path.parent.stat()
+        if (home.st_uid, home.st_gid) != (os.getuid(), os.getgid()):
+            os.fchown(file.fileno(), home.st_uid, home.st_gid)
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     if path.exists() and draft.stat().st_mtime_ns <= path.stat().st_mtime_ns:

@@ -20,6 +20,7 @@ from typing import Any
 from .atomic import RefusedError, replace, sync_directory
 
 PAIR = ("fullchain.pem", "privkey.pem")
+SECRET = ("tls/privkey.pem", "accounts.conf")
 # Candidates that are kept besides those with a name, for whoever wants to look back.
 KEPT = 2
 
@@ -106,7 +107,7 @@ def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
     try:
         (candidate / "tls").mkdir(parents=True)
         for name, data in files.items():
-            replace(candidate / name, data, 0o600 if name == "tls/privkey.pem" else 0o644)
+            replace(candidate / name, data, 0o600 if name in SECRET else 0o644)
     except OSError as error:
         shutil.rmtree(candidate, ignore_errors=True)
         raise RefusedError(

@@ -13,6 +13,13 @@ from typing import Any
 
 from .atomic import RefusedError, locked, replace
 from .generations import content, go_back, promote, synced
+from .owner import belongs, give
+from .roles import maps
+
+ACCOUNTS = "registry/auth/htpasswd"
+MAPS = "accounts.conf"
+# Below the container's root: memory, where nginx remembers whose password was right.
+REMEMBERED = "run/accounts"
 
 TAKEOVER_SECONDS = 20
 
@@ -38,12 +45,14 @@ def up(
     root = Path(directory)
     if not (root / "compose.yml").is_file():
         raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
-    if not (root / "registry/auth/htpasswd").is_file():
+    if not (root / ACCOUNTS).is_file():
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     _ours_alone(root, start)
     with _lock(root):
-        answer = promote(root, Path(lineage), synced(root), partial(_test, test))
+        answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
+        if not belongs(root / "registry/data"):
+            give(root / "registry/data")
         before = _containers(start)
         _start(start)
         after = _containers(start)
@@ -58,7 +67,41 @@ def prepare(directory: str, lineage: str, test: list[str]) -> None:
     """The first part of `up`, before anything runs: test what was synced and let it go live."""
     root = Path(directory)
     with _lock(root):
-        promote(root, Path(lineage), synced(root), partial(_test, test))
+        promote(root, Path(lineage), _wanted(root), partial(_test, test))
+
+
+def refresh(directory: str, test: list[str], reload: list[str]) -> bool:
+    """Have nginx know the accounts as they are now; from then on nothing else counts.
+
+    test, reload: `docker compose` commands. Returns whether a running nginx was told. Raises RefusedError
+    where it could not be told: then what it remembers of passwords counts for five minutes more.
+    """
+    root = Path(directory)
+    live = root / "nginx/live"
+    if not (live / MAPS).is_file():
+        return False
+    with _lock(root):
+        running = bool(_container(reload))
+        config = {n: c for n, c in content(live).items() if not n.startswith("tls/")}
+        config[MAPS] = maps(root / ACCOUNTS)
+        check = partial(_test, test) if running else lambda: None
+        answer = promote(root, live / "tls", config, check)
+        if not running:
+            return False
+        if _load_or_go_back(root, reload, answer["changed"]):
+            _forget(_master(reload))
+    return True
+
+
+def _wanted(root: Path) -> dict[str, bytes]:
+    return {**synced(root), MAPS: maps(root / ACCOUNTS)}
+
+
+def _forget(master: int) -> None:
+    """Remove what a running nginx remembers: it is filed under older accounts, so nobody asks for it."""
+    for path in Path(f"/proc/{master}/root/{REMEMBERED}").rglob("*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -> dict[str, Any]:
@@ -145,12 +188,16 @@ def _load(root: Path, reload: list[str]) -> bool:
 
 def _master(reload: list[str]) -> int:
     """Process ID, on the host, of the nginx that the `docker compose … exec` command is about."""
-    ps = [*reload[: reload.index("exec")], "ps", "--quiet", "nginx"]
-    container = _run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
+    container = _container(reload)
     if not container:
         raise RefusedError("nginx does not run", "./fab -H … up")
     inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
     return int(_run(inspect, "docker inspect", "./fab -H … check").stdout)
+
+
+def _container(reload: list[str]) -> str:
+    ps = [*reload[: reload.index("exec")], "ps", "--quiet", "--status", "running", "nginx"]
+    return _run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
 
 
 def _workers(master: int) -> set[int]:

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, locked, replace, sync_directory
+from .owner import belongs, give
 
 SECRET = "registry/secrets/http-secret"  # noqa: S105 - the name of a file
 # Made here, filled by others: `sync` never looks into them.
 DIRECTORIES = {
-    "registry": 0o700, "registry/auth": 0o700, "registry/secrets": 0o700, "registry/data": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
+    "registry": 0o700, "registry/auth": 0o700, "registry/secrets": 0o700, "registry/data": 0o755,
+    "registry/sockets": 0o755, "registry/sockets/auth": 0o755, "registry/sockets/registry": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
     "certbot/log": 0o700, "certbot/hooks": 0o755, "certbot/rehearsal": 0o700, "log": 0o755, "nginx/run": 0o755,
 }  # fmt: skip
+# The registry's containers are nobody in particular, and these are theirs. `registry` above them is
+# root's alone, so no other user of the host reaches any of it.
+THEIRS = ("registry/auth", "registry/secrets", "registry/sockets/auth", "registry/sockets/registry")
 
 
 def state(directory: str, names: list[str]) -> dict[str, Any]:
@@ -97,8 +102,12 @@ def _prepare(root: Path, work: Path) -> None:
                     f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR"
                 ) from None
             path.chmod(mode)
+    (root / "registry").chmod(0o700)
     if not (root / SECRET).is_file():
         replace(root / SECRET, os.urandom(32).hex().encode(), 0o600)
+    for name in THEIRS:
+        if not belongs(root / name):
+            give(root / name)
 
 
 def finish(directory: str) -> None:

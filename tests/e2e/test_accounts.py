@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -37,7 +38,7 @@ def test_a_changed_password_counts_at_once(deployed: World) -> None:
     generated = deployed.fab("htpasswd", "--user", "ci", "--generate").stdout
     password = generated.rpartition("shown this once: ")[2].strip()
     assert deployed.login("ci", password) == 200
-    assert "ci    bcrypt" in deployed.fab("htpasswd", "--list").stdout
+    assert re.search("ci +push +all +20.* bcrypt 12", deployed.fab("htpasswd", "--list").stdout)
     deployed.fab("htpasswd", "--remove", "ci")
 
 
@@ -73,7 +74,7 @@ def test_a_damaged_file_is_refused_and_left(deployed: World) -> None:
     try:
         refused = deployed.fab("htpasswd", "--user", "ci", input="secret\n", ok=False)
         assert refused.returncode == 1
-        assert f"{FILE}:2: not an entry" in refused.stderr
+        assert re.search(rf"{FILE}:\d+: not an entry", refused.stderr)
         deployed.server(f"cmp {FILE} /root/damaged")
         assert deployed.status("/v2/") in (400, 401)
     finally:

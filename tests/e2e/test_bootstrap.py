@@ -11,6 +11,9 @@ from tests.sandbox.demo import DOMAIN
 
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
 
+# What a network namespace with nothing but the loopback device has.
+NOWHERE = {"0.0.0.0", "127.0.0.0", "127.0.0.1", "127.255.255.255"}  # noqa: S104 - nobody binds here
+
 
 def test_check_changes_nothing(clean: World) -> None:
     changed = "find / -xdev -newer /root/mark -type f ! -path '/proc/*' ! -path '/sys/*' ! -path '/var/log/*' ! -path '/run/*'"
@@ -32,7 +35,7 @@ def test_each_step_alone(clean: World) -> None:
         f"account {USER} added"
         in clean.fab("htpasswd", "--user", USER, input=PASSWORD + "\n").stdout
     )
-    assert "started nginx, registry" in clean.fab("up").stdout
+    assert "started auth, nginx, registry" in clean.fab("up").stdout
     # No certificate yet: port 80 answers all the same, 443 does not (C13).
     assert clean.status("/", port=80) == 308
     assert clean.status("/.well-known/acme-challenge/none", port=80) == 404
@@ -51,7 +54,7 @@ def test_each_step_alone(clean: World) -> None:
     assert clean.fab("schedule").stdout.startswith("same")
     assert "pull: sha256:" in clean.fab("push-test").stdout
     status = json.loads(clean.fab("status", "--json").stdout)
-    assert [row["health"] for row in status["containers"]] == ["healthy", "healthy"]
+    assert [row["health"] for row in status["containers"]] == ["healthy", "healthy", "healthy"]
     assert status["certificate"]["on_disk"]["serial"] == status["certificate"]["served"]["serial"]
     assert "registry-1" in clean.fab("logs", "--lines", "3").stdout
 
@@ -86,9 +89,7 @@ def test_what_clients_get(deployed: World) -> None:
     for path in ("/", "/v2/_catalog", "/v1/", "/metrics", "/debug/vars", "/index.html"):
         assert deployed.status(path) == 401, path
     assert deployed.status("/index.html", "-u", f"{USER}:{PASSWORD}") == 404
-    followed = deployed.curl("/v2", "-L", "-u", f"{USER}:{PASSWORD}")
-    assert followed == "{}"
-    assert deployed.curl("/v2?n=1", "-o", "/dev/null", "-w", "%{redirect_url}").endswith("/v2/")
+    assert deployed.curl("/v2", "-u", f"{USER}:{PASSWORD}") == "{}"
 
 
 def test_upload_location_keeps_the_port(deployed: World) -> None:
@@ -140,7 +141,7 @@ def test_the_first_password_is_made_and_shown_once_at_the_end(clean: World) -> N
 
 def test_docker_compose_works_there_as_it_is(deployed: World) -> None:
     listed = deployed.server(f"cd {DEPLOY_DIR} && docker compose ps --services")
-    assert set(listed.split()) == {"nginx", "registry"}
+    assert set(listed.split()) == {"auth", "nginx", "registry"}
 
 
 def test_the_secret_is_in_no_inspect_and_in_no_synced_file(deployed: World) -> None:
@@ -223,7 +224,7 @@ def test_the_registry_is_found_again_after_it_was_replaced(deployed: World) -> N
     deployed.server(
         f"docker rm -f {PROJECT}-registry-1 >/dev/null; "
         # Somebody else takes the address in the meantime.
-        f"docker run -d --network {PROJECT}_default --name squatter --entrypoint sleep registry-sandbox/nginx 60 >/dev/null; "
+        f"docker run -d --network {PROJECT}_outside --name squatter --entrypoint sleep registry-sandbox/nginx 60 >/dev/null; "
         f"cd {DEPLOY_DIR} && docker compose -p {PROJECT} up -d --wait registry 2>&1; docker rm -f squatter"
     )
     assert (
@@ -233,38 +234,59 @@ def test_the_registry_is_found_again_after_it_was_replaced(deployed: World) -> N
 
 
 def test_containers_have_no_more_than_they_need(deployed: World) -> None:
-    names = [f"{PROJECT}-{service}-1" for service in ("registry", "nginx")]
-    found = json.loads(deployed.server(f"docker inspect {' '.join(names)}"))
-    for each, capabilities, networks in zip(
-        found,
-        (None, ["CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"]),
-        ({f"{PROJECT}_inside"}, {f"{PROJECT}_inside", f"{PROJECT}_outside"}),
-        strict=True,
-    ):
+    needs = {
+        "registry": (None, "65534:65534"),
+        "auth": (None, "65534:65534"),
+        "nginx": (["CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"], "0:0"),
+    }
+    names = [f"{PROJECT}-{service}-1" for service in needs]
+    found = dict(
+        zip(needs, json.loads(deployed.server(f"docker inspect {' '.join(names)}")), strict=True)
+    )
+    for service, (capabilities, user) in needs.items():
+        each = found[service]
         limits = each["HostConfig"]
         assert limits["CapDrop"] == ["ALL"]
-        assert [name.removeprefix("CAP_") for name in limits["CapAdd"] or ()] == (
-            capabilities or []
-        )
+        added = [name.removeprefix("CAP_") for name in limits["CapAdd"] or ()]
+        assert added == (capabilities or [])
         assert limits["SecurityOpt"] == ["no-new-privileges:true"]
         assert limits["ReadonlyRootfs"]
         assert not limits["Privileged"]
         assert limits["PidsLimit"] == 256
         assert 0 < limits["Memory"] <= 1 << 30
-        assert set(each["NetworkSettings"]["Networks"]) == networks
-        assert not any(
-            "docker.sock" in mount["Source"] for mount in each["Mounts"] if "Source" in mount
-        )
-    registry, nginx = found
-    assert not registry["HostConfig"]["PortBindings"]
-    assert set(nginx["HostConfig"]["PortBindings"]) == {"80/tcp", "443/tcp"}
-    # The registry reaches nobody: not even the sandbox's DNS by its address.
-    dns = deployed.sandbox.address("ca")
-    tried = deployed.server(
-        f"docker exec {PROJECT}-registry-1 timeout 3 wget -q -O - http://{dns}:8055/ 2>&1; echo $?"
+        assert limits["MemorySwap"] == limits["Memory"]
+        assert each["Config"]["User"] == user
+        mounts = [mount.get("Source", "") for mount in each["Mounts"]]
+        assert all(source.startswith(f"{DEPLOY_DIR}/") for source in mounts)
+        written = {mount["Source"] for mount in each["Mounts"] if mount["RW"]}
+        assert written == {
+            "registry": {f"{DEPLOY_DIR}/registry/data", f"{DEPLOY_DIR}/registry/sockets/registry"},
+            "auth": {f"{DEPLOY_DIR}/registry/sockets/auth"},
+        }.get(service, set())
+    for service in ("registry", "auth"):
+        assert found[service]["HostConfig"]["NetworkMode"] == "none"
+        assert not found[service]["HostConfig"]["PortBindings"]
+        variables = {text.partition("=")[0] for text in found[service]["Config"]["Env"]}
+        assert variables <= {"OTEL_TRACES_EXPORTER", "PATH"}
+        addresses = deployed.server(f"docker exec {PROJECT}-{service}-1 cat /proc/net/fib_trie")
+        assert set(re.findall(r"\d+(?:\.\d+){3}", addresses)) <= NOWHERE
+    assert set(found["nginx"]["NetworkSettings"]["Networks"]) == {f"{PROJECT}_outside"}
+    assert set(found["nginx"]["HostConfig"]["PortBindings"]) == {"80/tcp", "443/tcp"}
+    # nginx's workers are nobody, and nothing in its container but its memory can be written.
+    workers = deployed.server(
+        f"docker top {PROJECT}-nginx-1 -o uid,args | awk '/worker process/ {{print $1}}'"
     )
-    assert tried.strip().splitlines()[-1] != "0"
-    assert "unreachable" in tried
+    assert set(workers.split()) == {"65534"}
+
+
+def test_nobody_else_on_the_server_reaches_the_sockets(deployed: World) -> None:
+    """Behind them nobody is asked for a password."""
+    for socket in ("registry/registry.sock", "auth/auth.sock"):
+        path = f"{DEPLOY_DIR}/registry/sockets/{socket}"
+        asked = f"curl -sS --unix-socket {path} http://x/v2/"
+        refused = deployed.server(f"su -s /bin/sh nobody -c '{asked}' 2>&1; echo status $?")
+        assert not refused.strip().endswith("status 0")
+        assert deployed.server(f"{asked} -o /dev/null -w '%{{http_code}}'") in ("200", "401")
 
 
 def test_nothing_secret_is_readable_by_others(deployed: World) -> None:

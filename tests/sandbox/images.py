@@ -24,7 +24,8 @@ from .commands import SandboxError, Say, locked, logged, output, succeeds
 SOURCE = Path(__file__).parent / "images"
 PREFIX = "registry-sandbox"
 STACK = ("registry", "nginx", "certbot")
-LONGEST_FIRST = ("certbot", "machine", "registry", "nginx", "ca", "bare")
+LONGEST_FIRST = ("certbot", "client", "machine", "registry", "nginx", "ca", "bare")
+PARENTS = {"client": "machine"}
 OFFICIAL = {
     "base": "debian:trixie-slim",
     "registry": "registry:3.1.2",
@@ -53,7 +54,7 @@ def ensure_image(name: str, say: Say) -> None:
     if _current(name):
         return
     if name != "base":
-        ensure_image("base", say)
+        ensure_image(_parent(name), say)
     with locked(f"image-{name}", say):
         if _current(name):  # whoever held the lock has done it
             return
@@ -125,7 +126,7 @@ def _tag(name: str) -> str:
     if name == "base":
         made_of.update(Path(base.__file__).read_bytes())
     else:
-        made_of.update(_tag("base").encode())
+        made_of.update(_tag(_parent(name)).encode())
         for path in sorted((SOURCE / name).rglob("*")):
             if path.is_file():
                 made_of.update(f"{path.name} {path.stat().st_mode:o}\n".encode())
@@ -133,6 +134,10 @@ def _tag(name: str) -> str:
     if name == "certbot":
         made_of.update(f"{CERTBOT} {CERTBOT_PYTHON}".encode())
     return f"{PREFIX}/{name}:{made_of.hexdigest()[:12]}"
+
+
+def _parent(name: str) -> str:
+    return PARENTS.get(name, "base")
 
 
 def _forget_old(name: str) -> None:

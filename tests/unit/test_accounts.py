@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +18,18 @@ from passlib.apache import HtpasswdFile
 from fabfile import credentials
 from fabfile.errors import UsageError
 from fabfile.onhost import accounts as onhost
+from fabfile.onhost.accounts import Rights
 from fabfile.onhost.atomic import RefusedError
 from fabfile.settings import HOME
 
 HASH = "$2y$04$" + "a" * 53
+NOW = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+SAME: Rights = {"role": "", "repositories": None}
+
+
+def put(file: Path, user: str, entry: str, rights: Rights = SAME) -> str:
+    (done,) = onhost.put(str(file), {user: entry}, rights)
+    return done
 
 
 @pytest.fixture
@@ -35,7 +45,8 @@ def test_hash_is_bcrypt_and_verifies(password: str, file: Path) -> None:
     assert line.startswith("ci:$2y$04$")
     file.write_text(line + "\n")
     assert HtpasswdFile(str(file)).check_password("ci", password)
-    assert onhost.listed(str(file)) == [{"user": "ci", "usable": True}]
+    (account,) = onhost.listed(str(file))
+    assert (account["user"], account["cost"], account["usable"]) == ("ci", 4, True)
 
 
 @pytest.mark.parametrize(
@@ -55,20 +66,27 @@ def test_passwords_that_are_refused(password: str, words: str) -> None:
 
 def test_add_change_remove(file: Path) -> None:
     file.write_text(f"# by hand\n\nold:{HASH}\n")
-    assert onhost.put(str(file), "ci", f"ci:{HASH}") == "added"
-    assert onhost.put(str(file), "old", f"old:{HASH[:-1]}b") == "changed"
-    assert file.read_text() == f"# by hand\n\nci:{HASH}\nold:{HASH[:-1]}b\n"
+    assert put(file, "ci", f"ci:{HASH}") == "added"
+    assert put(file, "old", f"old:{HASH[:-1]}b") == "changed"
+    facts = rf"repositories= changed={NOW}\n"
+    assert re.fullmatch(
+        rf"# by hand\n\n# old role=admin {facts}{re.escape(f'old:{HASH[:-1]}b')}\n"
+        rf"# ci role=push {facts}{re.escape(f'ci:{HASH}')}\n",
+        file.read_text(),
+    )
     assert file.stat().st_mode & 0o777 == 0o600
     assert onhost.remove(str(file), "old")
     assert not onhost.remove(str(file), "old")
-    assert file.read_text() == f"# by hand\n\nci:{HASH}\n"
+    assert re.fullmatch(
+        rf"# by hand\n\n# ci role=push {facts}{re.escape(f'ci:{HASH}')}\n", file.read_text()
+    )
 
 
 def test_every_change_moves_the_time_stamp_forward(file: Path) -> None:
-    onhost.put(str(file), "ci", f"ci:{HASH}")
+    put(file, "ci", f"ci:{HASH}")
     future = time.time_ns() + 10**12
     os.utime(file, ns=(future, future))
-    onhost.put(str(file), "ci", f"ci:{HASH}")
+    put(file, "ci", f"ci:{HASH}")
     assert file.stat().st_mtime_ns > future
 
 
@@ -77,7 +95,7 @@ def test_a_damaged_file_is_left_as_it_is(file: Path, line: str) -> None:
     before = f"ci:{HASH}\n{line}\n"
     file.write_text(before)
     for change in (
-        lambda: onhost.put(str(file), "a", f"a:{HASH}"),
+        lambda: put(file, "a", f"a:{HASH}"),
         lambda: onhost.remove(str(file), "ci"),
     ):
         with pytest.raises(RefusedError) as refused:
@@ -89,18 +107,19 @@ def test_a_damaged_file_is_left_as_it_is(file: Path, line: str) -> None:
 def test_an_empty_file_takes_the_first_account(file: Path) -> None:
     file.touch()
     assert onhost.listed(str(file)) == []
-    assert onhost.put(str(file), "ci", f"ci:{HASH}") == "added"
+    assert put(file, "ci", f"ci:{HASH}") == "added"
 
 
 def test_a_hash_that_the_registry_will_not_take_is_shown(file: Path) -> None:
     file.write_text("old:$apr1$abc$def\n")
-    assert onhost.listed(str(file)) == [{"user": "old", "usable": False}]
+    (account,) = onhost.listed(str(file))
+    assert (account["user"], account["cost"], account["usable"]) == ("old", 0, False)
 
 
 def test_leftovers_of_a_killed_push_test_go_with_the_next_change(file: Path) -> None:
     stale, fresh = int(time.time()) - 7200, int(time.time())
     file.write_text(f"push-test-{stale:x}-ab:{HASH}\npush-test-{fresh:x}-cd:{HASH}\n")
-    onhost.put(str(file), "ci", f"ci:{HASH}")
+    put(file, "ci", f"ci:{HASH}")
     assert [account["user"] for account in onhost.listed(str(file))] == [
         f"push-test-{fresh:x}-cd",
         "ci",
@@ -109,8 +128,9 @@ def test_leftovers_of_a_killed_push_test_go_with_the_next_change(file: Path) -> 
 
 def test_fifty_changes_at_once_are_all_applied(file: Path) -> None:
     def add(number: int) -> None:
-        code = "import sys; from fabfile.onhost.accounts import put; put(*sys.argv[1:])"
-        argv = [sys.executable, "-c", code, str(file), f"u{number}", f"u{number}:{HASH}"]
+        code = "import json, sys; from fabfile.onhost.accounts import put; put(sys.argv[1], *map(json.loads, sys.argv[2:]))"
+        entries = {f"u{number}": f"u{number}:{HASH}"}
+        argv = [sys.executable, "-c", code, str(file), json.dumps(entries), json.dumps(SAME)]
         subprocess.run(argv, cwd=HOME, check=True)
 
     with ThreadPoolExecutor(10) as pool:
@@ -123,7 +143,7 @@ def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
     code = (
         "import sys; from fabfile.onhost.accounts import put\n"
         "print('go', flush=True)\n"
-        "for n in range(10**6): put(sys.argv[1], f'new{n}', f'new{n}:' + sys.argv[2])"
+        "for n in range(10**6): put(sys.argv[1], {f'new{n}': f'new{n}:' + sys.argv[2]}, {'role': '', 'repositories': None})"
     )
     for _ in range(5):
         with subprocess.Popen(
@@ -137,4 +157,4 @@ def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
             writer.send_signal(signal.SIGKILL)
         users = {str(account["user"]) for account in onhost.listed(str(file))}
         assert {f"u{n}" for n in range(2000)} <= users
-    assert onhost.put(str(file), "last", f"last:{HASH}") == "added"
+    assert put(file, "last", f"last:{HASH}") == "added"

@@ -80,7 +80,7 @@ def test_the_server_has_every_module_that_renew_imports() -> None:
     laptop_only = {
         f"fabfile/{name}.py"
         for name in ("accounts", "adoption", "chain", "credentials", "engine", "files", "images", "overview", "own", "preflight", "smoke", "stack", "trust", "templates",
-                     "onhost/accounts", "onhost/adopt", "onhost/audit", "onhost/disk", "onhost/images", "onhost/registry", "onhost/sync")
+                     "onhost/adopt", "onhost/audit", "onhost/disk", "onhost/images", "onhost/logins", "onhost/registry", "onhost/sync")
     }  # fmt: skip
     assert needed - laptop_only == carried
 

@@ -1,0 +1,29 @@
+"""Changes of accounts on the host that count at once: the file first, then what nginx knows of it."""
+
+from __future__ import annotations
+
+from .accounts import Rights
+from .accounts import put as put_into_file
+from .accounts import remove as remove_from_file
+from .nginx import ACCOUNTS, refresh
+
+
+def put(
+    directory: str,
+    commands: dict[str, list[str]],
+    entries: dict[str, str],
+    rights: Rights,
+    *,
+    alone: bool = False,
+) -> list[str]:
+    """accounts.put, in force when this returns. commands: `test` and `reload`, see nginx.refresh."""
+    done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
+    refresh(directory, **commands)
+    return done
+
+
+def remove(directory: str, commands: dict[str, list[str]], user: str) -> bool:
+    """accounts.remove, in force when this returns, also where an earlier one was cut off."""
+    done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
+    refresh(directory, **commands)
+    return done

@@ -1,0 +1,59 @@
+"""The accounts, as nginx has to know them: who has which role, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from .accounts import Line, lines
+
+HEAD = (
+    "# Written by `htpasswd` and `up` from the accounts file; your changes would be overwritten.\n"
+)
+# A name of other characters, written by hand, gets no role: it could mean something to nginx.
+NAME = re.compile(r"[A-Za-z0-9._@-]+")
+
+
+def maps(accounts_file: Path) -> bytes:
+    """accounts.conf: $role, $limited, $within and $generation. Raises RefusedError as accounts.lines.
+
+    Regular expressions throughout, as a plain string in a map is compared without regard to case
+    (nginx, ngx_http_map_module). $generation stands for the whole accounts file: what nginx remembers is
+    filed under it, so every change makes it forget.
+    """
+    accounts = [line for line in lines(accounts_file) if NAME.fullmatch(line.user) and line.cost]
+    generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
+    roles = [f'"~^{_quoted(line.user)}$" {line.role};' for line in accounts]
+    limited = [f'"~^{_quoted(line.user)}$" 1;' for line in accounts if line.repositories]
+    within = [f'"~^{_quoted(line.user)} {_places(line)}" 1;' for line in accounts]
+    return "\n".join(
+        [
+            HEAD,
+            _map("$account", "$role", roles, '""'),
+            _map("$account", "$limited", limited, "0"),
+            _map('"$account $path"', "$within", within, "0"),
+            _map('""', "$generation", [], f'"{generation}"'),
+        ]
+    ).encode()
+
+
+def pattern(text: str) -> str:
+    """A pattern of repositories as a regular expression: `*` is anything, slashes too."""
+    return ".*".join(map(_quoted, text.split("*")))
+
+
+def _places(line: Line) -> str:
+    if not line.repositories:
+        return ""
+    names = "|".join(map(pattern, line.repositories))
+    return f"/v2/(?:(?:{names})/(?:manifests/[^/]+|blobs/.+|tags/list))?$"
+
+
+def _quoted(text: str) -> str:
+    return text.replace(".", r"\.")
+
+
+def _map(source: str, target: str, rows: list[str], default: str) -> str:
+    body = "".join(f"    {row}\n" for row in [*rows, f"default {default};"])
+    return f"map {source} {target} {{\n{body}}}\n"

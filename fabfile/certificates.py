@@ -10,7 +10,7 @@ from . import compose, nginx, orders, validity
 from .errors import StepError
 from .host import Host, require_deployed
 from .onhost import certbot, certificate
-from .onhost.cron import CRON_FILE, install
+from .onhost.cron import CRON_FILE, install, installed
 from .report import Outcome
 from .rules import ACME_SERVERS
 from .settings import Settings
@@ -31,12 +31,14 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
     if settings.tls_certificate:
         return _own(host, settings)
     # One that a cut connection left at work may be about to bring what we would order.
-    host.call(certbot.wait, compose.CERTBOT_CONTAINER)
+    if host.call(certbot.busy, compose.CERTBOT_CONTAINER):
+        host.call(certbot.wait, compose.CERTBOT_CONTAINER)
     have = on_disk(host, settings)
     details = _warning(host, settings)
     if have and not force and not why_order(have, settings):
         summary, ordered = "nothing to order, " + described(have), False
-        orders.learn(host, settings)
+        if not orders.remembered(host, settings)["learned"]:
+            orders.learn(host, settings)
     else:
         _refuse_downgrade(have, settings, force)
         first = not have or bool(_other_order(have, settings))
@@ -121,7 +123,9 @@ def _warned(host: Host, settings: Settings, served: dict[str, Any], waiting: str
 def schedule(host: Host, settings: Settings) -> Outcome:
     """Have cron on the server run `inv renew` in DEPLOY_DIR. Nobody's own crontab is touched."""
     require_deployed(host, settings.deploy_dir)
-    done = host.call(install, cron_text(settings))
+    done = host.call(installed, cron_text(settings))
+    if done["changed"]:
+        done = host.call(install, cron_text(settings))
     if not done["daemon"]:
         raise StepError(
             f"{host.name}: {CRON_FILE} is in place, but no cron daemon runs",
@@ -162,10 +166,13 @@ def both(host: Host, settings: Settings) -> dict[str, Any]:
 
 def on_disk(host: Host, settings: Settings) -> dict[str, Any]:
     """The newest certificate on the server, {} when there is none: see onhost.certificate.on_disk."""
+    return host.call(certificate.on_disk, *files_of(settings))
+
+
+def files_of(settings: Settings) -> tuple[str, str]:
+    """The directory of the certificate and the file of its renewal, as certificate.on_disk wants them."""
     renewal = f"{settings.deploy_dir}/certbot/conf/renewal/{settings.registry_domain}.conf"
-    return host.call(
-        certificate.on_disk, settings.lineage, "" if settings.tls_certificate else renewal
-    )
+    return settings.lineage, "" if settings.tls_certificate else renewal
 
 
 def _require_whole(host: Host, settings: Settings) -> None:
@@ -199,6 +206,10 @@ def _serve(host: Host, settings: Settings, have: dict[str, Any]) -> Outcome:
             f"{host.name}: there is no usable certificate on disk",
             "./fab -H … init-letsencrypt --force",
         )
+    if nginx.settled(host, settings):
+        served = host.call(certificate.served, settings.registry_domain)
+        if served["serial"] == have["serial"]:
+            return Outcome("", changed=False)
     activated = nginx.activate(host, settings)
     deadline = time.monotonic() + 5
     while True:

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import accounts, certificates, engine, files, images, lock, preflight, report, smoke, stack
+from . import (
+    accounts,
+    ahead,
+    certificates,
+    engine,
+    files,
+    images,
+    lock,
+    preflight,
+    report,
+    smoke,
+    stack,
+)
 from .errors import ExpectedError
 from .host import Host
+from .report import Outcome
 from .settings import Settings
 
 Step = Callable[[Host, Settings], object]
@@ -14,10 +27,18 @@ Step = Callable[[Host, Settings], object]
 
 def steps(passwords: list[str]) -> dict[str, Step]:
     """Name -> step. A password that has to be made for the first account is put into `passwords`."""
+    complete: list[bool] = []
+
+    def sync(host: Host, settings: Settings) -> Outcome:
+        ahead.look(host, settings)
+        return files.sync(host, settings)
+
     return {
-        "check": preflight.require,
-        "provision": lambda h, s: report.step("provision", lambda: engine.provision(h, s)),
-        "sync": lambda h, s: report.step("sync", lambda: files.sync(h, s)),
+        "check": lambda h, s: complete.append(preflight.require(h, s)),
+        "provision": lambda h, s: report.step(
+            "provision", lambda: engine.provision(h, s, known=any(complete))
+        ),
+        "sync": lambda h, s: report.step("sync", lambda: sync(h, s)),
         "htpasswd": lambda h, s: report.step("htpasswd", lambda: accounts.first(h, s, passwords)),
         "ship": lambda h, s: s.images == "pull" or report.step("ship", lambda: images.ship(h, s)),
         "up": lambda h, s: report.step("up", lambda: stack.up(h, s)),

@@ -13,6 +13,7 @@ WEBROOT = "/var/www/certbot"
 HOOKS = "/hooks"
 REHEARSAL = "/rehearsal"
 SOCKETS = "/sockets"
+BLOBS = "/blobs"
 CERTBOT_CONTAINER = "private-docker-registry-certbot"
 
 

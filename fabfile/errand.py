@@ -1,4 +1,4 @@
-"""A function of `fabfile.onhost`, packed as text that a Python elsewhere can run."""
+"""Functions of `fabfile.onhost`, packed as text that a Python elsewhere can run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-# Read on the host: modules, the function's name and its arguments. -I keeps what lies about in the
-# directory or the environment out of it.
+# Read on the host: modules, and calls of their functions. -I keeps what lies about in the directory or
+# the environment out of it.
 LOADER = (
     "import json,sys,types\n"
     "job=json.load(sys.stdin)\n"
@@ -19,35 +19,44 @@ LOADER = (
     " module=sys.modules[name]=types.ModuleType(name)\n"
     " module.__package__=name.rpartition('.')[0]\n"
     " exec(compile(source,name,'exec'),module.__dict__)\n"
-    "try:\n"
-    " answer={'result':getattr(module,job['function'])(*job['args'],**job['kwargs'])}\n"
-    "except Exception as error:\n"
-    " if type(error).__name__!='RefusedError':raise\n"
-    " answer={'refused':error.args}\n"
-    "print(json.dumps(answer))\n"
+    "answers=[]\n"
+    "for name,function,args,kwargs in job['calls']:\n"
+    " try:\n"
+    "  answers.append({'result':getattr(sys.modules[name],function)(*args,**kwargs)})\n"
+    " except Exception as error:\n"
+    "  if type(error).__name__!='RefusedError':raise\n"
+    "  answers.append({'refused':error.args})\n"
+    "print(json.dumps(answers))\n"
 )
 
-
-def packed(
-    function: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
-) -> str:
-    """What LOADER reads. Arguments must be what JSON can carry."""
-    return json.dumps(
-        {
-            "modules": _sources(sys.modules[function.__module__]),
-            "function": function.__name__,
-            "args": args,
-            "kwargs": kwargs,
-        }
-    )
+# A function of `fabfile.onhost`, its arguments and keyword arguments: what JSON can carry.
+Call = tuple[Callable[..., Any], Sequence[object], Mapping[str, object]]
 
 
-def _sources(module: ModuleType) -> list[tuple[str, str]]:
-    """(name, source) of a module of `fabfile.onhost` and before it of those that it imports from."""
+def packed(calls: Sequence[Call]) -> str:
+    """What LOADER reads; it answers with a list of {"result"} or {"refused": [what, remedy]}."""
+    modules: dict[str, str] = {}
+    for function, _, _ in calls:
+        modules |= _sources(sys.modules[function.__module__])
+    return json.dumps({"modules": list(modules.items()), "calls": [_named(call) for call in calls]})
+
+
+def key(call: Call) -> str:
+    """What makes one call the same as another."""
+    return json.dumps(_named(call), sort_keys=True)
+
+
+def _named(call: Call) -> list[object]:
+    function, args, kwargs = call
+    return [function.__module__, function.__name__, args, kwargs]
+
+
+def _sources(module: ModuleType) -> dict[str, str]:
+    """Name -> source of a module of `fabfile.onhost` and before it of those that it imports from."""
     package = module.__name__.rpartition(".")[0]
     source = inspect.getsource(module)
     found: dict[str, str] = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             found |= _sources(sys.modules[f"{package}.{node.module}"])
-    return [*found.items(), (module.__name__, source)]
+    return found | {module.__name__: source}

@@ -7,7 +7,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from . import errand
 from .conversation import MARK, Conversation, LocalConversation
 from .errors import StepError, UsageError, address
-from .onhost.atomic import RefusedError
+from .onhost.atomic import RefusedError, exists
 
 if TYPE_CHECKING:
     from invoke import Context, Result
@@ -48,7 +48,7 @@ class Host:
     """A machine, seen through an invoke `Context`: over SSH when that is a fabric `Connection`.
 
     runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when
-    the connection is gone.
+    the connection is gone; foreseen: answers of calls that were asked beforehand.
     """
 
     runner: Callable[..., Any]
@@ -57,6 +57,7 @@ class Host:
     elevation: Elevation = Elevation()
     begin: Callable[[str], Conversation] = LocalConversation
     lost: tuple[type[Exception], ...] = (OSError, EOFError)
+    foreseen: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
 
     def run(
         self,
@@ -72,6 +73,7 @@ class Host:
         Raises StepError with the command's last words unless it exits 0 or `check` is off, and
         in any case when the connection is lost.
         """
+        self.foreseen.clear()
         command = self._command(argv)
         stream = WholeInput(self.elevation.input + input)
         try:
@@ -91,6 +93,7 @@ class Host:
 
     def converse(self, argv: Sequence[str]) -> Conversation:
         """Begin a command on the machine and talk with it."""
+        self.foreseen.clear()
         try:
             conversation = self.begin(self._command(argv))
             if self.elevation.input:
@@ -144,20 +147,32 @@ class Host:
                 return function(*args, **kwargs)
             except RefusedError as refused:
                 raise StepError(f"{self.name}: {refused.what}", refused.remedy) from None
-        result = self.run(
-            ["python3", "-I", "-B", "-c", errand.LOADER],
-            input=errand.packed(function, args, kwargs),
-            check=False,
-        )
-        if not result.ok:
-            raise StepError(
-                f"{self.name}: {function.__name__}: {last_words(result)}", _python_remedy(result)
-            )
-        answer = json.loads(result.stdout)
+        call = (function, args, kwargs)
+        answer = self.foreseen.get(errand.key(call)) or self._ask([call])[0]
         if "refused" in answer:
             what, remedy = answer["refused"]
             raise StepError(f"{self.name}: {what}", remedy)
         return cast("R", answer["result"])
+
+    def foresee(self, calls: Sequence[errand.Call]) -> None:
+        """Ask all of that at once, as each trip takes its time; `call` then knows the answers.
+
+        For functions that change nothing. Whatever else is done on the machine in between makes
+        them forgotten.
+        """
+        if not self.local:
+            answers = self._ask(calls)
+            self.foreseen.update(zip(map(errand.key, calls), answers, strict=True))
+
+    def _ask(self, calls: Sequence[errand.Call]) -> list[dict[str, Any]]:
+        result = self.run(
+            ["python3", "-I", "-B", "-c", errand.LOADER], input=errand.packed(calls), check=False
+        )
+        if not result.ok:
+            names = ", ".join(function.__name__ for function, _, _ in calls)
+            raise StepError(f"{self.name}: {names}: {last_words(result)}", _python_remedy(result))
+        answers: list[dict[str, Any]] = json.loads(result.stdout)
+        return answers
 
 
 def here() -> Host:
@@ -256,7 +271,7 @@ def _elevation(c: Context) -> Elevation:
 
 def require_deployed(host: Host, directory: str) -> None:
     """Raise UsageError where nothing was deployed in that directory of the machine."""
-    if not host.run(["test", "-f", f"{directory}/compose.yml"], check=False).ok:
+    if not host.call(exists, f"{directory}/compose.yml"):
         raise UsageError(
             f"{host.name}: nothing is deployed in {directory}", "./fab -H HOST bootstrap"
         )

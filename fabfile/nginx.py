@@ -18,11 +18,18 @@ def up(host: Host, settings: Settings) -> Outcome:
     Raises StepError when `nginx -t` refuses (the old configuration goes on), when a container does
     not become healthy, or when the newest certificate is broken (the last good one goes on).
     """
+    if settled(host, settings):
+        return Outcome("running, nothing to change", changed=False)
     answer = host.call(
         onhost.up, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
         compose.up(settings), compose.nginx_reload(settings),
     )  # fmt: skip
     return _outcome(host, answer)
+
+
+def settled(host: Host, settings: Settings) -> bool:
+    """Whether all runs, and is what it should be. Changes nothing."""
+    return host.call(onhost.settled, settings.deploy_dir, settings.lineage)
 
 
 def prepare(host: Host, settings: Settings) -> None:

@@ -27,7 +27,7 @@ def order(
     Returns lines for people. Raises StepError where something is not right; nothing was ordered then,
     or certbot says why the order failed, and a pause begins.
     """
-    memory = _memory(host, settings)
+    memory = remembered(host, settings)
     if paused(memory) and not force:
         raise StepError(
             f"{host.name}: nothing was asked: {pause_text(memory)}",
@@ -56,7 +56,7 @@ def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False)
     due: by the date, so that the self-test comes first; when the authority wants a renewal earlier
     (ARI), only certbot knows. Raises as `order`.
     """
-    memory = _memory(host, settings)
+    memory = remembered(host, settings)
     if paused(memory) and not dry_run:
         return pause_text(memory)
     unseen = None
@@ -195,5 +195,6 @@ def _serial(host: Host, settings: Settings) -> str:
     return str(host.call(certificate.on_disk, settings.lineage, "").get("serial"))
 
 
-def _memory(host: Host, settings: Settings) -> dict[str, Any]:
+def remembered(host: Host, settings: Settings) -> dict[str, Any]:
+    """What the host remembers of the ACME server: see onhost.attempts.remembered. Changes nothing."""
     return host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)

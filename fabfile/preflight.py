@@ -199,17 +199,20 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
-def require(host: Host, settings: Settings, *, stopping: Collection[str] = ()) -> None:
-    """One line, and what is not green. Raises StepError when something is red that `provision`,
-    which comes next, does not repair.
+def require(host: Host, settings: Settings, *, stopping: Collection[str] = ()) -> bool:
+    """One line, and what is not green. Returns whether `provision`, which comes next, has nothing to do.
+
+    Raises StepError when something is red that it does not repair.
 
     stopping: containers whose ports will be free, because they are stopped before ours start.
     """
+    missing: list[Row] = []
     leaving = {f"taken by the container {name}" for name in stopping}
 
     def look() -> Outcome:
         rows = [row for row in check(host, settings) if row.found not in leaving]
         bad = [row for row in rows if row.mark != "ok"]
+        missing.extend(row for row in bad if row.provisioned)
         red = [row for row in bad if row.mark == "failed" and not row.provisioned]
         if red:
             listing = "".join(f"\n  {row.name}: {row.found}\n  -> {row.remedy}" for row in red)
@@ -224,6 +227,7 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = ()) -
         )
 
     report.step("check", look)
+    return not missing
 
 
 def show(rows: Sequence[Row], *, as_json: bool) -> None:

@@ -50,6 +50,7 @@ def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
         "hooks": compose.HOOKS,
         "rehearsal": compose.REHEARSAL,
         "sockets": compose.SOCKETS,
+        "blobs": compose.BLOBS,
         "service_user": f"{SERVICE}:{SERVICE}",
         "public": "|".join(map(pattern, settings.anonymous_pull)),
         "healthy": _healthy,

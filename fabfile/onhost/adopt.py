@@ -180,7 +180,7 @@ def _restore_files(root: Path, kept: dict[str, Any], synced: list[str]) -> None:
     for name in synced:
         if name not in kept["files"]:
             (root / name).unlink(missing_ok=True)
-    for name in ("nginx/live", "nginx/previous", "nginx/next", "nginx/loaded"):
+    for name in ("nginx/live", "nginx/previous", "nginx/next", "nginx/loaded", "nginx/started"):
         (root / name).unlink(missing_ok=True)
     shutil.rmtree(root / "nginx/run", ignore_errors=True)
     _remove_empty(root, {parent for name in synced for parent in Path(name).parents})

@@ -41,6 +41,11 @@ def replace(path: Path, content: bytes, mode: int) -> None:
     sync_directory(path.parent)
 
 
+def exists(path: str) -> bool:
+    """Whether there is a file of that name."""
+    return Path(path).is_file()
+
+
 def sync_directory(path: Path) -> None:
     """Make renames in a directory survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -20,10 +20,16 @@ ALERT_SECONDS = 60
 
 def remembered(path: str, server: str) -> dict[str, Any]:
     """{"failures": in a row, "next": seconds since 1970 before which nothing is asked, "reason": of the
-    last failure, "unseen": addresses of ours that this host cannot see though the authority can, "now":
-    this host's clock}.
+    last failure, "unseen": addresses of ours that this host cannot see though the authority can,
+    "learned": whether that was ever looked at, "now": this host's clock}.
     """
-    found: dict[str, Any] = {"failures": 0, "next": 0.0, "reason": "", "unseen": []}
+    found: dict[str, Any] = {
+        "failures": 0,
+        "next": 0.0,
+        "reason": "",
+        "unseen": [],
+        "learned": False,
+    }
     found.update(_read(Path(path)).get(server, {}), now=time.time())
     return found
 
@@ -51,16 +57,18 @@ def succeeded(path: str, server: str, unseen: list[str] | None = None) -> None:
     """Forget the failures. unseen: addresses at which the self-test failed, though the order did not."""
     now = remembered(path, server)
     kept = now["unseen"] if unseen is None else unseen
-    if now["failures"] or kept != now["unseen"]:
-        _write(Path(path), server, {"failures": 0, "next": 0.0, "reason": "", "unseen": kept})
+    learned = now["learned"] or unseen is not None
+    new = {"failures": 0, "next": 0.0, "reason": "", "unseen": kept, "learned": learned}
+    if any(now[key] != value for key, value in new.items()):
+        _write(Path(path), server, new)
 
 
 def unseen(path: str, server: str, addresses: list[str]) -> None:
     """Remember at which addresses the host does not see itself. Failures and pauses stay."""
     now = remembered(path, server)
-    if addresses != now["unseen"]:
+    if addresses != now["unseen"] or not now["learned"]:
         del now["now"]
-        _write(Path(path), server, now | {"unseen": addresses})
+        _write(Path(path), server, now | {"unseen": addresses, "learned": True})
 
 
 def alert(path: str, problem: str, command: str, message: str) -> str:

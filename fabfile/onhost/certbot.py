@@ -83,11 +83,12 @@ def _retry_after(log: Path) -> float:
 def wait(container: str, seconds: float = 120) -> None:
     """Wait until no certbot of ours is at work. Raises RefusedError when it does not end in time."""
     end = time.monotonic() + seconds
-    while _running(container):
+    while busy(container):
         _wait(end, f"the container {container} is still running (docker rm -f {container} ends it)")
 
 
-def _running(container: str) -> bool:
+def busy(container: str) -> bool:
+    """Whether a certbot of ours is at work. Changes nothing."""
     if not shutil.which("docker"):
         raise RefusedError("Docker is missing", "./fab -H … provision")
     listing = subprocess.run(

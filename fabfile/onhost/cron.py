@@ -13,11 +13,18 @@ CRON_FILE = "/etc/cron.d/private-docker-registry"
 
 def install(text: str) -> dict[str, bool]:
     """Write the file where it differs. Returns {"changed", "daemon": whether cron runs}."""
-    path = Path(CRON_FILE)
-    changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644
-    if changed:
+    found = installed(text)
+    if found["changed"]:
+        path = Path(CRON_FILE)
         path.parent.mkdir(exist_ok=True)
         replace(path, text.encode(), 0o644)
+    return found
+
+
+def installed(text: str) -> dict[str, bool]:
+    """What `install` would return. Changes nothing."""
+    path = Path(CRON_FILE)
+    changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644
     return {"changed": changed, "daemon": _daemon_runs()}
 
 

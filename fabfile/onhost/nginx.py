@@ -143,7 +143,7 @@ def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -
 
 def _test(command: list[str]) -> None:
     try:
-        _run(command, "nginx -t", "correct that line and run `up` again; what ran before goes on")
+        _exec(command, "nginx -t", "correct that line and run `up` again; what ran before goes on")
     except RefusedError as error:
         # The path in the container, told as the one below DEPLOY_DIR.
         told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
@@ -199,7 +199,7 @@ def _load(root: Path, reload: list[str]) -> bool:
         return False
     master = _master(reload)
     old = _workers(master)
-    _run(reload, "nginx -s reload", "./fab -H … up starts what does not run")
+    _exec(reload, "nginx -s reload", "./fab -H … up starts what does not run")
     _wait_for_takeover(master, old)
     replace(loaded, digest.encode(), 0o644)
     return True
@@ -214,9 +214,23 @@ def _master(reload: list[str]) -> int:
     return int(_run(inspect, "docker inspect", "./fab -H … check").stdout)
 
 
-def _container(reload: list[str]) -> str:
-    ps = [*reload[: reload.index("exec")], "ps", "--quiet", "--status", "running", "nginx"]
-    return _run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
+def _container(command: list[str]) -> str:
+    """ID of the running container of nginx, of the project that a `docker compose` command is about."""
+    project = command[command.index("--project-name") + 1]
+    labels = (f"com.docker.compose.project={project}", "com.docker.compose.service=nginx", "com.docker.compose.oneoff=False")  # fmt: skip
+    filters = [part for label in labels for part in ("--filter", f"label={label}")]
+    ps = ["docker", "ps", "--quiet", "--no-trunc", *filters]
+    return _run(ps, "docker ps", "./fab -H … check").stdout.strip()
+
+
+def _exec(command: list[str], what: str, remedy: str) -> None:
+    """Run `docker compose … exec --no-TTY nginx …` as `docker exec`, which is there at once; others as they are."""
+    if "exec" in command:
+        container = _container(command)
+        if not container:
+            raise RefusedError("nginx does not run", "./fab -H … up")
+        command = ["docker", "exec", container, *command[command.index("exec") + 3 :]]
+    _run(command, what, remedy)
 
 
 def _workers(master: int) -> set[int]:

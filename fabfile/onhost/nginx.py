@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import json
 import re
-import subprocess
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, locked, replace
+from .containers import containers, healthy, inside, nginx_container, ours_alone, run
 from .generations import candidate, content, go_back, promote, synced
 from .owner import belongs, give
 from .roles import maps
@@ -23,13 +23,6 @@ MAPS = "accounts.conf"
 REMEMBERED = "run/accounts"
 
 TAKEOVER_SECONDS = 20
-
-# How Docker says that an image cannot be had: no answer, no such name, too many questions.
-NO_IMAGE = re.compile(
-    r"^.*(Get \"https?://|pull access denied|manifest unknown|manifest for .* not found|toomanyrequests|"
-    r"failed to resolve reference).*$",
-    re.M,
-)
 
 
 def up(
@@ -49,14 +42,14 @@ def up(
     if not (root / ACCOUNTS).is_file():
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
-    _ours_alone(root, start)
+    ours_alone(root, start)
     with _lock(root):
         answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
         if not belongs(root / "registry/data"):
             give(root / "registry/data")
-        before = _containers(start)
+        before = containers(start)
         _start(start)
-        after = _containers(start)
+        after = containers(start)
         answer["started"] = sorted(
             name for name, there in after.items() if before.get(name) != there
         )
@@ -76,7 +69,7 @@ def settled(directory: str, lineage: str) -> bool:
             and wanted == content(root / "nginx/live")
             and (root / "nginx/loaded").read_text() == str((root / "nginx/live").readlink())
             and started["compose"] == _digest(root)
-            and started["containers"] == _running(list(started["containers"]))
+            and started["containers"] == healthy(list(started["containers"]))
         )
     except (OSError, ValueError, RefusedError):
         return False
@@ -100,7 +93,7 @@ def refresh(directory: str, test: list[str], reload: list[str]) -> bool:
     if not (live / MAPS).is_file():
         return False
     with _lock(root):
-        running = bool(_container(reload))
+        running = bool(nginx_container(reload))
         config = {n: c for n, c in content(live).items() if not n.startswith("tls/")}
         config[MAPS] = maps(root / ACCOUNTS)
         check = partial(_test, test) if running else lambda: None
@@ -143,7 +136,7 @@ def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -
 
 def _test(command: list[str]) -> None:
     try:
-        _exec(command, "nginx -t", "correct that line and run `up` again; what ran before goes on")
+        inside(command, "nginx -t", "correct that line and run `up` again; what ran before goes on")
     except RefusedError as error:
         # The path in the container, told as the one below DEPLOY_DIR.
         told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
@@ -178,7 +171,7 @@ def _load_or_go_back(root: Path, reload: list[str], changed: list[str]) -> bool:
 
 def _start(start: list[str]) -> None:
     try:
-        _run(
+        run(
             start,
             "docker compose up",
             "./fab -H … logs shows why; ./fab -H … check finds its causes",
@@ -199,7 +192,7 @@ def _load(root: Path, reload: list[str]) -> bool:
         return False
     master = _master(reload)
     old = _workers(master)
-    _exec(reload, "nginx -s reload", "./fab -H … up starts what does not run")
+    inside(reload, "nginx -s reload", "./fab -H … up starts what does not run")
     _wait_for_takeover(master, old)
     replace(loaded, digest.encode(), 0o644)
     return True
@@ -207,30 +200,11 @@ def _load(root: Path, reload: list[str]) -> bool:
 
 def _master(reload: list[str]) -> int:
     """Process ID, on the host, of the nginx that the `docker compose … exec` command is about."""
-    container = _container(reload)
-    if not container:
+    found = nginx_container(reload)
+    if not found:
         raise RefusedError("nginx does not run", "./fab -H … up")
-    inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
-    return int(_run(inspect, "docker inspect", "./fab -H … check").stdout)
-
-
-def _container(command: list[str]) -> str:
-    """ID of the running container of nginx, of the project that a `docker compose` command is about."""
-    project = command[command.index("--project-name") + 1]
-    labels = (f"com.docker.compose.project={project}", "com.docker.compose.service=nginx", "com.docker.compose.oneoff=False")  # fmt: skip
-    filters = [part for label in labels for part in ("--filter", f"label={label}")]
-    ps = ["docker", "ps", "--quiet", "--no-trunc", *filters]
-    return _run(ps, "docker ps", "./fab -H … check").stdout.strip()
-
-
-def _exec(command: list[str], what: str, remedy: str) -> None:
-    """Run `docker compose … exec --no-TTY nginx …` as `docker exec`, which is there at once; others as they are."""
-    if "exec" in command:
-        container = _container(command)
-        if not container:
-            raise RefusedError("nginx does not run", "./fab -H … up")
-        command = ["docker", "exec", container, *command[command.index("exec") + 3 :]]
-    _run(command, what, remedy)
+    inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", found]
+    return int(run(inspect, "docker inspect", "./fab -H … check").stdout)
 
 
 def _workers(master: int) -> set[int]:
@@ -261,87 +235,11 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
         time.sleep(0.02)
 
 
-def _containers(start: list[str]) -> dict[str, str]:
-    """Service -> container ID, of the project that the `docker compose … up` command is about."""
-    ps = [*start[: start.index("up")], "ps", "--all", "--format", "json"]
-    text = _run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
-    # One object a line; versions before 2.21 print one list.
-    rows = (
-        json.loads(text)
-        if text.startswith("[")
-        else [json.loads(line) for line in text.splitlines()]
-    )
-    return {
-        row["Service"]: f"{row['ID']} {row['State']}" for row in rows if "-run-" not in row["Name"]
-    }
-
-
 def _remember_started(root: Path, containers: dict[str, str]) -> None:
     ids = [text.partition(" ")[0] for text in containers.values()]
-    record = {"compose": _digest(root), "containers": _running(ids)}
+    record = {"compose": _digest(root), "containers": healthy(ids)}
     replace(root / "nginx/started", json.dumps(record).encode(), 0o644)
 
 
 def _digest(root: Path) -> str:
     return hashlib.sha256((root / "compose.yml").read_bytes()).hexdigest()
-
-
-def _running(ids: list[str]) -> dict[str, str]:
-    """Container -> its image, of those that run, are healthy, and have the image that their name means now."""
-    if not ids:
-        return {}
-    row = "{{slice .Id 0 12}} {{.Image}} {{.State.Running}} {{with .State.Health}}{{.Status}}{{end}} {{.Config.Image}}"
-    listing = _run(["docker", "inspect", "--format", row, *ids], "docker inspect", "").stdout
-    found = [line.split(" ", 4) for line in listing.splitlines()]
-    names = [name for *_, name in found]
-    ask = ["docker", "image", "inspect", "--format", "{{.Id}}", *names]
-    current = _run(ask, "docker image inspect", "").stdout.split()
-    return {
-        container: image
-        for (container, image, running, health, _), now in zip(found, current, strict=True)
-        if (image, running, health) == (now, "true", "healthy")
-    }
-
-
-def _ours_alone(root: Path, start: list[str]) -> None:
-    """Refuse when somebody else's containers carry our project's name."""
-    project = start[start.index("--project-name") + 1]
-    label = "com.docker.compose.project"
-    row = f'{{{{.Names}}}} {{{{.Label "{label}.config_files"}}}}'
-    listing = _run(
-        ["docker", "ps", "--all", "--filter", f"label={label}={project}", "--format", row],
-        "docker ps",
-        "./fab -H … check",
-    ).stdout
-    for line in listing.splitlines():
-        name, _, files = line.partition(" ")
-        if files != str(root / "compose.yml"):
-            raise RefusedError(
-                f"container {name} of another Compose project '{project}' ({files}) is in the way",
-                "rename that project, or remove it, then run this again",
-            )
-
-
-def _run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[str]:
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
-    except FileNotFoundError:
-        raise RefusedError("Docker is missing", "./fab -H … provision") from None
-    if done.returncode:
-        text = done.stderr.strip() or done.stdout.strip() or "no message"
-        if "is not a docker command" in text or "unknown flag: --project-name" in text:
-            raise RefusedError("Docker Compose version 2 is missing", "./fab -H … check")
-        if re.search("Cannot connect to the Docker|failed to connect to the docker API", text):
-            raise RefusedError("the Docker engine does not run", "./fab -H … check")
-        if found := NO_IMAGE.search(text):
-            raise RefusedError(
-                f"an image cannot be pulled: {found[0].strip()}",
-                "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; "
-                "then run bootstrap again",
-            )
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        telling = [line for line in lines if re.search(r"\[emerg\]|\b[Ee]rror\b", line)]
-        raise RefusedError(f"{what}: {(telling or lines[-1:])[0]}", remedy)
-    return done

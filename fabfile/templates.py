@@ -52,7 +52,7 @@ def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
         "sockets": compose.SOCKETS,
         "blobs": compose.BLOBS,
         "service_user": f"{SERVICE}:{SERVICE}",
-        "public": "|".join(map(pattern, settings.anonymous_pull)),
+        "public": [pattern(text) for text in settings.anonymous_pull],
         "healthy": _healthy,
         "listening": _listening,
     }

@@ -126,23 +126,34 @@ def lines(path: Path) -> list[Line]:
     facts: re.Match[str] | None = None
     for number, text in enumerate(_text(path).splitlines(), 1):
         user, colon, digest = text.strip().partition(":")
+        if facts and user != facts["user"]:
+            # Taken for a comment, it would make the account an admin.
+            raise _not_an_entry(
+                path, number, f"the line of the account {facts['user']} belongs here"
+            )
         if (not user and not colon) or user.startswith("#"):
             facts = FACTS.fullmatch(text.strip())
+            if not facts and re.match(r"#\s*\S+ role=", text):
+                raise _not_an_entry(path, number, "these rights cannot be read")
             found.append(Line("", text))
         elif not user or not digest or not text.isprintable():
-            raise RefusedError(
-                f"{path}:{number}: not an entry of the form user:hash, and so nothing is changed",
-                f"correct or delete line {number} on the server",
-            )
+            raise _not_an_entry(path, number, "not an entry of the form user:hash")
         else:
             line = Line(user, text.strip())
-            if facts and facts["user"] == user:
+            if facts:
                 found.pop()
                 line.role, line.changed = facts["role"], facts["changed"]
                 line.repositories = tuple(filter(None, facts["repositories"].split(",")))
             found.append(line)
             facts = None
     return found
+
+
+def _not_an_entry(path: Path, number: int, what: str) -> RefusedError:
+    return RefusedError(
+        f"{path}:{number}: {what}, and so nothing is changed",
+        f"correct or delete line {number} on the server",
+    )
 
 
 def _changed(old: Line, entry: str, rights: Rights) -> Line:

@@ -26,7 +26,10 @@ def maps(accounts_file: Path) -> bytes:
     generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
     roles = [f'"~^{_quoted(line.user)}$" {line.role};' for line in accounts]
     limited = [f'"~^{_quoted(line.user)}$" 1;' for line in accounts if line.repositories]
-    within = [f'"~^{_quoted(line.user)} {_places(line)}" 1;' for line in accounts]
+    # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
+    within = [
+        f'"~^{_quoted(line.user)} {place}" 1;' for line in accounts for place in _places(line)
+    ]
     return "\n".join(
         [
             HEAD,
@@ -43,11 +46,14 @@ def pattern(text: str) -> str:
     return ".*".join(map(_quoted, text.split("*")))
 
 
-def _places(line: Line) -> str:
+def _places(line: Line) -> list[str]:
     if not line.repositories:
-        return ""
-    names = "|".join(map(pattern, line.repositories))
-    return f"/v2/(?:(?:{names})/(?:manifests/[^/]+|blobs/.+|tags/list))?$"
+        return [""]
+    # With a slash more, `blobs/…` would be part of the name of another repository.
+    rest = "(?:manifests/[^/]+|blobs/[^/]+|blobs/uploads/[^/]*|tags/list|referrers/[^/]+)$"
+    # A name has 255 characters at most; many `*` and a long address would take long.
+    names = map(pattern, line.repositories)
+    return ["/v2/$", *(f"(?=.{{1,420}}$)/v2/{name}/{rest}" for name in names)]
 
 
 def _quoted(text: str) -> str:

@@ -248,6 +248,35 @@ def test_slow_clients_go_and_slow_pushes_stay(deployed: World) -> None:
         assert b" 202 " in push.recv(4096).partition(b"\r\n")[0]
 
 
+def test_bodies_that_nobody_reads_fill_no_memory(deployed: World) -> None:
+    """nginx's temporary files are in memory: what it would keep there is refused, the rest streams."""
+    deployed.configure(ANONYMOUS_PULL="public/*")
+    deployed.fab("sync", "up")
+    deployed.fab("htpasswd", "--user", "filler", "--repository", "team-a/*", input="secret\n")
+    used = f"docker exec {PROJECT}-nginx-1 cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes /sys/fs/cgroup/memory.peak 2>/dev/null"
+    login = ("-u", "filler:secret")
+    zeros = f"sha256:{'0' * 64}"
+    for method, path, who in (
+        ("GET", "/token", ()),
+        ("GET", f"/v2/public/x/blobs/{zeros}", ("-H", "Authorization: Bearer anonymous")),
+        ("POST", "/v2", login),
+        ("DELETE", f"/v2/team-a/x/blobs/{zeros}", login),
+        ("PUT", "/v2/other/x/manifests/1", login),
+        ("POST", "/v2/team-a/x/blobs/uploads/", login),
+    ):
+        send = "head -c 300000000 /dev/zero | curl -sS -o /dev/null -w '%{http_code}' --data-binary @- -H 'Expect:' -X"
+        status = deployed.sandbox.exec(
+            "client", "sh", "-c", f'{send} "$@" || true', "sh", method, *who, f"https://{DOMAIN}{path}"
+        )  # fmt: skip
+        assert status in ("202", "403", "413", "000", "400", "404"), (path, status)
+        peak = deployed.server(used, check=False).split()
+        assert all(int(number) < 200e6 for number in peak), (path, peak)
+    assert deployed.login("filler", "secret") == 200
+    deployed.fab("htpasswd", "--remove", "filler")
+    deployed.configure()
+    deployed.fab("sync", "up")
+
+
 def test_crowds_are_not_attacks(deployed: World) -> None:
     """50 pulls at once from one address, of 100 layers each, by 50 accounts that nobody knows yet."""
     layers = [f"layer {number}".encode() for number in range(100)]

@@ -161,6 +161,8 @@ def test_a_refusal_is_a_registry_error(team: World) -> None:
         "/v2/team-a/x/blobs/uploads/%0a",
         "/v2/team-a/x/../../../other/x/blobs/uploads/",
         "/v2/TEAM-A/x/blobs/uploads/",
+        "/v2/base/blobs/evil/blobs/uploads/",
+        "/v2/team-a/x%20/v2/team-a/x%3f/blobs/uploads/",
         "/v2/team-a./x/blobs/uploads/?/v2/team-a/x/blobs/uploads/",
     ],
 )
@@ -182,6 +184,16 @@ def test_no_mount_brings_in_what_an_account_may_not_read(team: World, way: str) 
         assert team.status(url, "-X", "POST", *form, *as_user(user)) == mounted
         there = team.status(f"/v2/team-a/stolen-{user}/blobs/{digest}", "-I", *as_user("boss"))
         assert there == (200 if mounted == 201 else 404)
+
+
+def test_many_patterns_are_no_matter(team: World) -> None:
+    """nginx takes no parameter of more than 4096 bytes."""
+    many = [part for n in range(20) for part in ("--repository", f"{'r' * 220}{n}/*")]
+    team.fab("htpasswd", "--user", "many", *many, input="secret\n")
+    url = f"/v2/{'r' * 220}19/x/tags/list"
+    assert team.status(url, *as_user("many", "secret")) == 404
+    assert team.status("/v2/other/tags/list", *as_user("many", "secret")) == 403
+    team.fab("htpasswd", "--remove", "many")
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -35,11 +35,26 @@ def test_keeping_the_password_of_nobody_is_refused(file: Path) -> None:
     assert not file.exists()
 
 
-def test_facts_above_another_line_are_a_comment(file: Path) -> None:
-    text = f"# ci role=pull repositories= changed=2026-11-25T00:00:00Z\nanna:{HASH}\n"
+@pytest.mark.parametrize(
+    ("comment", "words"),
+    [
+        ("# ci role=pull repositories= changed=x\n", ":2: the line of the account ci belongs here"),
+        ("# anna role=pull repositories= changed=x\n# more\n", ":2: the line of the account anna"),
+        ("# anna role=pull repositories=Team/* changed=x\n", ":1: these rights cannot be read"),
+        ("#anna role=none\n", ":1: these rights cannot be read"),
+    ],
+)
+def test_rights_that_are_damaged_make_nobody_an_admin(file: Path, comment: str, words: str) -> None:
+    file.write_text(f"{comment}anna:{HASH}\n")
+    for use in (lambda: accounts.listed(str(file)), lambda: roles.maps(file)):
+        with pytest.raises(RefusedError) as refused:
+            use()
+        assert words in refused.value.what
+
+
+def test_other_comments_stay(file: Path) -> None:
+    text = f"# anna of the other team\nanna:{HASH}\n"
     file.write_text(text)
-    (anna,) = accounts.listed(str(file))
-    assert (anna["user"], anna["role"]) == ("anna", "admin")
     put(file, "bert", f"bert:{HASH}")
     assert file.read_text().startswith(text)
 
@@ -73,6 +88,10 @@ def test_maps(file: Path) -> None:
         "/v2/team-a/x/y/blobs/uploads/": "1",
         "/v2/base/tags/list": "1",
         "/v2/base/x/tags/list": "0",
+        "/v2/base/blobs/evil/blobs/uploads/": "0",
+        "/v2/base/blobs/evil/manifests/1": "0",
+        f"/v2/team-a/{'x' * 500}/tags/list": "0",
+        "/v2/base/referrers/sha256:0": "1",
         "/v2/team-b/x/manifests/latest": "0",
         "/v2/team-a/manifests/latest": "0",
         "/v2/xteam-a/x/manifests/latest": "0",

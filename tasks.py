@@ -47,6 +47,44 @@ def test(c: Context, select: str = "", long: bool = False) -> None:
     development("pytest", *chosen, *(("-k", select) if select else parallel))
 
 
+@task(
+    help={
+        "rounds": "How often each is measured; else as each measure has it.",
+        "only": "Only these measures, with commas between them.",
+        "contender": "Only these contenders, with commas between them.",
+        "json": "The results go to this file, too, in the place of what it has of the same.",
+        "size": "Megabytes of the big layer; all other sizes follow. To try things with.",
+        "keep": "Leave the sandbox there.",
+        "tool": "Measure the commands of this tool instead.",
+        "compare": "Measure nothing: did our ratios get worse since this file, in --json or the committed one?",
+        "plot": "Measure nothing: draw the pictures of --json or the committed one.",
+    }
+)
+@for_people
+def bench(  # noqa: PLR0913, PLR0917 - each is an option
+    c: Context,
+    rounds: int = 0,
+    only: str = "",
+    contender: str = "",
+    json: str = "",
+    size: int = 1024,
+    keep: bool = False,
+    tool: bool = False,
+    compare: str = "",
+    plot: bool = False,
+) -> None:
+    """Measure the registry beside others, in a sandbox: about 20 minutes on two cores."""
+    from tests.bench import main
+    from tests.bench.run import Choice, words
+
+    if plot:
+        main.plotted(json)
+    elif compare:
+        main.compared(compare, json)
+    else:
+        main.measure(Choice(words(only), words(contender), rounds, size, keep, json), tool=tool)
+
+
 @task
 @for_people
 def lint(c: Context) -> None:
@@ -84,4 +122,4 @@ def _run(argv: list[str]) -> None:
         raise Exit(f"error: {Path(argv[0]).name} found something to mend", code if code > 0 else 1)
 
 
-ns = Collection(demo, test, lint, format_, renew)
+ns = Collection(demo, test, bench, lint, format_, renew)

@@ -227,7 +227,7 @@ def test_slow_clients_go_and_slow_pushes_stay(deployed: World) -> None:
     with connect() as slow, connect() as push:
         push.sendall(
             f"PATCH {path} HTTP/1.1\r\nHost: {DOMAIN}\r\nAuthorization: Basic {token}\r\n"
-            "Content-Type: application/octet-stream\r\nContent-Length: 100\r\n\r\n".encode()
+            "Content-Type: application/octet-stream\r\nContent-Length: 700\r\n\r\n".encode()
         )
         started = time.monotonic()
         slow.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {DOMAIN}\r\n".encode())
@@ -235,16 +235,16 @@ def test_slow_clients_go_and_slow_pushes_stay(deployed: World) -> None:
         gone = False
         sent = 0
         # A byte now and then, by both: one is a header without end, the other a body.
-        while not gone and time.monotonic() - started < 60:
+        while not gone and time.monotonic() - started < 90:
             with contextlib.suppress(TimeoutError):
                 gone = slow.recv(1) == b""
-            if sent < 99:
+            if sent < 600:
                 push.sendall(b"x")
                 sent += 1
             with contextlib.suppress(OSError):
                 slow.sendall(b"x")
         assert gone
-        push.sendall(b"x" * (100 - sent))
+        push.sendall(b"x" * (700 - sent))
         assert b" 202 " in push.recv(4096).partition(b"\r\n")[0]
 
 

@@ -42,7 +42,7 @@ def test(c: Context, select: str = "", long: bool = False) -> None:
     ensure_engine(print)
     ensure_images(print)
     # Two at a time, a sandbox each: most of a test's time is waiting.
-    parallel = ("--numprocesses", "2", "--dist", "worksteal")
+    parallel = ("--numprocesses", "2", "--dist", "worksteal", "--durations", "20")
     chosen = ("-m", "long", "-s") if long else ()
     development("pytest", *chosen, *(("-k", select) if select else parallel))
 

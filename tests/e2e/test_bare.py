@@ -109,6 +109,7 @@ def sent(output: str) -> int:
     return int(found[1])
 
 
+@pytest.mark.long
 def test_bootstrap_of_a_bare_server(bare: Bare) -> None:
     assert bare.shell("command -v docker python3 cron || true") == ""
     output = bare.fab("bootstrap")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until
 
 A, B, SHORT = (f"https://acme.test:{port}/dir" for port in (14000, 14001, 14002))
 
 
+@pytest.mark.long
 def test_switching_the_server_orders_exactly_once(clean: World) -> None:
     """C11: staging to production, played with two authorities."""
     clean.bootstrap(ACME_SERVER=A)

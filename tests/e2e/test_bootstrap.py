@@ -257,7 +257,7 @@ def test_containers_have_no_more_than_they_need(deployed: World) -> None:
         assert limits["ReadonlyRootfs"]
         assert not limits["Privileged"]
         assert limits["PidsLimit"] == 256
-        assert 0 < limits["Memory"] <= 1 << 30
+        assert 0 < limits["Memory"] <= 4 << 30
         assert limits["MemorySwap"] == limits["Memory"]
         assert each["Config"]["User"] == user
         mounts = [mount.get("Source", "") for mount in each["Mounts"]]

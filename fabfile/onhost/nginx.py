@@ -96,8 +96,7 @@ def refresh(directory: str, test: list[str], reload: list[str]) -> bool:
         return False
     with _lock(root):
         running = bool(nginx_container(reload))
-        config = {n: c for n, c in content(live).items() if not n.startswith("tls/")}
-        config[MAPS] = maps(root / ACCOUNTS)
+        config = {**_running(root), MAPS: maps(root / ACCOUNTS)}
         check = partial(_test, test) if running else lambda: None
         answer = promote(root, live / "tls", config, check)
         if not running:
@@ -105,6 +104,11 @@ def refresh(directory: str, test: list[str], reload: list[str]) -> bool:
         if master := _load_or_go_back(root, reload, answer["changed"]):
             _forget(master)
     return True
+
+
+def _running(root: Path) -> dict[str, bytes]:
+    """The configuration that is live, without the certificate."""
+    return {n: c for n, c in content(root / "nginx/live").items() if not n.startswith("tls/")}
 
 
 def _wanted(root: Path) -> dict[str, bytes]:
@@ -129,7 +133,7 @@ def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -
         config = {
             # The first certificate brings the part that needs one.
             "https.conf": (root / "nginx/https.conf").read_bytes(),
-            **{n: c for n, c in content(root / "nginx/live").items() if not n.startswith("tls/")},
+            **_running(root),
         }
         answer = promote(root, Path(lineage), config, partial(_test, test))
         answer["reloaded"] = bool(_load_or_go_back(root, reload, answer["changed"]))

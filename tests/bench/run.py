@@ -18,7 +18,7 @@ from tests.sandbox.images import ensure_image
 from . import contenders, deploy, results
 from .measures import RUNS, Field, Run, measured
 from .results import Result, summary
-from .server import Server, carry
+from .server import Server
 
 # Megabytes of the big layer.
 STANDARD = 1024
@@ -80,7 +80,7 @@ def bench(choice: Choice) -> list[Result]:
             )
         say(f"starting {', '.join(each.name for each in started)}")
         ensure_image("bench", say)
-        carry(server, contenders.TOOLS)
+        world.sandbox.carry(contenders.TOOLS)
         deploy.prepare(server, started, USER, PASSWORD)
         deploy.start(server, started, field.login)
         found: list[Result] = []

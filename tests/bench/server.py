@@ -81,12 +81,3 @@ def peak(watcher: subprocess.Popen[str]) -> float:
     if watcher.returncode:
         raise SandboxError("nothing could be learnt of the memory of the contender's containers")
     return float(seen)
-
-
-def carry(server: Server, *images: str) -> None:
-    """Give the server's engine images of this machine's."""
-    load = ["docker", "exec", "-i", server.sandbox.container("server"), "docker", "load", "--quiet"]
-    with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
-        done = subprocess.run(load, stdin=save.stdout, capture_output=True, text=True, check=False)
-    if save.returncode or done.returncode:
-        raise SandboxError(f"The server did not take {' '.join(images)}: {done.stderr.strip()}")

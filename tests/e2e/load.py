@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 # {"host", "threads", "pause": seconds between two requests of a thread, "logins": user:password of each
-# thread in turn, "paths": asked by each thread in turn, "rounds": how often, 0 for without end,
-# "fresh": a new connection for each}
+# thread, or with "spread" another one each time, "paths": asked by each thread in turn, "rounds": how
+# often, 0 for without end}
 Job = dict[str, Any]
 Answers = list[tuple[float, int, str]]
 
@@ -70,9 +70,6 @@ def ask(job: Job, number: int, answers: Answers, over: threading.Event) -> None:
                 except (OSError, http.client.HTTPException):
                     connection = None
             answers.append((time.time(), status, path))
-            if job.get("fresh") and connection is not None:
-                connection.close()
-                connection = None
             over.wait(job["pause"])
 
 

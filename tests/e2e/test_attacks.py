@@ -130,8 +130,7 @@ def remembered(world: World) -> str:
         "    if path.is_file():\n"
         "        for found in re.findall(rb'KEY: \\S+ Basic (\\S+)', path.read_bytes()): print(base64.b64decode(found))\n"
     )
-    pid = world.server(f"docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-nginx-1").strip()
-    return world.server('python3 -c "$1"', script % pid)
+    return world.server('python3 -c "$1"', script % world.nginx_pid())
 
 
 def test_passwords_are_remembered_in_memory_alone(deployed: World) -> None:
@@ -231,17 +230,7 @@ def test_no_version_is_told(deployed: World) -> None:
 @pytest.mark.long
 def test_slow_clients_go_and_slow_pushes_stay(deployed: World) -> None:
     login = ("-u", f"{USER}:{PASSWORD}")
-    begun = deployed.curl(
-        "/v2/slow/blobs/uploads/",
-        "-X",
-        "POST",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%header{location}",
-        *login,
-    )
-    path = "/" + begun.split("/", 3)[3]
+    path = deployed.begin_upload("slow", *login)
     token = deployed.server('printf %s "$1" | base64 -w0', f"{USER}:{PASSWORD}")
     with connected(deployed) as slow, connected(deployed) as push:
         push.sendall(

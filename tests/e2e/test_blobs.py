@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World
+from tests.sandbox.demo import DOMAIN
+
+from .world import DEPLOY_DIR, PASSWORD, USER, World
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 
 
-def push(world: World, repository: str, file: Path) -> str:
-    """Push a file as a blob; returns its digest."""
-    digest = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
-    begun = world.curl(
-        f"/v2/{repository}/blobs/uploads/", "-X", "POST", "-o", "/dev/null", "-w", "%header{location}", *LOGIN,
-    )  # fmt: skip
-    path = "/" + begun.split("/", 3)[3]
-    put = ("-X", "PUT", "-H", "Content-Type: application/octet-stream", "--data-binary", f"@{file}")
-    assert world.status(f"{path}&digest={digest}", *put, *LOGIN) == 201
-    return digest
-
-
 @pytest.fixture
-def layer(deployed: World, tmp_path: Path) -> tuple[str, bytes]:
-    file = tmp_path / "layer"
-    file.write_bytes(os.urandom(3_000_000))
-    return push(deployed, "blobs/here", file), file.read_bytes()
+def layer(deployed: World) -> tuple[str, bytes]:
+    content = os.urandom(3_000_000)
+    return deployed.push_blob("blobs/here", content, *LOGIN), content
 
 
 def test_a_blob_comes_whole_in_parts_and_again(
@@ -79,22 +67,14 @@ def test_nothing_is_spooled(deployed: World, tmp_path: Path) -> None:
     """A push is not written to nginx's own disk first, nor a pull of something that nginx cannot send itself."""
     file = tmp_path / "large"
     file.write_bytes(os.urandom(40_000_000))
-    begun = deployed.curl(
-        "/v2/blobs/large/blobs/uploads/",
-        "-X",
-        "POST",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%header{location}",
-        *LOGIN,
-    )
-    pid = deployed.server(f"docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-nginx-1").strip()
+    port = deployed.sandbox.port(443)
+    url = f"https://{DOMAIN}:{port}{deployed.begin_upload('blobs/large', *LOGIN)}"
+    pid = deployed.nginx_pid()
     spool = f"find /proc/{pid}/root/run /proc/{pid}/root/tmp -type f -size +100k; find {DEPLOY_DIR}/registry/data -path '*_uploads*' -name data -size +1M"
     slow = subprocess.Popen(
         ["curl", "-sS", "--cacert", str(deployed.sandbox.directory / "ca.pem"), "--resolve",
-         f"registry.test:{deployed.sandbox.port(443)}:127.0.0.1", "--limit-rate", "8M", "-X", "PATCH", "-T", str(file),
-         "-H", "Content-Type: application/octet-stream", "-o", "/dev/null", "-w", "%{http_code}", *LOGIN, begun],
+         f"{DOMAIN}:{port}:127.0.0.1", "--limit-rate", "8M", "-X", "PATCH", "-T", str(file),
+         "-H", "Content-Type: application/octet-stream", "-o", "/dev/null", "-w", "%{http_code}", *LOGIN, url],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     seen: set[str] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -90,18 +89,6 @@ def as_user(user: str, password: str = SECRET) -> tuple[str, str]:
     return "-u", f"{user}:{password}"
 
 
-def upload(world: World, user: str, repository: str, content: bytes) -> str:
-    """Push a blob; returns its digest."""
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    place = world.curl(
-        f"/v2/{repository}/blobs/uploads/", "-X", "POST", "-o", "/dev/null", "-w", "%header{location}", *as_user(user),
-    )  # fmt: skip
-    path = "/" + place.split("/", 3)[3]
-    put = ("-X", "PUT", "-H", "Content-Type: application/octet-stream", "-d", content.decode())
-    assert world.status(f"{path}&digest={digest}", *put, *as_user(user)) == 201
-    return digest
-
-
 ALLOWED = [
     ("GET", "/v2/", "puller ci pusher boss"),
     ("GET", "/v2/other/x/manifests/1", "puller pusher boss"),
@@ -173,7 +160,7 @@ def test_no_spelling_leads_out_of_the_repositories_of_an_account(team: World) ->
 
 @pytest.mark.parametrize("way", ["query", "form", "form and query"])
 def test_no_mount_brings_in_what_an_account_may_not_read(team: World, way: str) -> None:
-    digest = upload(team, "pusher", "other/secret", f"secret of {way}".encode())
+    digest = team.push_blob("other/secret", f"secret of {way}".encode(), *as_user("pusher"))
     mount = f"mount={digest}&from=other/secret"
     query = f"?{mount}" if "query" in way else ""
     form = ("-d", mount) if "form" in way else ()

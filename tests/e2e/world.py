@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import time
@@ -102,6 +103,36 @@ class World:
     def login(self, user: str, password: str) -> int:
         """The HTTP status of `/v2/` for that account."""
         return self.status("/v2/", "-u", f"{user}:{password}")
+
+    def begin_upload(self, repository: str, *login: str) -> str:
+        """Begin to push a blob; returns the path, with its query, where it goes on."""
+        place = self.curl(
+            f"/v2/{repository}/blobs/uploads/", "-X", "POST", "-o", "/dev/null", "-w", "%header{location}", *login,
+        )  # fmt: skip
+        return "/" + place.split("/", 3)[3]
+
+    def push_blob(self, repository: str, content: bytes, *login: str) -> str:
+        """Push a blob; returns its digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        file = self.sandbox.directory / "blob"
+        file.write_bytes(content)
+        put = (
+            "-X",
+            "PUT",
+            "-H",
+            "Content-Type: application/octet-stream",
+            "--data-binary",
+            f"@{file}",
+        )
+        path = self.begin_upload(repository, *login)
+        assert self.status(f"{path}&digest={digest}", *put, *login) == 201
+        return digest
+
+    def nginx_pid(self) -> str:
+        """The process of nginx's master, as the server counts."""
+        return self.server(
+            f"docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-nginx-1"
+        ).strip()
 
     def serial(self) -> str:
         """The serial of the certificate that clients get, as OpenSSL prints it."""

@@ -237,13 +237,17 @@ class Sandbox:
         if output(*ask) == self.exec("server", *ask, check=False):
             return
         say("carrying the stack's images to the server")
+        self.carry(*names)
+
+    def carry(self, *images: str) -> None:
+        """Give the server's own engine images of this machine's."""
         load = ["docker", "exec", "-i", self.container("server"), "docker", "load", "--quiet"]
-        with subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE) as save:
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
             done = subprocess.run(
                 load, stdin=save.stdout, capture_output=True, text=True, check=False
             )
-        if save.returncode != 0 or done.returncode != 0:
-            raise SandboxError(f"The server did not take the stack's images: {done.stderr.strip()}")
+        if save.returncode or done.returncode:
+            raise SandboxError(f"The server did not take {' '.join(images)}: {done.stderr.strip()}")
 
 
 def _free_ports(count: int) -> list[int]:

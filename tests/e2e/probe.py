@@ -40,6 +40,9 @@ def asking(
     context = ssl.create_default_context(cadata=roots)
     port = world.sandbox.port(443)
 
+    def lost(why: str) -> None:
+        answers.lost.append(f"{time.strftime('%H:%M:%S')} {why}")
+
     def ask() -> None:
         answers.made += 1
         try:
@@ -52,9 +55,9 @@ def asking(
                 connection.request("GET", "/v2/")
                 status = connection.getresponse().status
                 if status != 401:
-                    answers.lost.append(f"HTTP {status}")
+                    lost(f"HTTP {status}")
         except (OSError, http.client.HTTPException) as error:
-            answers.lost.append(f"{time.strftime('%H:%M:%S')} {error!r}")
+            lost(repr(error))
 
     def loop() -> None:
         while not ended.is_set():
@@ -72,4 +75,5 @@ def asking(
         record("probe made", answers.made)
         record("probe lost", len(answers.lost))
     assert answers.made > 0
-    assert answers.lost == []
+    told = "\n".join(answers.lost)
+    assert not told, f"{len(answers.lost)} of {answers.made} requests were lost:\n{told}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from .probe import asking
+from .probe import Answers, asking
 from .world import DEPLOY_DIR, World
 
 PORT = 14007
@@ -123,13 +123,13 @@ class Life:
         script = f"{RENEW} & until ps -eo args | grep -q '[c]ertbot renew'; do kill -0 $! || exit 0; sleep 0.02; done; kill -9 $!"
         return self.world.server(script, check=False)
 
-    def told(self, seed: int, made: int) -> str:
+    def told(self, seed: int, answers: Answers) -> str:
         """What came out of it."""
         return json.dumps(
             {
                 "days": self.days, "seconds": self.seconds, "seed": seed, "renewals": len(self.serials) - 1,
                 "orders": self.world.sandbox.orders(PORT), "issued": self.world.sandbox.issued(PORT),
-                "requests of the probe": made, "faults": self.faults, "broken": self.broken,
+                "requests of the probe": answers.made, "lost": len(answers.lost), "faults": self.faults, "broken": self.broken,
             }
         )  # fmt: skip
 
@@ -148,10 +148,12 @@ def lived(
     root = life.begin()
     try:
         with asking(world, record, root, interval) as answers:
-            for _ in range(renewals):
-                life.renewal()
-                assert life.broken == []
-        print(f"\n{life.told(seed, answers.made)}", flush=True)
+            try:
+                for _ in range(renewals):
+                    life.renewal()
+                    assert life.broken == []
+            finally:
+                print(f"\n{life.told(seed, answers)}", flush=True)
         assert len(set(life.serials)) == renewals + 1
         assert life.world.sandbox.issued(PORT) == renewals
     finally:

@@ -29,8 +29,8 @@ def compose(settings: Settings, *args: str) -> list[str]:
 
 
 def up(settings: Settings) -> list[str]:
-    """Start what is not running, replace what changed, wait until all is healthy."""
-    return compose(settings, "up", "--detach", "--wait", "--wait-timeout", "120", "--quiet-pull")
+    """Start what is not running, replace what changed. That all is healthy, `bring_up` waits for."""
+    return compose(settings, "up", "--detach", "--quiet-pull")
 
 
 def create(settings: Settings) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from . import compose, nginx
 from .host import Host, require_deployed
+from .onhost import containers as onhost
 from .report import Outcome
 from .settings import Settings
 
@@ -37,20 +37,5 @@ def logs(host: Host, settings: Settings, lines: int) -> str:
 
 def containers(host: Host, settings: Settings) -> list[dict[str, Any]]:
     """Our containers: service, image, state, health. Not those of a certbot or `nginx -t` run."""
-    text = host.run(compose.containers(settings), remedy="./fab -H … check").stdout.strip()
-    # One object a line; versions before 2.21 print one list, with fewer fields.
-    rows = (
-        json.loads(text)
-        if text.startswith("[")
-        else [json.loads(line) for line in text.splitlines()]
-    )
-    return [
-        {
-            "service": row["Service"],
-            "image": row.get("Image", ""),
-            "state": row["State"],
-            "health": row.get("Health", ""),
-        }
-        for row in sorted(rows, key=lambda row: str(row["Service"]))
-        if "-run-" not in row["Name"] and row["Service"] != "certbot"
-    ]
+    rows = host.call(onhost.listed, compose.containers(settings))
+    return [{key: row[key] for key in ("service", "image", "state", "health")} for row in rows]

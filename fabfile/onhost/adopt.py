@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, replace
+from .containers import bring_up
 from .cron import CRON_FILE
 from .owner import give
 from .sync import finish, state
@@ -112,18 +113,16 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
         # All at once: every second counts, and the old loops do not listen to a polite request.
         _docker("stop", "--time", "5", *ids)
     give(root / "registry/data")
-    done = subprocess.run(
-        start, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    try:
+        bring_up(start)
+    except RefusedError as error:
         if not stopped:
-            raise RefusedError(f"docker compose up: {last}", "./fab -H … up; ./fab -H … logs")
+            raise
         started = back(directory, down)
         raise RefusedError(
-            f"ours did not start: {last}; all is as it was before, {', '.join(started)} started again",
+            f"ours did not start: {error.what}; all is as it was before, {', '.join(started)} started again",
             "correct that; nothing of ours is left on the server",
-        )
+        ) from None
     if ids:
         _docker("update", "--restart", "no", *ids)
     lines = _crontab()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 from .atomic import RefusedError
 
@@ -15,6 +17,11 @@ NO_IMAGE = re.compile(
     r"failed to resolve reference).*$",
     re.M,
 )
+
+TELLING = re.compile(r"\[emerg\]|\b[Ee]rror\b|level=fatal|^panic:")
+READY_SECONDS = 120
+# How often a container may end at its start: another may be a moment late.
+RESTARTS = 3
 
 
 def ours_alone(root: Path, start: list[str]) -> None:
@@ -36,19 +43,97 @@ def ours_alone(root: Path, start: list[str]) -> None:
             )
 
 
+def listed(ps: list[str]) -> list[dict[str, str]]:
+    """Our containers, by a `docker compose … ps --format json`: service, id, image, state, health.
+
+    Not those of a certbot or `nginx -t` run.
+    """
+    rows = _rows(ps)
+    health = {each["Id"][:12]: _health(each) for each in _inspected([row["id"] for row in rows])}
+    return [row | {"health": health.get(row["id"], "")} for row in rows]
+
+
 def containers(start: list[str]) -> dict[str, str]:
-    """Service -> container ID, of the project that the `docker compose … up` command is about."""
+    """Service -> container ID and whether it runs, of the project of a `docker compose … up` command."""
     ps = [*start[: start.index("up")], "ps", "--all", "--format", "json"]
+    return {row["service"]: f"{row['id']} {row['state']}" for row in _rows(ps)}
+
+
+def _rows(ps: list[str]) -> list[dict[str, str]]:
     text = run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
-    # One object a line; versions before 2.21 print one list.
+    # One object a line; versions before 2.21 print one list, with fewer fields and longer IDs.
     rows = (
         json.loads(text)
         if text.startswith("[")
         else [json.loads(line) for line in text.splitlines()]
     )
-    return {
-        row["Service"]: f"{row['ID']} {row['State']}" for row in rows if "-run-" not in row["Name"]
-    }
+    found = [
+        {"service": row["Service"], "id": row["ID"][:12], "image": row.get("Image", ""), "state": row["State"]}
+        for row in rows
+        if "-run-" not in row["Name"] and row["Service"] != "certbot"
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: str(row["service"]))
+
+
+def bring_up(start: list[str]) -> None:
+    """Run a `docker compose … up --detach`, and wait until every container passes its own health check.
+
+    Docker's engine makes the first check when an interval is over, and each one costs 80 ms of CPU: so they
+    are far apart, and here it is looked at once. Raises RefusedError with what its log says when a container
+    does not stay up.
+    """
+    run(start, "docker compose up", "./fab -H … logs shows why; ./fab -H … check finds its causes")
+    end = time.monotonic() + READY_SECONDS
+    waiting = [text.partition(" ")[0] for text in containers(start).values()]
+    while True:
+        left = [each for each in _inspected(waiting) if _health(each) not in ("", "healthy")]
+        if not left:
+            return
+        late = left if time.monotonic() > end else []
+        for each in late or [each for each in left if each["RestartCount"] >= RESTARTS]:
+            name = each["Name"].lstrip("/")
+            raise RefusedError(
+                f"container {name} does not start: {_last_words(name)}",
+                "./fab -H … logs shows why; ./fab -H … check finds its causes",
+            )
+        waiting = [each["Id"] for each in left]
+        time.sleep(0.1)
+
+
+def _inspected(ids: list[str]) -> list[dict[str, Any]]:
+    if not ids:
+        return []
+    found: list[dict[str, Any]] = json.loads(
+        run(["docker", "inspect", *ids], "docker inspect", "").stdout
+    )
+    return found
+
+
+def _health(found: dict[str, Any]) -> str:
+    """Where Docker does not say `healthy`, that may be half a minute old: what its check finds now."""
+    told = str((found["State"].get("Health") or {}).get("Status", ""))
+    if told in ("", "healthy"):
+        return told
+    kind, *test = found["Config"]["Healthcheck"]["Test"]
+    command = test if kind == "CMD" else ["sh", "-c", *test]
+    done = subprocess.run(
+        ["docker", "exec", found["Id"], *command], capture_output=True, stdin=subprocess.DEVNULL, check=False
+    )  # fmt: skip
+    return told if done.returncode else "healthy"
+
+
+def _last_words(name: str) -> str:
+    done = subprocess.run(
+        ["docker", "logs", "--tail", "30", name],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    return _telling(done.stdout or "its log is empty")
+
+
+def _telling(text: str) -> str:
+    """The line that says what is wrong, else the last one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return ([line for line in lines if TELLING.search(line)] or lines[-1:])[0]
 
 
 def nginx_container(command: list[str]) -> str:
@@ -64,16 +149,14 @@ def healthy(ids: list[str]) -> dict[str, str]:
     """Container -> its image, of those that run, are healthy, and have the image that their name means now."""
     if not ids:
         return {}
-    row = "{{slice .Id 0 12}} {{.Image}} {{.State.Running}} {{with .State.Health}}{{.Status}}{{end}} {{.Config.Image}}"
-    listing = run(["docker", "inspect", "--format", row, *ids], "docker inspect", "").stdout
-    found = [line.split(" ", 4) for line in listing.splitlines()]
-    names = [name for *_, name in found]
+    found = _inspected(ids)
+    names = [each["Config"]["Image"] for each in found]
     ask = ["docker", "image", "inspect", "--format", "{{.Id}}", *names]
     current = run(ask, "docker image inspect", "").stdout.split()
     return {
-        container: image
-        for (container, image, running, health, _), now in zip(found, current, strict=True)
-        if (image, running, health) == (now, "true", "healthy")
+        each["Id"][:12]: each["Image"]
+        for each, now in zip(found, current, strict=True)
+        if each["Image"] == now and each["State"]["Running"] and _health(each) == "healthy"
     }
 
 
@@ -107,7 +190,5 @@ def run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[
                 "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; "
                 "then run bootstrap again",
             )
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        telling = [line for line in lines if re.search(r"\[emerg\]|\b[Ee]rror\b", line)]
-        raise RefusedError(f"{what}: {(telling or lines[-1:])[0]}", remedy)
+        raise RefusedError(f"{what}: {_telling(text)}", remedy)
     return done

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, locked, replace
-from .containers import containers, healthy, inside, nginx_container, ours_alone, run
+from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, run
 from .generations import candidate, content, go_back, promote, synced
 from .owner import belongs, give
 from .roles import maps
@@ -177,11 +177,7 @@ def _load_or_go_back(root: Path, reload: list[str], changed: list[str]) -> int:
 
 def _start(start: list[str]) -> None:
     try:
-        run(
-            start,
-            "docker compose up",
-            "./fab -H … logs shows why; ./fab -H … check finds its causes",
-        )
+        bring_up(start)
     except RefusedError as error:
         if port := re.search(r":(80|443)\b.*(already allocated|already in use)", error.what):
             raise RefusedError(

@@ -229,12 +229,27 @@ def test_the_registry_is_found_again_after_it_was_replaced(deployed: World) -> N
         f"docker rm -f {PROJECT}-registry-1 >/dev/null; "
         # Somebody else takes the address in the meantime.
         f"docker run -d --network {PROJECT}_outside --name squatter --entrypoint sleep registry-sandbox/nginx 60 >/dev/null; "
-        f"cd {DEPLOY_DIR} && docker compose -p {PROJECT} up -d --wait registry 2>&1; docker rm -f squatter"
+        f"cd {DEPLOY_DIR} && docker compose -p {PROJECT} up -d registry 2>&1; docker rm -f squatter"
     )
     assert (
         deployed.curl("/v2/", "--retry", "5", "--retry-all-errors", "-u", f"{USER}:{PASSWORD}")
         == "{}"
     )
+
+
+def test_a_container_that_does_not_start_is_named_with_its_reason(deployed: World) -> None:
+    file = f"{DEPLOY_DIR}/compose.yml"
+    deployed.server(f"cp -p {file} /tmp/compose.yml; sed -i s,/auth.yml,/nothing.yml, {file}")
+    try:
+        told = deployed.fab("up", ok=False)
+    finally:
+        deployed.server(f"mv /tmp/compose.yml {file}")
+    assert told.returncode == 1
+    assert f"container {PROJECT}-auth-1 does not start: configuration error: open " in told.stderr
+    assert "started auth" in deployed.fab("up").stdout
+    # At once, though Docker itself has not looked yet.
+    status = json.loads(deployed.fab("status", "--json").stdout)
+    assert {row["health"] for row in status["containers"]} == {"healthy"}
 
 
 def test_containers_have_no_more_than_they_need(deployed: World) -> None:

@@ -22,6 +22,7 @@ TELLING = re.compile(r"\[emerg\]|\b[Ee]rror\b|level=fatal|^panic:")
 READY_SECONDS = 120
 # How often a container may end at its start: another may be a moment late.
 RESTARTS = 3
+NOT_STARTED = "./fab -H … logs shows why; ./fab -H … check finds its causes"
 
 
 def ours_alone(root: Path, start: list[str]) -> None:
@@ -75,27 +76,25 @@ def _rows(ps: list[str]) -> list[dict[str, str]]:
     return sorted(found, key=lambda row: str(row["service"]))
 
 
-def bring_up(start: list[str]) -> None:
+def bring_up(start: list[str]) -> dict[str, str]:
     """Run a `docker compose … up --detach`, and wait until every container passes its own health check.
 
     Docker's engine makes the first check when an interval is over, and each one costs 80 ms of CPU: so they
-    are far apart, and here it is looked at once. Raises RefusedError with what its log says when a container
-    does not stay up.
+    are far apart, and here it is looked at once. Returns what `containers` does. Raises RefusedError with
+    what its log says when a container does not stay up.
     """
-    run(start, "docker compose up", "./fab -H … logs shows why; ./fab -H … check finds its causes")
+    run(start, "docker compose up", NOT_STARTED)
     end = time.monotonic() + READY_SECONDS
-    waiting = [text.partition(" ")[0] for text in containers(start).values()]
+    there = containers(start)
+    waiting = [text.partition(" ")[0] for text in there.values()]
     while True:
         left = [each for each in _inspected(waiting) if _health(each) not in ("", "healthy")]
         if not left:
-            return
+            return there
         late = left if time.monotonic() > end else []
         for each in late or [each for each in left if each["RestartCount"] >= RESTARTS]:
             name = each["Name"].lstrip("/")
-            raise RefusedError(
-                f"container {name} does not start: {_last_words(name)}",
-                "./fab -H … logs shows why; ./fab -H … check finds its causes",
-            )
+            raise RefusedError(f"container {name} does not start: {_last_words(name)}", NOT_STARTED)
         waiting = [each["Id"] for each in left]
         time.sleep(0.1)
 

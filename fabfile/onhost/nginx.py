@@ -50,8 +50,7 @@ def up(
         if not belongs(root / "registry/data"):
             give(root / "registry/data")
         before = containers(start)
-        _start(start)
-        after = containers(start)
+        after = _start(start)
         answer["started"] = sorted(
             name for name, there in after.items() if before.get(name) != there
         )
@@ -175,9 +174,9 @@ def _load_or_go_back(root: Path, reload: list[str], changed: list[str]) -> int:
         raise RefusedError(told, error.remedy) from None
 
 
-def _start(start: list[str]) -> None:
+def _start(start: list[str]) -> dict[str, str]:
     try:
-        bring_up(start)
+        return bring_up(start)
     except RefusedError as error:
         if port := re.search(r":(80|443)\b.*(already allocated|already in use)", error.what):
             raise RefusedError(

@@ -88,7 +88,7 @@ class Life:
         fault = self.random.choice(FAULTS)
         until = self.random.uniform(0.30, 0.45)
         self.faults[fault or "none"] = self.faults.get(fault or "none", 0) + 1
-        # Not asked again and again: a year of that is more work than all renewals.
+        # Not asked again and again: that would be work beside the renewals, for a whole life.
         time.sleep(max(0, self.end() - self.seconds / 2 - time.time()))
         self.set(fault)
         orders = self.world.sandbox.orders(PORT)

@@ -34,14 +34,16 @@ def put(  # noqa: PLR0913 - an account is that much
     Raises UsageError for a bad name or password, StepError where the file is damaged.
     """
     entry = hashed(checked_name(user), checked_password(password)) if password else ""
-    (done,) = host.call(logins.put, settings.deploy_dir, commands(settings), {user: entry}, rights)
+    (done,) = host.call(
+        logins.put, settings.deploy_dir, compose.nginx_test_running(settings), {user: entry}, rights
+    )
     details = [f"password of {user}, shown this once: {password}"] if show else []
     return Outcome(f"account {user} {done}", details=details)
 
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:
     """Remove an account. Its password is refused from the next request on."""
-    if host.call(logins.remove, settings.deploy_dir, commands(settings), user):
+    if host.call(logins.remove, settings.deploy_dir, compose.nginx_test_running(settings), user):
         return Outcome(f"account {user} removed")
     return Outcome(f"there is no account {user}", changed=False)
 
@@ -54,7 +56,9 @@ def bring(host: Host, settings: Settings, file: str, rights: Rights) -> Outcome:
     entries, refused = read(file)
     done: list[str] = []
     if entries:
-        done = host.call(logins.put, settings.deploy_dir, commands(settings), entries, rights)
+        done = host.call(
+            logins.put, settings.deploy_dir, compose.nginx_test_running(settings), entries, rights
+        )
     for text in refused:
         report.line("warn", "htpasswd", text, 0.0)
     counted = ", ".join(f"{done.count(what)} {what}" for what in ("added", "changed"))
@@ -143,11 +147,3 @@ def show(accounts: list[dict[str, Any]], *, as_json: bool = False) -> None:
         for account in accounts
     ]
     report.table(("user", "role", "repositories", "changed", "hash"), rows)
-
-
-def commands(settings: Settings) -> dict[str, list[str]]:
-    """How a running nginx is told of the change."""
-    return {
-        "test": compose.nginx_test_running(settings),
-        "reload": compose.nginx_reload(settings),
-    }

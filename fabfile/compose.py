@@ -78,14 +78,6 @@ def nginx_test_running(settings: Settings) -> list[str]:
     )  # fmt: skip
 
 
-def nginx_reload(settings: Settings) -> list[str]:
-    """Have the running nginx take over the live configuration without dropping a connection."""
-    return compose(
-        settings, "exec", "--no-TTY",
-        "nginx", "nginx", "-c", f"{NGINX_DIR}/live/nginx.conf", "-s", "reload",
-    )  # fmt: skip
-
-
 def certbot(settings: Settings, *args: str) -> list[str]:
     """A certbot command in a container of a fixed name, so that a second one finds the first."""
     return compose(

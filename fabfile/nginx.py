@@ -22,7 +22,7 @@ def up(host: Host, settings: Settings) -> Outcome:
         return Outcome("running, nothing to change", changed=False)
     answer = host.call(
         onhost.up, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
-        compose.up(settings), compose.nginx_reload(settings),
+        compose.up(settings),
     )  # fmt: skip
     return _outcome(host, answer)
 
@@ -40,15 +40,14 @@ def prepare(host: Host, settings: Settings) -> None:
 def activate(host: Host, settings: Settings) -> Outcome:
     """Have the running nginx take over the configuration and the newest certificate. As `up`."""
     answer = host.call(
-        onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test_running(settings),
-        compose.nginx_reload(settings),
+        onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test_running(settings)
     )  # fmt: skip
     return _outcome(host, answer)
 
 
 def restore(host: Host, settings: Settings) -> bool:
     """Have nginx run again what it ran before the last change; False where there was nothing."""
-    return host.call(onhost.restore, settings.deploy_dir, compose.nginx_reload(settings))
+    return host.call(onhost.restore, settings.deploy_dir, compose.PROJECT)
 
 
 def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import report
-from .accounts import commands
+from . import compose, report
 from .credentials import hashed
 from .errors import StepError, UsageError
 from .host import Host, here, last_words, require_deployed
@@ -135,10 +134,10 @@ class Test:
         with self.line("account") as done:
             # Its password is random and lives for seconds: the cheapest hash will do.
             entry = hashed(self.user, self.password, cost=4)
-            where, how = self.settings.deploy_dir, commands(self.settings)
-            self.undo.callback(self.host.call, logins.remove, where, how, self.user)
+            where, test = self.settings.deploy_dir, compose.nginx_test_running(self.settings)
+            self.undo.callback(self.host.call, logins.remove, where, test, self.user)
             rights: Rights = {"role": "admin", "repositories": [REPOSITORY]}
-            self.host.call(logins.put, where, how, {self.user: entry}, rights, alone=True)
+            self.host.call(logins.put, where, test, {self.user: entry}, rights, alone=True)
             done(f"{self.user}, until the end of this test")
 
     def wrong_password(self) -> None:

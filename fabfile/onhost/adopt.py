@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, replace
-from .containers import bring_up
+from .containers import bring_up, run
 from .cron import CRON_FILE
 from .owner import give
 from .sync import finish, state
@@ -271,11 +271,7 @@ def _exists(container: str) -> bool:
 
 
 def _docker(*args: str) -> str:
-    done = subprocess.run(["docker", *args], capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RefusedError(f"docker {args[0]}: {last}", "./fab -H … check")
-    return done.stdout
+    return run(["docker", *args], f"docker {args[0]}", "./fab -H … check").stdout
 
 
 def _names(line: str, root: Path) -> bool:

@@ -27,7 +27,7 @@ NOT_STARTED = "./fab -H … logs shows why; ./fab -H … check finds its causes"
 
 def ours_alone(root: Path, start: list[str]) -> None:
     """Refuse when somebody else's containers carry our project's name."""
-    project = start[start.index("--project-name") + 1]
+    project = project_of(start)
     label = "com.docker.compose.project"
     row = f'{{{{.Names}}}} {{{{.Label "{label}.config_files"}}}}'
     listing = run(
@@ -135,9 +135,8 @@ def _telling(text: str) -> str:
     return ([line for line in lines if TELLING.search(line)] or lines[-1:])[0]
 
 
-def nginx_container(command: list[str]) -> str:
-    """ID of the running container of nginx, of the project that a `docker compose` command is about."""
-    project = command[command.index("--project-name") + 1]
+def nginx_container(project: str) -> str:
+    """ID of the running container of nginx of a Compose project, or nothing."""
     labels = (f"com.docker.compose.project={project}", "com.docker.compose.service=nginx", "com.docker.compose.oneoff=False")  # fmt: skip
     filters = [part for label in labels for part in ("--filter", f"label={label}")]
     ps = ["docker", "ps", "--quiet", "--no-trunc", *filters]
@@ -162,11 +161,16 @@ def healthy(ids: list[str]) -> dict[str, str]:
 def inside(command: list[str], what: str, remedy: str) -> None:
     """Run `docker compose … exec --no-TTY nginx …` as `docker exec`, which is there at once; others as they are."""
     if "exec" in command:
-        container = nginx_container(command)
+        container = nginx_container(project_of(command))
         if not container:
             raise RefusedError("nginx does not run", "./fab -H … up")
         command = ["docker", "exec", container, *command[command.index("exec") + 3 :]]
     run(command, what, remedy)
+
+
+def project_of(command: list[str]) -> str:
+    """Name of the Compose project that a `docker compose` command is about."""
+    return command[command.index("--project-name") + 1]
 
 
 def run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[str]:

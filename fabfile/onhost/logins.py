@@ -10,20 +10,20 @@ from .nginx import ACCOUNTS, refresh
 
 def put(
     directory: str,
-    commands: dict[str, list[str]],
+    test: list[str],
     entries: dict[str, str],
     rights: Rights,
     *,
     alone: bool = False,
 ) -> list[str]:
-    """accounts.put, in force when this returns. commands: `test` and `reload`, see nginx.refresh."""
+    """accounts.put, in force when this returns. test: see nginx.refresh."""
     done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
-    refresh(directory, **commands)
+    refresh(directory, test)
     return done
 
 
-def remove(directory: str, commands: dict[str, list[str]], user: str) -> bool:
+def remove(directory: str, test: list[str], user: str) -> bool:
     """accounts.remove, in force when this returns, also where an earlier one was cut off."""
     done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
-    refresh(directory, **commands)
+    refresh(directory, test)
     return done

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError, locked, replace
-from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, run
+from .containers import (
+    bring_up,
+    containers,
+    healthy,
+    inside,
+    nginx_container,
+    ours_alone,
+    project_of,
+    run,
+)
 from .generations import candidate, content, go_back, promote, synced
 from .owner import belongs, give
 from .roles import maps
@@ -27,13 +36,11 @@ REMEMBERED = "run/accounts"
 TAKEOVER_SECONDS = 20
 
 
-def up(
-    directory: str, lineage: str, test: list[str], start: list[str], reload: list[str]
-) -> dict[str, Any]:
+def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[str, Any]:
     """Test the configuration that was synced, start the stack, reload where something changed.
 
     lineage: certbot's live directory of the certificate; it may be missing or empty.
-    test, start, reload: `docker compose` commands; `test` looks at nginx/next, `reload` says which nginx.
+    test, start: `docker compose` commands; `test` looks at nginx/next.
     Returns {"changed": [paths], "problem": why the newest certificate is not used, or "",
     "started": [services], "reloaded"}. Raises RefusedError when `nginx -t` says no: then the old
     configuration goes on, on disk too.
@@ -54,7 +61,7 @@ def up(
         answer["started"] = sorted(
             name for name, there in after.items() if before.get(name) != there
         )
-        answer["reloaded"] = bool(_load_or_go_back(root, reload, answer["changed"]))
+        answer["reloaded"] = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
         _remember_started(root, after)
     return answer
 
@@ -83,10 +90,10 @@ def prepare(directory: str, lineage: str, test: list[str]) -> None:
         promote(root, Path(lineage), _wanted(root), partial(_test, test))
 
 
-def refresh(directory: str, test: list[str], reload: list[str]) -> bool:
+def refresh(directory: str, test: list[str]) -> bool:
     """Have nginx know the accounts as they are now; from then on nothing else counts.
 
-    test, reload: `docker compose` commands. Returns whether a running nginx was told. Raises RefusedError
+    test: a `docker compose` command. Returns whether a running nginx was told. Raises RefusedError
     where it could not be told: then what it remembers of passwords counts for five minutes more.
     """
     root = Path(directory)
@@ -94,13 +101,14 @@ def refresh(directory: str, test: list[str], reload: list[str]) -> bool:
     if not (live / MAPS).is_file():
         return False
     with _lock(root):
-        running = bool(nginx_container(reload))
+        project = project_of(test)
+        running = bool(nginx_container(project))
         config = {**_running(root), MAPS: maps(root / ACCOUNTS)}
         check = partial(_test, test) if running else lambda: None
         answer = promote(root, live / "tls", config, check)
         if not running:
             return False
-        if master := _load_or_go_back(root, reload, answer["changed"]):
+        if master := _load_or_go_back(root, project, answer["changed"]):
             _forget(master)
     return True
 
@@ -121,7 +129,7 @@ def _forget(master: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -> dict[str, Any]:
+def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
     """Have the running nginx serve the newest certificate. See `up` for the arguments and results.
 
     The configuration stays the one that is live: a mistake in one that waits for `up` must never
@@ -135,7 +143,7 @@ def activate(directory: str, lineage: str, test: list[str], reload: list[str]) -
             **_running(root),
         }
         answer = promote(root, Path(lineage), config, partial(_test, test))
-        answer["reloaded"] = bool(_load_or_go_back(root, reload, answer["changed"]))
+        answer["reloaded"] = bool(_load_or_go_back(root, project_of(test), answer["changed"]))
     return answer
 
 
@@ -154,19 +162,19 @@ def _lock(root: Path) -> Any:
     return locked(root / "nginx/run/.lock", 150)
 
 
-def restore(directory: str, reload: list[str]) -> bool:
-    """Have nginx run what it ran before the last change again. False where there was nothing before."""
+def restore(directory: str, project: str) -> bool:
+    """Have the project's nginx run what it ran before the last change again. False where there was nothing."""
     root = Path(directory)
     with _lock(root):
         if not go_back(root):
             return False
-        _load(root, reload)
+        _load(root, project)
     return True
 
 
-def _load_or_go_back(root: Path, reload: list[str], changed: list[str]) -> int:
+def _load_or_go_back(root: Path, project: str, changed: list[str]) -> int:
     try:
-        return _load(root, reload)
+        return _load(root, project)
     except RefusedError as error:
         if not changed or not go_back(root):
             raise
@@ -185,13 +193,13 @@ def _start(start: list[str]) -> dict[str, str]:
         raise
 
 
-def _load(root: Path, reload: list[str]) -> int:
+def _load(root: Path, project: str) -> int:
     """Reload unless nginx has the live configuration already. Returns the process that was told, or 0."""
     loaded = root / "nginx/loaded"
     digest = str((root / "nginx/live").readlink())
     if loaded.is_file() and loaded.read_text() == digest:
         return 0
-    master = _master(reload)
+    master = _master(project)
     old = _workers(master)
     # As `nginx -s reload` does it (nginx(8)), without a trip through Docker.
     os.kill(master, signal.SIGHUP)
@@ -200,9 +208,9 @@ def _load(root: Path, reload: list[str]) -> int:
     return master
 
 
-def _master(reload: list[str]) -> int:
-    """Process ID, on the host, of the nginx that the `docker compose … exec` command is about."""
-    found = nginx_container(reload)
+def _master(project: str) -> int:
+    """Process ID, on the host, of the project's nginx."""
+    found = nginx_container(project)
     if not found:
         raise RefusedError("nginx does not run", "./fab -H … up")
     inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", found]

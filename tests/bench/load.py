@@ -172,7 +172,7 @@ def pulls(job: Answer) -> Answer:
     share = math.ceil(count / math.ceil(count / AT_ONCE))
     one = f'url = "{job["url"]}{job["path"]}"\noutput = "/dev/null"\n'
     argv = ["curl", "-sS", "-Z", "--parallel-immediate", "--parallel-max", str(AT_ONCE), "-u", job["user"],
-            *job["curl"], "--connect-timeout", "120", "--max-time", "900",
+            *job["curl"], "--connect-timeout", "120", "--max-time", "300",
             "-w", "%{http_code} %{size_download}\n", "-K", "-"]  # fmt: skip
     started = time.monotonic()
     running = [

@@ -9,17 +9,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .commands import SandboxError, Say, output
+from .commands import SandboxError, Say, output, succeeds
 from .engine import engine_answers, ensure_engine
 from .images import PREFIX, STACK, ensure_images
 from .keys import make_key_pair
 
 PUBLISHED = {22: "SANDBOX_SSH_PORT", 80: "SANDBOX_HTTP_PORT", 443: "SANDBOX_HTTPS_PORT"}
 ROOTS = {"ca.pem": 15000, "root-b.pem": 15001, "root-c.pem": 15002}
+SERVICES = ("ca", "server", "client")
+START_SECONDS = 60
 LONGEST_SOCKET = 107  # sun_path has 108 bytes with its final NUL: unix(7)
 
 SSH_CONFIG = """\
@@ -82,15 +85,22 @@ class Sandbox:
         self.begin()
         say(f"starting the sandbox {self.name}: a server, a client, test authorities and DNS")
         try:
-            self._compose("up", "--detach", "--wait", "--quiet-pull")
+            self._compose("up", "--detach", "--quiet-pull")
+            self._wait()
         except SandboxError as error:
             log = self.directory / "compose.log"
             log.write_text(self._compose("logs", "--no-color", check=False))
             raise SandboxError(f"{error}\nThe containers' output is in {log}") from None
         self.prepare(say)
 
+    def ready(self) -> bool:
+        """Whether everything in the containers answers."""
+        return all(
+            succeeds("docker", "exec", self.container(name), "healthy", name) for name in SERVICES
+        )
+
     def prepare(self, say: Say) -> None:
-        """With the containers up: give the server the stack's images, write how to reach it."""
+        """With the containers ready: give the server the stack's images, write how to reach it."""
         for name, port in ROOTS.items():
             url = f"https://localhost:{port}/roots/0"
             self._write(name, self.exec("ca", "curl", "-fsSk", url))
@@ -184,6 +194,13 @@ class Sandbox:
     def port(self, container_port: int) -> int:
         """The port of 127.0.0.1 that leads to the server's port 22, 80 or 443."""
         return self._ports()[container_port]
+
+    def _wait(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not self.ready():
+            if time.monotonic() > end:
+                raise SandboxError(f"The sandbox is not ready after {START_SECONDS} seconds.")
+            time.sleep(0.1)
 
     def _record(self, kind: str, name: str, value: dict[str, object]) -> None:
         """Replace the records of that kind in the DNS; with no value there are none."""

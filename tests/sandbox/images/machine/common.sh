@@ -9,6 +9,13 @@ use_dns_of_ca() {
     echo "nameserver $ca" > /etc/resolv.conf
 }
 
+# Its DNS, and the authority whose root a client trusts.
+wait_for_ca() {
+    until curl -sk --fail-early --connect-timeout 5 "http://$ca:8055/" "https://$ca:15000/roots/0" >/dev/null; do
+        sleep 0.1
+    done
+}
+
 # Docker switches IPv6 off in a container on a network without it; the stack's own network, within
 # this container, may have it all the same. (Not on a kernel without IPv6.)
 allow_ipv6() {

@@ -18,7 +18,7 @@ DEVELOPMENT = ROOT / "requirements-dev.lock"
 CODE = ("fabfile", "tasks.py", "tests")
 
 
-@task(help={"stop": "Remove every trace of the demo."})
+@task(help={"stop": "Remove its containers and data; Docker and the images stay."})
 @for_people
 def demo(c: Context, stop: bool = False) -> None:
     """See it work: a throw-away server on this machine, bootstrapped over SSH. Needs Docker."""
@@ -73,7 +73,7 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
     compare: str = "",
     plot: bool = False,
 ) -> None:
-    """Measure the registry beside others, in a sandbox: about 20 minutes on two cores."""
+    """Measure the registry beside others, in a sandbox: about 40 minutes on two cores."""
     from tests.bench import main
     from tests.bench.run import Choice, words
 

@@ -134,7 +134,12 @@ def logs(c: Context, lines: int = 50) -> None:
     print(stack.logs(*server(c), lines), end="")
 
 
-@task(name="init-letsencrypt", help={"force": "Order a new certificate although the old is good."})
+@task(
+    name="init-letsencrypt",
+    help={
+        "force": "Order although the old one is good, during a pause, or against the look before it."
+    },
+)
 @for_people
 def init_letsencrypt(c: Context, force: bool = False) -> None:
     """Get the certificate and serve it. One that works is never taken away."""
@@ -170,7 +175,7 @@ def schedule(c: Context) -> None:
 )
 @for_people
 def push_test(c: Context, from_: str = "here", json: bool = False) -> None:
-    """Prove it: log in, push, pull, compare; no or wrong credentials are refused. Leaves nothing."""
+    """Prove it: log in, push, pull, compare; no or wrong credentials are refused. Leaves about 2 KB."""
     from . import lock, smoke
 
     host, settings = server(c)
@@ -200,7 +205,7 @@ def unlock(c: Context, yes: bool = False) -> None:
 @task
 @for_people
 def bootstrap(c: Context) -> None:
-    """All of it, in order: check, provision, sync, htpasswd, up, init-letsencrypt, schedule, push-test."""
+    """All of it, in order: check, provision, sync, htpasswd, (ship), up, init-letsencrypt, schedule, push-test."""
     from . import chain
 
     chain.bootstrap(*server(c))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -14,8 +15,9 @@ from .onhost import sync as onhost
 from .report import Outcome
 from .settings import Settings
 
+SETTINGS = "settings.env"
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = ("lib.zip", "settings.env", "tls/", templates.HOOKS)
+UNSHOWN = ("lib.zip", SETTINGS, "tls/", templates.HOOKS)
 
 
 def sync(
@@ -25,7 +27,7 @@ def sync(
 
     diff: only show what would change. over: files that may be replaced although they are not ours.
     Data, accounts and certificates are never touched.
-    Raises StepError where a file that is not ours stands in the way.
+    Raises StepError where a file that is not ours stands in the way, or where the server has been another registry.
     """
     directory = settings.deploy_dir
     if settings.tls_certificate:
@@ -41,6 +43,8 @@ def sync(
     }  # fmt: skip
     removed = sorted(name for name in there["ours"] if name not in files)
     _refuse_foreign(host, directory, changed.keys() - set(over), there)
+    if SETTINGS in changed and SETTINGS in there["ours"] and not diff:
+        _refuse_other_registry(host, settings)
     if diff:
         text = _diff(host, directory, changed, removed, there)
         return Outcome(
@@ -76,6 +80,18 @@ def _refuse_foreign(
                 f"{host.name}: {directory}/{name} is there already and was not made by sync",
                 "move it away, or set another DEPLOY_DIR, then run this again",
             )
+
+
+def _refuse_other_registry(host: Host, settings: Settings) -> None:
+    """Settings of one registry must not reach the server of another by a slip of -H or ENV_FILE."""
+    text = host.call(onhost.read, settings.deploy_dir, [SETTINGS]).get(SETTINGS, "")
+    found = re.search(r"^REGISTRY_DOMAIN='(.+)'$", text, re.M)
+    if found and not own.covered(found[1], settings.names):
+        raise StepError(
+            f"{host.name} is {found[1]}, and the settings are for {settings.registry_domain}; nothing was changed",
+            f"another server, or another ENV_FILE? If it shall have a new name, keep the old one for now: "
+            f"REGISTRY_ALIASES={found[1]} (README, Another domain)",
+        )
 
 
 def _described(name: str, there: dict[str, Any]) -> str:

@@ -272,9 +272,7 @@ def _elevation(c: Context) -> Elevation:
 def require_deployed(host: Host, directory: str) -> None:
     """Raise UsageError where nothing was deployed in that directory of the machine."""
     if not host.call(exists, f"{directory}/compose.yml"):
-        raise UsageError(
-            f"{host.name}: nothing is deployed in {directory}", "./fab -H HOST bootstrap"
-        )
+        raise UsageError(f"{host.name}: nothing is deployed in {directory}", "./fab -H … bootstrap")
 
 
 def last_words(result: Result) -> str:

@@ -87,7 +87,7 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
     if not answer["asked"]:
         raise StepError(
             f"{host.name}: certbot did not run: {reason}",
-            "./fab -H … check; an image that is missing comes back with ./fab -H … up, or ship",
+            "./fab -H … check; an image that is missing comes back with ./fab -H … renew, with IMAGES=ship: ./fab -H … ship renew",
         )
     until = f"; {_remember(host, settings, reason, answer['retry_after'])}" if remember else ""
     raise StepError(

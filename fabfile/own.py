@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,12 +57,12 @@ def _wrong(certificate: Certificate, settings: Settings) -> str:
         names = {name.lower() for name in found.value.get_values_for_type(x509.DNSName)}
     except x509.ExtensionNotFound:
         names = set()
-    missing = [name for name in settings.names if not _covered(name, names)]
+    missing = [name for name in settings.names if not covered(name, names)]
     if missing:
         return f"it is for {', '.join(sorted(names)) or 'no name'}, not for {', '.join(missing)}"
     return ""
 
 
-def _covered(name: str, names: set[str]) -> bool:
+def covered(name: str, names: Collection[str]) -> bool:
     """A wildcard stands for exactly one label (RFC 9525, 6.3)."""
     return name in names or f"*.{name.partition('.')[2]}" in names

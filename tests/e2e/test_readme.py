@@ -50,6 +50,7 @@ def test_only_what_needs_the_outside_world_is_excepted() -> None:
         "needs a real server",
         "needs the address of your copy",
         "needs the images in your own Docker",
+        "needs an image of yours",
         "this is the tests",
         "it has a test of its own",
     }

@@ -133,7 +133,7 @@ FACTS = {
     [
         ({}, "", "ok", ""),
         ({"uid": ["1000"]}, "root", "failed", "log in as root"),
-        ({"disk_kib": ["500000"]}, "free disk", "failed", "docker system df"),
+        ({"disk_kib": ["500000"]}, "free disk", "failed", "When the disk is full"),
         ({"time": ["9000"]}, "clock", "failed", "set-ntp"),
         ({"docker": [], "docker_client": []}, "docker", "failed", "provision"),
         ({"docker": [], "docker_error": ["Cannot connect"]}, "docker", "failed", "start docker"),

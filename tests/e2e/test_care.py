@@ -1,0 +1,116 @@
+"""What the README says under "Looking after it", by its own commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from tests.sandbox.commands import ROOT
+from tests.sandbox.demo import DOMAIN, fab
+
+from .test_readme import BLOCK, SERVER
+from .world import DEPLOY_DIR, PASSWORD, USER, World
+
+LOGIN = ("-u", f"{USER}:{PASSWORD}")
+KIND = "application/vnd.oci.image.manifest.v1+json"
+ALIAS = f"alias.{DOMAIN}"
+
+
+def under(heading: str) -> list[str]:
+    """The blocks of commands below a heading of the README."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    section = re.search(rf"^#+ {heading}\n(.*?)^#", text, re.S | re.M)
+    assert section is not None, heading
+    return [block["text"] for block in BLOCK.finditer(section[1]) if "own" in (block["why"] or "")]
+
+
+def typed(world: World, script: str, directory: Path) -> str:
+    """Run a block in a directory, as it stands, but for the name of the server."""
+    ssh = f"ssh -F {world.sandbox.directory}/ssh_config server"
+    script = script.replace(SERVER, " ".join(fab(world.sandbox, world.settings)))
+    script = script.replace("ssh root@registry.example.com", ssh)
+    done = subprocess.run(
+        ["sh", "-ec", script], cwd=directory, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def push_image(world: World, name: str, content: bytes) -> tuple[str, str]:
+    """An image of one layer. Returns the digests of its manifest and of the layer."""
+    layer = world.push_blob(name, content, *LOGIN)
+    config = world.push_blob(name, b"{}", *LOGIN)
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2, "mediaType": KIND,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": len(content)}],
+        }
+    )  # fmt: skip
+    put = ("-X", "PUT", "-H", f"Content-Type: {KIND}", "-d", manifest)
+    assert world.status(f"/v2/{name}/manifests/1", *put, *LOGIN) == 201
+    return f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}", layer
+
+
+def test_layers_of_deleted_images_are_freed(deployed: World, tmp_path: Path) -> None:
+    manifest, layer = push_image(deployed, "care/gone", b"a layer that nobody needs")
+    _, kept = push_image(deployed, "care/kept", b"a layer that somebody needs")
+    path = f"/v2/care/gone/manifests/{manifest}"
+    assert deployed.status(path, "-X", "DELETE", *LOGIN) == 202
+    (block,) = under("When the disk is full")
+    typed(deployed, block, tmp_path)
+    blobs = deployed.server(f"ls {DEPLOY_DIR}/registry/data/docker/registry/v2/blobs/sha256/*")
+    assert layer.partition(":")[2] not in blobs
+    assert kept.partition(":")[2] in blobs
+    assert deployed.status(f"/v2/care/kept/blobs/{kept}", *LOGIN) == 200
+    # Nothing remembers that it was there.
+    assert deployed.push_blob("care/gone", b"a layer that nobody needs", *LOGIN) == layer
+
+
+def test_a_backup_is_restored_on_an_empty_server(deployed: World, tmp_path: Path) -> None:
+    _, layer = push_image(deployed, "care/kept", b"a layer that somebody needs")
+    serial, certificates = deployed.serial(), deployed.certificates()
+    backup, restore = under("Backup and another server")
+    typed(deployed, backup, tmp_path)
+    assert (tmp_path / "registry.tar").stat().st_mode & 0o777 == 0o600
+    deployed.clean()
+    output = typed(deployed, restore, tmp_path)
+    assert "nothing to order" in output
+    assert (deployed.serial(), deployed.certificates()) == (serial, certificates)
+    assert deployed.status(f"/v2/care/kept/blobs/{layer}", *LOGIN) == 200
+    modes = deployed.server(f"stat -c %a {DEPLOY_DIR}/registry {DEPLOY_DIR}/registry/auth/htpasswd")
+    assert modes.split() == ["700", "600"]
+
+
+def test_the_settings_come_back_from_the_server(deployed: World, tmp_path: Path) -> None:
+    (block,) = under("A lost laptop, and colleagues")
+    fetch = block.splitlines()[0]
+    typed(deployed, fetch, tmp_path)
+    # Its path, as the README says; all else as it came.
+    bundle = f"ACME_CA_BUNDLE={deployed.sandbox.directory}/acme-ca.pem"
+    text = (tmp_path / ".env").read_text()
+    deployed.settings.write_text(re.sub(r"(?m)^ACME_CA_BUNDLE=.*$", bundle, text))
+    assert "0 files would change" in deployed.fab("sync", "--diff").stdout
+
+
+def test_another_registry_is_refused_and_another_name_is_not(deployed: World) -> None:
+    files = deployed.files()
+    deployed.configure(REGISTRY_DOMAIN=ALIAS)
+    refused = deployed.fab("sync", ok=False)
+    assert refused.returncode == 1
+    assert f"is {DOMAIN}, and the settings are for {ALIAS}; nothing was changed" in refused.stderr
+    assert deployed.files() == files
+
+    deployed.configure(REGISTRY_DOMAIN=ALIAS, REGISTRY_ALIASES=DOMAIN)
+    deployed.fab("bootstrap")
+    for name in (ALIAS, DOMAIN):
+        assert deployed.curl("/v2/", *LOGIN, name=name) == "{}"
+
+    deployed.configure(REGISTRY_DOMAIN=ALIAS)
+    deployed.fab("sync", "up", "init-letsencrypt")
+    assert deployed.curl("/v2/", *LOGIN, name=ALIAS) == "{}"
+    assert deployed.status("/v2/", *LOGIN) == 0
+    deployed.clean()

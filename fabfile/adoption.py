@@ -111,6 +111,8 @@ def adopt(host: Host, settings: Settings) -> None:
         return Outcome(summary, bool(kept) or made.changed)
 
     switched: list[bool] = []
+    # By an earlier run, so what serves now is ours: no failure of this one takes it away.
+    already = host.call(onhost.switched, settings.deploy_dir)
 
     def up(host: Host, settings: Settings) -> Outcome:
         done = _switch(host, settings)
@@ -119,7 +121,7 @@ def adopt(host: Host, settings: Settings) -> None:
 
     def undo() -> str:
         """Before the switch, and after one that left port 443 without a certificate, all is put back."""
-        if switched and certificates.on_disk(host, settings):
+        if already or (switched and certificates.on_disk(host, settings)):
             return ""
         try:
             host.call(onhost.back, settings.deploy_dir, compose.remove())

@@ -22,8 +22,9 @@ from .owner import give
 from .sync import finish, state
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
-# What the registry's containers use: ours are another user than the old ones.
-THEIRS = ("registry/data", "registry/auth")
+# What gets another owner: the registry's containers are another user than the old ones, and certbot's is
+# a root that may not write what is somebody else's.
+THEIRS = ("registry/data", "registry/auth", "certbot/conf", "certbot/www")
 MARK = "# taken over by private-docker-registry: "
 # What would make the old data something else than files in registry/data.
 STRANGE = (
@@ -78,12 +79,19 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
     content = {
         "containers": containers,
         "files": files,
+        "switched": False,
         "placeholder": placeholder,
         "accounts": (root / OLD_ACCOUNTS[1]).is_file(),
         "mode": (root / "registry").stat().st_mode & 0o777,
         "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
     }
-    replace(work / "record.json", json.dumps(content, indent=1).encode(), 0o600)
+    _keep(root, content)
+
+
+def switched(directory: str) -> bool:
+    """Whether ours took the place of the old containers before, by an `adopt` that may go on."""
+    root = Path(directory)
+    return (root / ".adopt/record.json").is_file() and bool(_record(root).get("switched"))
 
 
 def accounts(directory: str) -> int:
@@ -133,6 +141,7 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
     if kept["placeholder"] and (live := root / "certbot/conf/live" / kept["placeholder"]).is_dir():
         # nginx has a copy of its own by now.
         live.rename(root / ".adopt/placeholder")
+    _keep(root, kept | {"switched": True})
     return stopped
 
 
@@ -207,6 +216,10 @@ def _owner(path: Path) -> list[int]:
 
 def _mode(root: Path, name: str) -> int:
     return (root / ".adopt/files" / name).stat().st_mode & 0o777
+
+
+def _keep(root: Path, content: dict[str, Any]) -> None:
+    replace(root / ".adopt/record.json", json.dumps(content, indent=1).encode(), 0o600)
 
 
 def _record(root: Path) -> dict[str, Any]:

@@ -196,6 +196,14 @@ def test_adopt_and_back(old: Old) -> None:
     assert {name: old.states()[name] for name in OLD} == dict.fromkeys(OLD, "exited")
     crontab = world.server("crontab -l").splitlines()
     assert [line.startswith("#") for line in crontab] == [True, False]
+    # What a later run cannot do is no reason to go back.
+    world.sandbox.dns(DOMAIN)
+    refused = world.fab("adopt", "--yes", ok=False)
+    assert "stopped at check" in refused.stderr
+    assert "as it was before" not in refused.stderr
+    assert {name: old.states()[name] for name in OLD} == dict.fromkeys(OLD, "exited")
+    world.sandbox.dns(DOMAIN, world.sandbox.address("server"))
+    old.pull()
     assert "same" in world.fab("adopt", "--yes").stdout
     assert "same" in world.fab("bootstrap").stdout
     new = old.push("new-image")

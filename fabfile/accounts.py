@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,35 @@ def put(  # noqa: PLR0913 - an account is that much
     Raises UsageError for a bad name or password, StepError where the file is damaged.
     """
     entry = hashed(checked_name(user), checked_password(password)) if password else ""
-    (done,) = host.call(
-        logins.put, settings.deploy_dir, compose.nginx_test_running(settings), {user: entry}, rights
-    )
     details = [f"password of {user}, shown this once: {password}"] if show else []
+    (done,) = enter(host, settings, {user: entry}, rights, details=details)
     return Outcome(f"account {user} {done}", details=details)
+
+
+class UntoldError(StepError):
+    """The accounts file is changed, but nginx does not know of it."""
+
+
+def enter(  # noqa: PLR0913 - see `put`
+    host: Host,
+    settings: Settings,
+    entries: dict[str, str],
+    rights: Rights,
+    *,
+    details: Sequence[str] = (),
+    alone: bool = False,
+) -> list[str]:
+    """onhost.accounts.put, in force when this returns.
+
+    details: what must not be lost when nginx cannot be told. Raises UntoldError then.
+    """
+    test = compose.nginx_test_running(settings)
+    answer = host.call(logins.put, settings.deploy_dir, test, entries, rights, alone=alone)
+    if answer["problem"]:
+        told = "; ".join(["the accounts file is changed, but nginx was not told", *details])
+        raise UntoldError(f"{host.name}: {told}: {answer['problem']}", answer["remedy"])
+    done: list[str] = answer["done"]
+    return done
 
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:
@@ -56,9 +81,7 @@ def bring(host: Host, settings: Settings, file: str, rights: Rights) -> Outcome:
     entries, refused = read(file)
     done: list[str] = []
     if entries:
-        done = host.call(
-            logins.put, settings.deploy_dir, compose.nginx_test_running(settings), entries, rights
-        )
+        done = enter(host, settings, entries, rights)
     for text in refused:
         report.line("warn", "htpasswd", text, 0.0)
     counted = ", ".join(f"{done.count(what)} {what}" for what in ("added", "changed"))
@@ -124,7 +147,11 @@ def first(host: Host, settings: Settings, passwords: list[str]) -> Outcome:
     if exists(host, settings, user):
         return Outcome(f"account {user} is there", changed=False)
     password = generated()
-    done = put(host, settings, user, password, {"role": "admin", "repositories": None})
+    try:
+        done = put(host, settings, user, password, {"role": "admin", "repositories": None})
+    except UntoldError:
+        passwords.append(password)
+        raise
     passwords.append(password)
     return done
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from . import certificates, validity
-from .errors import StepError
+from .errors import StepError, UsageError
 from .host import Host
 from .onhost import attempts
-from .settings import Settings
+from .settings import HOME, Settings, raw
 
 
 def tell(host: Host, settings: Settings, problem: str) -> str:
@@ -18,7 +19,12 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
     """
     if not settings.alert_command:
         return ""
-    same = _same(f"{_state(host, settings)} {_cause(host, settings) or problem}") if problem else ""
+    cause = _cause(host, settings)
+    if cause and not problem:
+        # A run that asked nothing, as a pause lasts: the failure that began it is still the news of the day.
+        return ""
+    known = cause if cause and cause in problem else problem
+    same = _same(f"{_state(host, settings)} {known}") if problem else ""
     message = f"{settings.registry_domain}: {problem}".replace(
         "-H …", f"-H {settings.registry_domain}"
     )
@@ -28,8 +34,19 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
     return f"warn     ALERT_COMMAND: {done}"
 
 
+def tell_without_settings(host: Host, problem: str) -> None:
+    """The same on this machine where the settings themselves are the problem: as far as they can be read."""
+    values: dict[str, str] = {}
+    with contextlib.suppress(UsageError):
+        values.update(raw(HOME / "settings.env"))
+    if command := values.get("ALERT_COMMAND"):
+        file = str(HOME / "certbot/attempts.json")
+        message = f"{values.get('REGISTRY_DOMAIN', 'registry')}: {problem}"
+        host.call(attempts.alert, file, _same(problem), command, message)
+
+
 def _cause(host: Host, settings: Settings) -> str:
-    """While a pause lasts, the problem is still the one that began it."""
+    """Why the last order failed; '' when none did since one succeeded."""
     memory = host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)
     return str(memory["reason"])
 

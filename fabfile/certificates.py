@@ -95,8 +95,9 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
             waiting = orders.renewal(host, settings, due=due, dry_run=dry_run)
         except StepError:
             # What certbot brought earlier shall be served all the same.
-            with contextlib.suppress(StepError):
-                nginx.activate(host, settings)
+            if not dry_run:
+                with contextlib.suppress(StepError):
+                    nginx.activate(host, settings)
             raise
     if dry_run:
         return Outcome("rehearsed: a renewal would succeed", changed=False)
@@ -142,7 +143,7 @@ def cron_text(settings: Settings) -> str:
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         'MAILTO=""\n'
-        f"{settings.cron_schedule} root cd {settings.deploy_dir} && ./inv renew --log {log} >>{log} 2>&1\n"
+        f"{settings.cron_schedule} root cd {settings.deploy_dir} && mkdir -p log && ./inv renew --log {log} >>{log} 2>&1\n"
     )
 
 

@@ -22,9 +22,6 @@ def strict(program: type[Program]) -> type[Program]:
     """The same program, with exit status 2 for what it does not understand."""
 
     class Strict(program):  # type: ignore[misc, valid-type]
-        def run(self, argv: list[str] | None = None, exit: bool = True) -> None:
-            super().run(argv, exit)
-
         def parse_core_args(self) -> None:
             _understood(super().parse_core_args)
 

@@ -74,8 +74,8 @@ def foreign(host: Host, settings: Settings) -> list[str]:
 def _refuse_foreign(
     host: Host, directory: str, changed: Collection[str], there: dict[str, Any]
 ) -> None:
-    for name in sorted(changed):
-        if name in there["files"] and name not in there["ours"]:
+    for name in sorted({*changed, *there["blocked"]}):
+        if name in there["blocked"] or (name in there["files"] and name not in there["ours"]):
             raise StepError(
                 f"{host.name}: {directory}/{name} is there already and was not made by sync",
                 "move it away, or set another DEPLOY_DIR, then run this again",
@@ -90,7 +90,7 @@ def _refuse_other_registry(host: Host, settings: Settings) -> None:
         raise StepError(
             f"{host.name} is {found[1]}, and the settings are for {settings.registry_domain}; nothing was changed",
             f"another server, or another ENV_FILE? If it shall have a new name, keep the old one for now: "
-            f"REGISTRY_ALIASES={found[1]} (README, Another domain)",
+            f"REGISTRY_ALIASES={found[1]} (README, Another name)",
         )
 
 

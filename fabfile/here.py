@@ -8,7 +8,7 @@ from pathlib import Path
 from invoke import Context, task
 
 from . import lock, report
-from .errors import for_people
+from .errors import UsageError, for_people
 from .host import Host, here, require_deployed
 from .settings import HOME, Settings, load
 
@@ -30,18 +30,30 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
 
     if log:
         _begin(Path(log))
-    carried = HOME / "settings.env"
-    settings = load(carried if carried.is_file() else None)
     host = here()
-    require_deployed(host, settings.deploy_dir)
+    try:
+        settings = _settings()
+        require_deployed(host, settings.deploy_dir)
+    except UsageError as error:
+        from . import alerts
+
+        alerts.tell_without_settings(host, str(error))
+        raise
     name = "renew --dry-run" if dry_run else "renew"
     try:
         with lock.exclusive(host, settings, name, seconds=WAIT_SECONDS):
+            # Whoever had the lock before us may have changed them.
+            settings = _settings()
             report.step("renew", lambda: certificates.renew(host, settings, dry_run=dry_run))
     except Exception as error:
         _alert(host, settings, str(error) or type(error).__name__, dry_run)
         raise
     _alert(host, settings, "", dry_run)
+
+
+def _settings() -> Settings:
+    carried = HOME / "settings.env"
+    return load(carried if carried.is_file() else None)
 
 
 def _alert(host: Host, settings: Settings, problem: str, dry_run: bool) -> None:

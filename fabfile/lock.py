@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -67,9 +68,16 @@ def clear(host: Host, *, yes: bool) -> None:
     print("cleared")
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user that has no name (OSError since Python 3.13)
+        return str(os.getuid())
+
+
 @contextlib.contextmanager
 def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Iterator[None]:
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    who = f"{_user()}@{socket.gethostname()}"
     script = SCRIPT.read_text("utf-8")
     argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), who, task]
     keeper = host.converse(argv)

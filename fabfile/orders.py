@@ -12,8 +12,6 @@ from .onhost import attempts, certbot, certificate
 from .settings import Settings
 from .validity import moment
 
-# Let's Encrypt's own longest limit counts a week.
-LONGEST_PAUSE = 8 * 86400
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
 
 
@@ -99,9 +97,9 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
 def paused(memory: dict[str, Any]) -> bool:
     """Whether the ACME server must be left alone now, by the host's own clock.
 
-    A pause far in the future was made while that clock was wrong.
+    One that begins in the future was made while that clock was wrong.
     """
-    return bool(memory["now"] < memory["next"] < memory["now"] + LONGEST_PAUSE)
+    return bool(memory["since"] <= memory["now"] < memory["next"])
 
 
 def pause_text(memory: dict[str, Any]) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import calendar
 import json
+import time
 from typing import Any
 
-from . import accounts, certificates, lock, report, stack, validity
+from . import accounts, certificates, lock, orders, report, stack, validity
 from .errors import StepError
 from .host import Host, require_deployed
-from .onhost import audit, disk
+from .onhost import audit, cron, disk
 from .settings import Settings
 
 GB = 1e9
+SILENT_SECONDS = 2 * 86400
+WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of onhost/lock.sh
 
 Row = tuple[str, str, str]
 
@@ -28,6 +32,12 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "containers": stack.containers(host, settings),
         "certificate": certificates.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
+        "failed_orders": orders.remembered(host, settings),
+        "cron": host.call(cron.installed, certificates.cron_text(settings))
+        | {
+            "age": host.call(cron.age),
+            "twice_a_day": not settings.renew_schedule,
+        },
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
@@ -36,10 +46,10 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
 def show(found: dict[str, Any], *, as_json: bool) -> None:
     """Print what `status` found. Raises StepError when a line is red."""
     rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
-    last = found["last_renewal"]
-    text = f"{last['when']}: {last['outcome']} (by {last['who']})" if last else "none yet"
-    good = not last or last["outcome"] == "ok"
-    rows.append(("ok" if good else "warn", "last renewal", text))
+    rows += [
+        _renewal(found["last_renewal"], found["failed_orders"]),
+        cron_row(found["cron"], found["last_renewal"]),
+    ]
     rows.append(_accounts(found["accounts"]))
     space = found["disk"]
     text = f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers"
@@ -80,6 +90,31 @@ def _certificate(found: dict[str, Any]) -> Row:
         hint = f"but clients get serial {served['serial']}: ./fab -H … renew"
         return "failed", "certificate", f"{text}, {hint}"
     return mark, "certificate", f"{text}: {problem}" if problem else text
+
+
+def _renewal(last: dict[str, str], failed: dict[str, Any]) -> Row:
+    text = f"{last['when']}: {last['outcome']} (by {last['who']})" if last else "none yet"
+    if failed["failures"]:
+        return "warn", "last renewal", f"{text}; {orders.pause_text(failed)}"
+    return "ok" if not last or last["outcome"] == "ok" else "warn", "last renewal", text
+
+
+def cron_row(found: dict[str, Any], last: dict[str, str]) -> Row:
+    """Whether renewal goes on by itself. With a schedule of your own, only you know how often it should."""
+    if not found["daemon"]:
+        return "failed", "cron", "does not run, so nothing is renewed: ./fab -H … provision"
+    if found["changed"]:
+        return "warn", "cron", "renews nothing, or not as the settings say: ./fab -H … schedule"
+    silent = found["age"]
+    if last:
+        silent = min(silent, time.time() - calendar.timegm(time.strptime(last["when"], WHEN)))
+    if found["twice_a_day"] and silent > SILENT_SECONDS:
+        return (
+            "warn",
+            "cron",
+            f"did not run it for {silent / 86400:.0f} days: log/renew.log on the server",
+        )
+    return "ok", "cron", "runs"
 
 
 def _accounts(users: list[dict[str, Any]] | str) -> Row:

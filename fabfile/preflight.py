@@ -19,7 +19,7 @@ from .report import Outcome
 from .settings import Settings
 
 MIN_DOCKER = (20, 10)
-MIN_COMPOSE = (2, 17)  # `up --wait-timeout` (docker/compose#10276)
+MIN_COMPOSE = (2, 17)  # of March 2023; nothing older was tried
 MIN_PYTHON = (3, 10)
 GB = 1e9
 PROVISION = "./fab -H … provision installs what is missing"
@@ -58,7 +58,7 @@ def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
         yield _port(port, facts, settings)
     addresses = _addresses(facts)
     for name in settings.hosts:
-        yield from _dns(name, facts, addresses)
+        yield from _dns(name, facts, addresses | set(settings.server_addresses))
 
 
 def _one(facts: Facts, key: str) -> str:
@@ -134,7 +134,7 @@ def _port(port: str, facts: Facts, settings: Settings) -> Row:
             if files == [ours]:
                 return Row(f"port {port}", "ok", "ours")
             if name.startswith(f"{PROJECT}-"):
-                return Row(f"port {port}", "failed", f"this registry, deployed as {files[0]}",
+                return Row(f"port {port}", "failed", f"this registry, deployed as {files[0] if files else name}",
                            "set DEPLOY_DIR to that directory")  # fmt: skip
             return Row(f"port {port}", "failed", f"taken by the container {name}",
                        f"docker stop {name}, if you can do without it")  # fmt: skip
@@ -178,11 +178,11 @@ def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
         else:
             yield Row(f"A {name}", "warn" if behind_nat else "failed",
                       f"{', '.join(strange)}, but this server has {yours}",
-                      "right if that is your router's address" if behind_nat else f"at your DNS provider: correct the A record of {name}")  # fmt: skip
+                      "right if that is your router's address" if behind_nat else f"at your DNS provider: correct the A record of {name}; is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
     strange = [ip for ip in aaaa if ip not in addresses]
     if strange:
         yield Row(f"AAAA {name}", "failed", f"{', '.join(strange)}, but this server has {yours}",
-                  f"at your DNS provider: correct or delete the AAAA record of {name}; it is tried first")  # fmt: skip
+                  f"at your DNS provider: correct or delete the AAAA record of {name}; it is tried first. Is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
     elif aaaa:
         yield Row(f"AAAA {name}", "ok", ", ".join(aaaa))
 

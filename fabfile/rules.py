@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -102,6 +103,13 @@ def _aliases(text: str) -> tuple[str, ...]:
     )
 
 
+def _addresses(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_address(part)) for part in re.split(r"[\s,]+", text) if part)
+    except ValueError:
+        raise ValueError("expected IP addresses, separated by spaces") from None
+
+
 def _email(text: str) -> str:
     if text == "you@example.com":
         raise ValueError("this is the example; expected your own mail address")
@@ -159,7 +167,11 @@ def pem_file(text: str, base: Path, label: str = "CERTIFICATE") -> str:
     path = base / Path(text).expanduser()
     if not path.is_file():
         raise ValueError(f"expected a file; there is none at {path}")
-    if not re.search(rf"-----BEGIN ([A-Z]+ )?{label}-----".encode(), path.read_bytes()):
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"expected a file that you may read: {path}: {error.strerror}") from None
+    if not re.search(rf"-----BEGIN ([A-Z]+ )?{label}-----".encode(), content):
         raise ValueError(f"expected a PEM file with a {label}")
     return str(path.resolve())
 
@@ -188,7 +200,8 @@ def _schedule(text: str) -> str:
 def _cron_field(text: str, limits: tuple[int, int]) -> bool:
     for part in text.split(","):
         match = re.fullmatch(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?", part)
-        if not match or match[3] in ("0", "00"):
+        # A step goes with `*` or with a range: crontab(5).
+        if not match or match[3] in ("0", "00") or (match[3] and match[1] and not match[2]):
             return False
         first = int(match[1] or limits[0])
         if not limits[0] <= first <= int(match[2] or first) <= limits[1]:
@@ -258,6 +271,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "ALERT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,
     "REGISTRY_ALIASES": _aliases,
+    "SERVER_ADDRESSES": _addresses,
     "DEPLOY_DIR": _directory,
     "RENEW_SCHEDULE": _schedule,
     "HSTS_MAX_AGE": _seconds,

@@ -43,6 +43,7 @@ class Settings:
     tls_certificate: str
     tls_key: str
     registry_aliases: tuple[str, ...]
+    server_addresses: tuple[str, ...]
     anonymous_pull: tuple[str, ...]
     deploy_dir: str
     renew_schedule: str
@@ -187,6 +188,11 @@ def dump(settings: Settings, **changes: str) -> str:
     return "".join(lines)
 
 
+def raw(path: Path) -> dict[str, str]:
+    """The values of a file as they stand, unchecked. Raises UsageError where a line cannot be read."""
+    return {key: value for _, key, value in _entries(path)}
+
+
 def _schema(path: Path) -> dict[str, tuple[int, str | None]]:
     """Key -> (line in the schema, default or None where the key is mandatory)."""
     known: dict[str, tuple[int, str | None]] = {}
@@ -201,6 +207,8 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
     try:
         # The signature (BOM) that Windows editors put first is not part of the first key.
         text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", "run it as a user who may read it") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(f"{path}:{line}: not UTF-8 text", "save the file as UTF-8") from None

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import compose, report
+from . import accounts, report
 from .credentials import hashed
 from .errors import StepError, UsageError
 from .host import Host, here, last_words, require_deployed
-from .onhost import logins, registry
+from .onhost import registry
 from .onhost.accounts import Rights
 from .settings import Settings
 
@@ -134,10 +134,9 @@ class Test:
         with self.line("account") as done:
             # Its password is random and lives for seconds: the cheapest hash will do.
             entry = hashed(self.user, self.password, cost=4)
-            where, test = self.settings.deploy_dir, compose.nginx_test_running(self.settings)
-            self.undo.callback(self.host.call, logins.remove, where, test, self.user)
+            self.undo.callback(accounts.remove, self.host, self.settings, self.user)
             rights: Rights = {"role": "admin", "repositories": [REPOSITORY]}
-            self.host.call(logins.put, where, test, {self.user: entry}, rights, alone=True)
+            accounts.enter(self.host, self.settings, {self.user: entry}, rights, alone=True)
             done(f"{self.user}, until the end of this test")
 
     def wrong_password(self) -> None:

@@ -1,6 +1,6 @@
 """What the host remembers of its certificate authority: failures, pauses, and what was alerted.
 
-One JSON file: {ACME directory: {"failures", "next", "reason", "unseen"}, "alerted": problem}.
+One JSON file: {ACME directory: see `remembered`, "alerted": problem}.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ ALERT_SECONDS = 60
 
 
 def remembered(path: str, server: str) -> dict[str, Any]:
-    """{"failures": in a row, "next": seconds since 1970 before which nothing is asked, "reason": of the
-    last failure, "unseen": addresses of ours that this host cannot see though the authority can,
+    """{"failures": in a row, "since": when the last one was, in seconds since 1970, "next": before when nothing is
+    asked, "reason": of the last failure, "unseen": addresses of ours that this host cannot see though the authority can,
     "learned": whether that was ever looked at, "now": this host's clock}.
     """
     found: dict[str, Any] = {
         "failures": 0,
+        "since": 0.0,
         "next": 0.0,
         "reason": "",
         "unseen": [],
@@ -44,11 +45,11 @@ def failed(
     same minute of another day, must not come a moment too early.
     """
     now = remembered(path, server)
-    del now["now"]
+    now["since"] = now.pop("now")
     now["failures"] += 1
     now["reason"] = reason
     pause = pauses[min(now["failures"], len(pauses)) - 1]
-    now["next"] = max(time.time() + 0.98 * pause, retry_after)
+    now["next"] = max(now["since"] + 0.98 * pause, retry_after)
     _write(Path(path), server, now)
     return now
 
@@ -58,7 +59,14 @@ def succeeded(path: str, server: str, unseen: list[str] | None = None) -> None:
     now = remembered(path, server)
     kept = now["unseen"] if unseen is None else unseen
     learned = now["learned"] or unseen is not None
-    new = {"failures": 0, "next": 0.0, "reason": "", "unseen": kept, "learned": learned}
+    new = {
+        "failures": 0,
+        "since": 0.0,
+        "next": 0.0,
+        "reason": "",
+        "unseen": kept,
+        "learned": learned,
+    }
     if any(now[key] != value for key, value in new.items()):
         _write(Path(path), server, new)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import RefusedError
+from .owner import give
 
 BUSY = "Another instance of Certbot is already running"
 
@@ -22,12 +23,14 @@ def run(
 
     command: `docker compose run --name CONTAINER … certbot …`. A `docker` client that is killed
     leaves its container running, with an order under way: to start a second one would waste it.
-    log: certbot's own log of its latest run.
+    log: certbot's own log of its latest run, in certbot/log.
     limit: seconds after which it is ended: a hook that hangs must not stop renewals for ever.
     Returns {"code", "output", "asked": whether certbot itself ran, "retry_after": seconds since 1970
     that the ACME server named, or 0}. Raises RefusedError when another certbot does not end in time.
     """
     wait(container, seconds)
+    # certbot's root may not write what belongs to somebody else, as after a copy from another host.
+    give(Path(log).parents[1], (0, 0))
     end = time.monotonic() + seconds
     while True:
         # What a killed client left behind when it could not remove it any more.

@@ -20,6 +20,7 @@ NO_IMAGE = re.compile(
 
 TELLING = re.compile(r"\[emerg\]|\b[Ee]rror\b|level=fatal|^panic:")
 READY_SECONDS = 120
+HEALTH_SECONDS = 5
 # How often a container may end at its start: another may be a moment late.
 RESTARTS = 3
 NOT_STARTED = "./fab -H … logs shows why; ./fab -H … check finds its causes"
@@ -115,9 +116,13 @@ def _health(found: dict[str, Any]) -> str:
         return told
     kind, *test = found["Config"]["Healthcheck"]["Test"]
     command = test if kind == "CMD" else ["sh", "-c", *test]
-    done = subprocess.run(
-        ["docker", "exec", found["Id"], *command], capture_output=True, stdin=subprocess.DEVNULL, check=False
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["docker", "exec", found["Id"], *command],
+            capture_output=True, stdin=subprocess.DEVNULL, timeout=HEALTH_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return told
     return told if done.returncode else "healthy"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 from .atomic import replace
@@ -26,6 +27,12 @@ def installed(text: str) -> dict[str, bool]:
     path = Path(CRON_FILE)
     changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644
     return {"changed": changed, "daemon": _daemon_runs()}
+
+
+def age() -> float:
+    """Seconds since our file was written; 0 where there is none."""
+    path = Path(CRON_FILE)
+    return time.time() - path.stat().st_mtime if path.is_file() else 0.0
 
 
 def _daemon_runs() -> bool:

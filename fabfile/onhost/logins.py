@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .accounts import Rights
 from .accounts import put as put_into_file
 from .accounts import remove as remove_from_file
+from .atomic import RefusedError
 from .nginx import ACCOUNTS, refresh
 
 
@@ -15,11 +18,18 @@ def put(
     rights: Rights,
     *,
     alone: bool = False,
-) -> list[str]:
-    """accounts.put, in force when this returns. test: see nginx.refresh."""
+) -> dict[str, Any]:
+    """accounts.put, in force when this returns. test: see nginx.refresh.
+
+    Returns {"done": what accounts.put says, "problem", "remedy": why nginx could not be told, or ""}: the
+    file is changed then, so its passwords are the new ones.
+    """
     done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
-    refresh(directory, test)
-    return done
+    try:
+        refresh(directory, test)
+    except RefusedError as error:
+        return {"done": done, "problem": error.what, "remedy": error.remedy}
+    return {"done": done, "problem": "", "remedy": ""}
 
 
 def remove(directory: str, test: list[str], user: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from .accounts import Line, lines
+from .atomic import RefusedError
 
 HEAD = (
     "# Written by `htpasswd` and `up` from the accounts file; your changes would be overwritten.\n"
@@ -16,12 +17,17 @@ NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
 
 def maps(accounts_file: Path) -> bytes:
-    """accounts.conf: $role, $limited, $within and $generation. Raises RefusedError as accounts.lines.
+    """accounts.conf: $role, $limited, $within and $generation. Raises RefusedError as accounts.lines, or for no file.
 
     Regular expressions throughout, as a plain string in a map is compared without regard to case
     (nginx, ngx_http_map_module). $generation stands for the whole accounts file: what nginx remembers is
     filed under it, so every change makes it forget.
     """
+    if not accounts_file.is_file():
+        raise RefusedError(
+            f"{accounts_file.name} is missing, and so nothing is changed",
+            "./fab -H … htpasswd --user NAME makes a new one",
+        )
     accounts = [line for line in lines(accounts_file) if NAME.fullmatch(line.user) and line.cost]
     generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
     roles = [f'"~^{_quoted(line.user)}$" {line.role};' for line in accounts]

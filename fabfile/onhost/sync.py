@@ -29,7 +29,7 @@ def state(directory: str, names: list[str]) -> dict[str, Any]:
     """What `sync` put here before, and what stands at these names now. Changes nothing.
 
     Returns {"files": {path: {"digest", "mode"}}, "ours": {path: digest as synced}, "unfinished":
-    whether an earlier sync was cut off between two renames}.
+    whether an earlier sync was cut off between two renames, "blocked": names where no file can be}.
     """
     root = Path(directory)
     ours = _manifest(root)
@@ -37,7 +37,14 @@ def state(directory: str, names: list[str]) -> dict[str, Any]:
         "files": {name: _state(root / name) for name in {*names, *ours} if (root / name).is_file()},
         "ours": ours,
         "unfinished": (root / ".sync/journal").is_file(),
+        "blocked": sorted(name for name in names if _blocked(root, name)),
     }
+
+
+def _blocked(root: Path, name: str) -> bool:
+    """Whether a directory is there already, or what should be a directory is none."""
+    above = [root / parent for parent in Path(name).parents]
+    return (root / name).is_dir() or any(path.exists() and not path.is_dir() for path in above)
 
 
 def _state(path: Path) -> dict[str, Any]:

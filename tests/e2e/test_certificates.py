@@ -124,6 +124,22 @@ def test_the_log_of_cron_rotates(deployed: World) -> None:
     assert 0 < int(sizes["renew.log"]) < 10_000
 
 
+def test_settings_that_cannot_be_read_are_told_of(deployed: World) -> None:
+    deployed.configure(ALERT_COMMAND="cat >/tmp/told")
+    deployed.fab("sync")
+    deployed.server(f"rm {DEPLOY_DIR}/certbot/acme/ca.pem")
+    output = deployed.server(f"{DEPLOY_DIR}/inv renew 2>&1; echo exit $?")
+    assert "exit 2" in output
+    assert "ACME_CA_BUNDLE" in deployed.server("cat /tmp/told; rm /tmp/told")
+
+
+def test_a_renewal_of_files_that_belong_to_somebody_else(deployed: World) -> None:
+    """As a copy from another host leaves them."""
+    deployed.server(f"chown -R 1000:1000 {DEPLOY_DIR}/certbot")
+    deployed.fab("renew", "--dry-run")
+    assert deployed.server(f"find {DEPLOY_DIR}/certbot ! -user root") == ""
+
+
 def test_inv_renew_exits_with_the_outcome(deployed: World) -> None:
     run = f"cd / && {DEPLOY_DIR}/inv renew; echo exit $?"
     assert "exit 0" in deployed.server(run)

@@ -36,6 +36,9 @@ FAULTS = (
     "wrong name",
     "kill",
 )
+# Processes do not shrink with the clock: one that a fault has held up, and the one that gets through
+# after it, need so many seconds. By then a fault must be over.
+ROOM_SECONDS = 16
 RENEW = f"{DEPLOY_DIR}/inv renew 2>&1"
 
 Record = Callable[[str, object], None]
@@ -55,6 +58,7 @@ class Life:
     serials: list[str] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    closest: tuple[float, str] = (1e9, "")
 
     def begin(self) -> str:
         """Returns the root of the authority."""
@@ -86,12 +90,12 @@ class Life:
     def renewal(self) -> None:
         """Wait until one is due, let something go wrong for a while, and see it through."""
         fault = self.random.choice(FAULTS)
-        until = self.random.uniform(0.30, 0.45)
+        until = max(self.random.uniform(0.30, 0.45), ROOM_SECONDS / self.seconds)
         self.faults[fault or "none"] = self.faults.get(fault or "none", 0) + 1
         # Not asked again and again: that would be work beside the renewals, for a whole life.
         time.sleep(max(0, self.end() - self.seconds / 2 - time.time()))
         self.set(fault)
-        orders = self.world.sandbox.orders(PORT)
+        orders, end = self.world.sandbox.orders(PORT), self.end()
         while fault and until < self.left() <= 0.5:
             self.cron(killed=fault == "kill")
             if fault == "kill":
@@ -106,6 +110,7 @@ class Life:
                 )
                 return
             self.cron()
+        self.closest = min(self.closest, (round(end - time.time(), 1), fault))
         self.serials.append(serial)
 
     def set(self, fault: str) -> None:
@@ -133,7 +138,8 @@ class Life:
             {
                 "days": self.days, "seconds": self.seconds, "seed": seed, "renewals": len(self.serials) - 1,
                 "orders": self.world.sandbox.orders(PORT), "issued": self.world.sandbox.issued(PORT),
-                "requests of the probe": answers.made, "lost": len(answers.lost), "faults": self.faults, "broken": self.broken,
+                "requests of the probe": answers.made, "lost": len(answers.lost), "faults": self.faults,
+                "seconds left, at the closest": self.closest, "broken": self.broken,
             }
         )  # fmt: skip
 

@@ -236,3 +236,8 @@ def test_a_file_that_is_not_ours_is_not_overwritten(clean: World) -> None:
         clean.server(f"ls -A {DEPLOY_DIR}; cat {DEPLOY_DIR}/compose.yml")
         == "compose.yml\nservices: {}\n"
     )
+    # Docker makes a directory where a file is missing that it should mount.
+    clean.server(f"rm {DEPLOY_DIR}/compose.yml; mkdir -p {DEPLOY_DIR}/nginx/nginx.conf")
+    refused = clean.fab("sync", ok=False)
+    assert f"{DEPLOY_DIR}/nginx/nginx.conf is there already" in refused.stderr
+    assert clean.server(f"ls -A {DEPLOY_DIR}") == "nginx\n"

@@ -258,7 +258,7 @@ def test_import(team: World) -> None:
 @pytest.fixture(scope="module")
 def public(team: World, client: Client) -> Iterator[World]:
     """The same with ANONYMOUS_PULL, and an image that everyone may have."""
-    team.configure(ANONYMOUS_PULL="public/* base")
+    team.configure(ANONYMOUS_PULL="public/* base push*")
     team.fab("sync", "up")
     assert client.login("docker", "pusher")[0]
     for name in ("public/image", IMAGE):
@@ -296,6 +296,8 @@ OF_NOBODY = [
     ("GET", "/v2/public/image/tags/list", 200),
     ("GET", "/v2/base/tags/list", 404),
     ("GET", "/v2/base/more/tags/list", 401),
+    ("GET", "/v2/pushed/tags/list", 404),
+    ("GET", "/v2/push-test/tags/list", 401),
     ("GET", "/v2/publicly/image/manifests/latest", 401),
     ("GET", f"/v2/{IMAGE}/manifests/latest", 401),
     ("GET", f"/v2/public/../{IMAGE}/manifests/latest", 401),

@@ -9,12 +9,16 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fabfile import alerts, validity
-from fabfile.onhost import attempts, caa, certbot, probe
+from fabfile import alerts, orders, overview, validity
+from fabfile.host import here
+from fabfile.onhost import atomic, attempts, caa, certbot, logins, probe
+from fabfile.onhost.nginx import ACCOUNTS
+from fabfile.settings import Settings
 
 DAY = 86400
 SERVER = "https://acme.test/dir"
@@ -59,6 +63,68 @@ def test_pauses_grow_and_end_with_a_success(tmp_path: Path) -> None:
     later = time.time() + 7200
     assert attempts.failed(file, SERVER, "why", pauses, later)["next"] == later
     assert attempts.remembered(file, "https://another.test")["failures"] == 0
+
+
+@pytest.mark.parametrize(
+    ("since", "ends", "paused"),
+    [(0, 0, False), (-60, 30, True), (-60, -30, False), (-60, 30 * DAY, True), (DAY, 2 * DAY, False)],
+)  # fmt: skip
+def test_a_pause_lasts_unless_the_clock_was_wrong(since: float, ends: float, paused: bool) -> None:
+    now = time.time()
+    memory = {"now": now, "since": now + since, "next": now + ends}
+    assert orders.paused(memory) is paused
+
+
+def test_each_problem_is_told_once(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "certbot").mkdir()
+    told = tmp_path / "told"
+    settings = replace(
+        settings, deploy_dir=str(tmp_path), alert_command=f"cat >>{told}", tls_certificate="own"
+    )
+    memory = (settings.attempts_file, settings.acme_directory)
+    attempts.failed(*memory, "port 80 is closed", [60.0], 0)
+    problem, other = "nothing was ordered: port 80 is closed; not before 12:00", "Docker is missing"
+    for text in (problem, "", problem.replace("12", "15"), "", other, other):
+        alerts.tell(here(), settings, text)
+    # A run that asked nothing, as a pause lasts, is no good news; another problem is news.
+    assert told.read_text().splitlines() == [
+        f"{settings.registry_domain}: {t}" for t in (problem, other)
+    ]
+    attempts.succeeded(*memory)
+    alerts.tell(here(), settings, "")
+    alerts.tell(here(), settings, other)
+    assert len(told.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("found", "last_days_ago", "mark"),
+    [
+        ({}, 0.5, "ok"), ({"daemon": False}, 0.5, "failed"), ({"changed": True}, 0.5, "warn"), ({}, 3, "warn"),
+        ({"age": 3600}, 3, "ok"), ({"twice_a_day": False}, 3, "ok"), ({}, None, "warn"), ({"age": 60}, None, "ok"),
+    ],
+)  # fmt: skip
+def test_a_cron_that_is_silent_is_named(
+    found: dict[str, object], last_days_ago: float | None, mark: str
+) -> None:
+    facts = {"daemon": True, "changed": False, "age": 30 * DAY, "twice_a_day": True} | found
+    last = {}
+    if last_days_ago is not None:
+        last["when"] = time.strftime(overview.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
+    assert overview.cron_row(facts, last)[0] == mark
+
+
+def test_a_changed_account_is_told_of_although_nginx_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise atomic.RefusedError("nginx is busy", "wait")
+
+    monkeypatch.setattr(logins, "refresh", refuse)
+    file = tmp_path / ACCOUNTS
+    file.parent.mkdir(parents=True)
+    answer = logins.put(str(tmp_path), [], {"anna": "anna:$2y$05$" + "a" * 53}, {"role": "pull", "repositories": None})  # fmt: skip
+    assert answer == {"done": ["added"], "problem": "nginx is busy", "remedy": "wait"}
+    assert "anna:" in file.read_text()
 
 
 def test_a_failing_alert_is_tried_again_and_a_sent_one_is_not(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_server_has_every_module_that_renew_imports() -> None:
 def test_cron_text(env: Callable[[str], Settings]) -> None:
     text = certificates.cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
     assert text.splitlines()[-1] == (
-        "* * * * * root cd /docker-registry && ./inv renew --log log/renew.log >>log/renew.log 2>&1"
+        "* * * * * root cd /docker-registry && mkdir -p log && ./inv renew --log log/renew.log >>log/renew.log 2>&1"
     )
     assert text.endswith("\n")  # cron passes over a last line without a line break
     assert "PATH=/usr/local/sbin" in text

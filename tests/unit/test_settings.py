@@ -45,6 +45,7 @@ def test_defaults_come_from_the_schema(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("line", "value"),
     [
+        ("SERVER_ADDRESSES=192.0.2.1, 2001:DB8::1", ("192.0.2.1", "2001:db8::1")),
         ("REGISTRY_ALIASES=a.example.com b.example.com", ("a.example.com", "b.example.com")),
         ("REGISTRY_ALIASES='a.example.com, b.example.com'", ("a.example.com", "b.example.com")),
         ("DEPLOY_DIR=/srv/registry/", "/srv/registry"),
@@ -69,6 +70,7 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("SERVER_ADDRESSES='192.0.2.1 example.com'", "IP addresses"),
         ("REGISTRY_ALIASES=https://a.example.com", "no https://"),
         ("REGISTRY_ALIASES=a.example.com:5000", "no port"),
         ("REGISTRY_ALIASES=localhost", "full domain name"),
@@ -95,6 +97,7 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
         ("RENEW_SCHEDULE='* * 0 * *'", "five fields"),
         ("RENEW_SCHEDULE='* * * * 5-1'", "five fields"),
         ("RENEW_SCHEDULE='*/0 * * * *'", "five fields"),
+        ("RENEW_SCHEDULE='17 0/12 * * *'", "five fields"),
         ("RENEW_SCHEDULE='* * * *'", "five fields"),
         ("RENEW_SCHEDULE='* * * * * root reboot'", "five fields"),
         ("HSTS_MAX_AGE=a year", "seconds"),

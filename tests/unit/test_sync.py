@@ -31,8 +31,15 @@ def apply(root: Path, remove: list[str] | None = None, **files: str) -> None:
 
 def test_state_before_the_first_sync(tmp_path: Path) -> None:
     state = sync.state(str(tmp_path / "none"), ["a"])
-    assert state == {"files": {}, "ours": {}, "unfinished": False}
+    assert state == {"files": {}, "ours": {}, "unfinished": False, "blocked": []}
     assert not (tmp_path / "none").exists()
+
+
+def test_where_no_file_can_be(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").write_text("a file")
+    (tmp_path / "c").mkdir()
+    assert sync.state(str(tmp_path), ["a", "b/x", "c/x", "d/x"])["blocked"] == ["a", "b/x"]
 
 
 def test_apply_then_state(tmp_path: Path) -> None:

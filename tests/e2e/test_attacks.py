@@ -366,7 +366,9 @@ def test_no_secret_is_printed_or_left(deployed: World) -> None:
     ]:
         assert deployed.server(f"stat -L -c %a {name}").strip() == "600", name
     here = subprocess.run(
-        ["grep", "-rlFs", "-e", password, "-e", key, "-e", http, str(ROOT), str(Path.home()), "--exclude-dir=.git", "--exclude-dir=.venv", "--exclude=*.py"],
+        ["find", str(ROOT), str(Path.home()), "(", "-name", ".git", "-o", "-name", ".venv", ")", "-prune", "-o",
+         "-type", "f", "-cnewer", str(deployed.sandbox.directory / "known_hosts"), "!", "-name", "*.py",
+         "-exec", "grep", "-lFs", "-e", password, "-e", key, "-e", http, "{}", "+"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert here.stdout == ""

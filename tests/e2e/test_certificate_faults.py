@@ -32,15 +32,6 @@ PROXY = "https://acme.test:14009/dir"
 ARCHIVE = f"{DEPLOY_DIR}/certbot/conf/archive/{DOMAIN}"
 LIVE = f"{DEPLOY_DIR}/certbot/conf/live/{DOMAIN}"
 # As certbot would have left it a year ago: its own names and files, but long over.
-EXPIRE = f"""
-cd {DEPLOY_DIR}/certbot/conf/live/{DOMAIN}
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={DOMAIN} \\
-    -addext subjectAltName=DNS:{DOMAIN} -not_before 20250101000000Z -not_after 20250401000000Z \\
-    -keyout /tmp/key.pem -out /tmp/cert.pem 2>/dev/null
-cat /tmp/cert.pem >"$(readlink -f cert.pem)"
-cat /tmp/cert.pem >"$(readlink -f fullchain.pem)"
-cat /tmp/key.pem >"$(readlink -f privkey.pem)"
-"""
 Record = Callable[[str, object], None]
 WORKERS = "ps -eo pid,args | grep '[n]ginx: worker process$' | sort"
 
@@ -210,7 +201,8 @@ def test_c10_an_expired_certificate_is_renewed_and_people_are_told_once(acme: Wo
         ALERT_COMMAND="cat >>/tmp/alerts; echo . >>/tmp/alerts",
     )
     acme.fab("sync")
-    acme.server(EXPIRE + "rm -f /tmp/alerts")
+    acme.expire()
+    acme.server("rm -f /tmp/alerts")
     acme.fab("up")
     assert "EXPIRED" in acme.fab("status", ok=False).stdout
     acme.sandbox.fault("drop")
@@ -226,7 +218,7 @@ def test_c10_an_expired_certificate_is_renewed_and_people_are_told_once(acme: Wo
     assert acme.login(USER, PASSWORD) == 200
     assert "certificate    valid" in acme.fab("status").stdout
     # The same problem, once more after all was well, is news again.
-    acme.server(EXPIRE)
+    acme.expire()
     acme.sandbox.fault("drop")
     acme.server(renew)
     assert acme.server("cat /tmp/alerts").count("cannot be reached") == 2

@@ -30,6 +30,8 @@ def compared(old: str, new: str) -> None:
     errors = compare.new_errors(before, after)
     print("\n".join([*map(str, verdicts), *errors]))
     worse = len(errors) + sum(verdict.worse for verdict in verdicts)
+    if not verdicts:
+        raise StepError("the two have no measure in common")
     if worse:
         raise StepError(f"{worse} of {len(verdicts) + len(errors)} got worse")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -153,7 +154,10 @@ def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
             ),
             "some of it is there",
         )
+        # Held still, so that no more is sent while we are on our way.
+        first.send_signal(signal.SIGSTOP)
         clean.server("pkill -KILL -f '[s]shd-session: root|[s]shd: root'", check=False)
+        first.send_signal(signal.SIGCONT)
         _, errors = first.communicate(timeout=60)
     assert first.returncode == 1
     assert "the connection was lost" in errors

@@ -151,13 +151,27 @@ def test_caa_records_are_read_first(acme: World) -> None:
 
 def test_c6_another_certbot_holds_the_lock(acme: World, record_property: Record) -> None:
     wants(acme)
-    held = "import fcntl,time; f=open('/c/.certbot.lock','w'); fcntl.lockf(f,fcntl.LOCK_EX); time.sleep(6)"
+    held = "import fcntl,time; f=open('/c/.certbot.lock','w'); fcntl.lockf(f,fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
+    argv = [*fab(acme.sandbox, acme.settings), "init-letsencrypt"]
+
+    def at_work() -> bool:
+        return "certbot certonly" in acme.server("ps -eo args")
+
     with asking(acme, record_property):
         acme.server(
-            f"docker run --rm -d -v {DEPLOY_DIR}/certbot/conf:/c --entrypoint python3 registry-sandbox/certbot "
-            f'-c "{held}" >/dev/null'
+            f"docker run -d --name holder -v {DEPLOY_DIR}/certbot/conf:/c --entrypoint python3 registry-sandbox/certbot "
+            f'-c "{held}" >/dev/null; until docker logs holder | grep -q held; do sleep 0.1; done'
         )
-        assert "ordered" in order(acme)
+        try:
+            with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as waiting:
+                wait_until(at_work, "certbot tries")
+                wait_until(lambda: not at_work(), "it is refused")
+                wait_until(at_work, "certbot tries again")
+                acme.server("docker rm -f holder")
+                output, _ = waiting.communicate(timeout=120)
+        finally:
+            acme.server("docker rm -f holder 2>/dev/null", check=False)
+        assert "ordered" in output
     assert acme.sandbox.orders() == 1
     # Not for ever: one clear line when it does not end.
     busy = ["sh", "-c", f"echo '{certbot.BUSY}'; exit 1"]
@@ -182,7 +196,7 @@ def test_c7_the_disk_is_full(acme: World, record_property: Record) -> None:
         try:
             failed = acme.fab("htpasswd", "--user", "late", input="password\n", ok=False)
             assert "No space left on device; nothing was changed" in failed.stderr
-            order(acme, ok=False)
+            assert "No space left on device" in order(acme, ok=False)
             # What certbot began with may lie beside them.
             assert set(before.splitlines()) <= set(acme.server(look).splitlines())
             assert acme.serial() == serial
@@ -191,6 +205,8 @@ def test_c7_the_disk_is_full(acme: World, record_property: Record) -> None:
             acme.server(
                 "umount /docker-registry/registry/auth; umount /docker-registry/certbot/conf"
             )
+        assert "ordered" in order(acme, "--force")
+        assert acme.serial() not in ("", serial)
 
 
 def test_c10_an_expired_certificate_is_renewed_and_people_are_told_once(acme: World) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sandbox.demo import DOMAIN
+
 from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until
 
 A, B = (f"https://acme.test:{port}/dir" for port in (14000, 14001))
@@ -25,6 +27,20 @@ def test_switching_the_server_orders_exactly_once(clean: World) -> None:
     assert clean.serial() == second
     assert clean.certificates() == 2
     assert "issued by Pebble" in clean.fab("status").stdout
+
+
+def test_c11_a_revoked_certificate_is_replaced_once(deployed: World) -> None:
+    serial = deployed.serial()
+    deployed.server(
+        f"cd {DEPLOY_DIR} && docker compose run --rm -T --no-deps certbot revoke --non-interactive "
+        f"--no-delete-after-revoke --cert-name {DOMAIN} --server {A} 2>&1"
+    )
+    deployed.fab("init-letsencrypt", "--force")
+    replaced = deployed.serial()
+    assert replaced not in ("", serial)
+    assert "nothing to order" in deployed.fab("init-letsencrypt").stdout
+    assert "nothing due" in deployed.fab("renew").stdout
+    assert deployed.serial() == replaced
 
 
 def test_a_new_name_is_added_by_one_order(deployed: World) -> None:

@@ -64,6 +64,7 @@ def test_killed_inside_a_step(clean: World, number: int) -> None:
         if sign:
             clean.server(AT_WORK, sign)
         running.send_signal(signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
     clean.bootstrap()
     assert clean.certificates() == 1
     assert clean.login(USER, PASSWORD) == 200

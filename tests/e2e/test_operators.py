@@ -120,9 +120,11 @@ def at_work(world: World) -> Iterator[subprocess.Popen[str]]:
             lambda: "task bootstrap" in world.server("cat /run/*.lock.holder", check=False),
             "the lock is held",
         )
-        yield other
-        if other.poll() is None:
-            other.kill()
+        try:
+            yield other
+        finally:
+            if other.poll() is None:
+                other.kill()
 
 
 def test_the_second_of_two_is_told_who_is_at_work(clean: World) -> None:
@@ -257,7 +259,8 @@ def test_a_server_that_answers_slowly(deployed: World, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_server_by_its_ipv6_address(world: World, tmp_path: Path) -> None:
+def test_a_server_by_its_ipv6_address(clean: World, tmp_path: Path) -> None:
+    world = clean
     with forwarded(world.sandbox.port(22)) as port:
         done = by_ipv6(world, tmp_path, port, "check")
         assert done.returncode == 0, done.stderr

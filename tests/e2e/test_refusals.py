@@ -147,7 +147,7 @@ def test_servers_that_cannot_be_reached(world: World, tmp_path: Path) -> None:
 
 
 def test_docker_is_not_there_or_not_as_needed(clean: World) -> None:
-    """S5: missing, stopped, only Compose 1."""
+    """S5: missing, stopped, no Compose 2."""
     plugin = clean.server(
         "find / -xdev -name docker-compose -path '*cli-plugins*' 2>/dev/null"
     ).split()[0]
@@ -160,13 +160,22 @@ def test_docker_is_not_there_or_not_as_needed(clean: World) -> None:
         finally:
             clean.server(f"mv /root/moved {path}")
     clean.server("service docker stop")
-    wait_until(lambda: not clean.server("docker version --format '{{.Server.Version}}' 2>/dev/null", check=False).strip(),
-               "Docker has stopped")  # fmt: skip
-    refused = clean.fab("check", ok=False)
-    assert "the engine does not run" in refused.stdout
-    assert "started docker" in clean.fab("provision").stdout
+    try:
+        wait_until(lambda: not clean.server("docker version --format '{{.Server.Version}}' 2>/dev/null", check=False).strip(),
+                   "Docker has stopped")  # fmt: skip
+        refused = clean.fab("check", ok=False)
+        assert "the engine does not run" in refused.stdout
+        assert "started docker" in clean.fab("provision").stdout
+    finally:
+        clean.server("service docker start")
     assert clean.fab("provision").stdout.startswith("same")
     assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
+
+
+def states(world: World) -> str:
+    """What would tell of each container that it was touched."""
+    form = "{{.Name}} {{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.RestartCount}}"
+    return world.server(f"docker ps --all --quiet | xargs docker inspect --format '{form}' | sort")
 
 
 def test_a_port_that_somebody_else_has_is_named(clean: World) -> None:
@@ -184,10 +193,10 @@ def test_a_port_that_somebody_else_has_is_named(clean: World) -> None:
     clean.server(
         "docker run -d --name neighbour -p 443:443 --entrypoint sleep registry-sandbox/nginx 600"
     )
-    before = clean.containers()
+    before = states(clean)
     refused = clean.fab("bootstrap", ok=False)
     assert "port 443: taken by the container neighbour" in refused.stderr
-    assert clean.containers() == before
+    assert states(clean) == before
     assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
 
 
@@ -218,12 +227,12 @@ def test_neighbours_are_untouched(clean: World) -> None:
         "docker run -d --name docker-registry-nginx-1 --entrypoint sleep registry-sandbox/nginx 600; "
         "echo '0 0 * * * root true' >/etc/cron.d/docker-registry; echo mine >/docker-registry/notes.txt"
     )
-    before = clean.containers()
-    look = "stat -c '%n %i %Y' /etc/cron.d/docker-registry /docker-registry/notes.txt /srv/docker-registry/*"
+    before = states(clean)
+    look = "for f in /etc/cron.d/docker-registry /docker-registry/notes.txt /srv/docker-registry/*; do stat -c '%n %i %Y' $f; sha256sum $f; done"
     files = clean.server(look)
     clean.bootstrap()
     clean.fab("down")
-    assert clean.containers() == before
+    assert states(clean) == before
     assert clean.server(look) == files
     clean.server("rm -rf /etc/cron.d/docker-registry /srv/docker-registry")
 

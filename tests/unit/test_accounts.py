@@ -153,7 +153,7 @@ def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
             writer.stdout.readline()
             before = file.stat().st_mtime_ns
             while file.stat().st_mtime_ns == before:
-                pass
+                assert writer.poll() is None
             writer.send_signal(signal.SIGKILL)
         users = {str(account["user"]) for account in onhost.listed(str(file))}
         assert {f"u{n}" for n in range(2000)} <= users

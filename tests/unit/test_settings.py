@@ -157,7 +157,13 @@ def test_nothing_is_expanded(env_file: Write, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_dump_is_read_back_as_the_same(env_file: Write, tmp_path: Path) -> None:
-    settings = load(env_file("REGISTRY_ALIASES=a.example.com b.example.com\nHSTS_MAX_AGE=5\n"))
+    settings = load(
+        env_file(
+            "REGISTRY_ALIASES=a.example.com b.example.com\nHSTS_MAX_AGE=5\n"
+            """ALERT_COMMAND='echo "it\\'s $HOME #1 \\\\ ${X} привет"'\n"""
+        )
+    )
+    assert settings.alert_command == """echo "it's $HOME #1 \\ ${X} привет\""""
     copy = tmp_path / "copy.env"
     copy.write_text(dump(settings))
     assert load(copy) == settings

@@ -173,8 +173,9 @@ def _rehearse(host: Host, settings: Settings) -> None:
 
 
 def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
-    log = f"{settings.deploy_dir}/certbot/log/letsencrypt.log"
-    return host.call(certbot.run, command, compose.CERTBOT_CONTAINER, log)
+    return host.call(
+        certbot.run, command, compose.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot"
+    )
 
 
 def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:

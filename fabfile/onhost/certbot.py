@@ -17,20 +17,21 @@ BUSY = "Another instance of Certbot is already running"
 
 
 def run(
-    command: list[str], container: str, log: str, seconds: float = 120, limit: float = 1800
+    command: list[str], container: str, directory: str, seconds: float = 120, limit: float = 1800
 ) -> dict[str, Any]:
     """Run certbot in its container; first wait for one that is still at work.
 
     command: `docker compose run --name CONTAINER … certbot …`. A `docker` client that is killed
     leaves its container running, with an order under way: to start a second one would waste it.
-    log: certbot's own log of its latest run, in certbot/log.
+    directory: what its container mounts, with certbot's own log of its latest run in `log`.
     limit: seconds after which it is ended: a hook that hangs must not stop renewals for ever.
     Returns {"code", "output", "asked": whether certbot itself ran, "retry_after": seconds since 1970
     that the ACME server named, or 0}. Raises RefusedError when another certbot does not end in time.
     """
     wait(container, seconds)
     # certbot's root may not write what belongs to somebody else, as after a copy from another host.
-    give(Path(log).parents[1], (0, 0))
+    give(Path(directory), (0, 0))
+    log = Path(directory) / "log/letsencrypt.log"
     end = time.monotonic() + seconds
     while True:
         # What a killed client left behind when it could not remove it any more.
@@ -52,10 +53,8 @@ def run(
             ) from None
         if done.returncode == 0 or BUSY not in done.stdout + done.stderr:
             # Docker's own failures leave the log of an earlier run.
-            asked = done.returncode == 0 or (
-                Path(log).is_file() and Path(log).stat().st_mtime >= start - 1
-            )
-            later = _retry_after(Path(log)) if asked and done.returncode else 0
+            asked = done.returncode == 0 or (log.is_file() and log.stat().st_mtime >= start - 1)
+            later = _retry_after(log) if asked and done.returncode else 0
             return {
                 "asked": asked,
                 "code": done.returncode,

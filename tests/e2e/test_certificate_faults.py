@@ -149,7 +149,9 @@ def test_caa_records_are_read_first(acme: World) -> None:
         sandbox.caa(DOMAIN)
 
 
-def test_c6_another_certbot_holds_the_lock(acme: World, record_property: Record) -> None:
+def test_c6_another_certbot_holds_the_lock(
+    acme: World, record_property: Record, tmp_path: Path
+) -> None:
     wants(acme)
     held = "import fcntl,time; f=open('/c/.certbot.lock','w'); fcntl.lockf(f,fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
     argv = [*fab(acme.sandbox, acme.settings), "init-letsencrypt"]
@@ -176,7 +178,7 @@ def test_c6_another_certbot_holds_the_lock(acme: World, record_property: Record)
     # Not for ever: one clear line when it does not end.
     busy = ["sh", "-c", f"echo '{certbot.BUSY}'; exit 1"]
     with pytest.raises(StepError) as refused:
-        here().call(certbot.run, busy, "no-such-container", "/nonexistent", seconds=1)
+        here().call(certbot.run, busy, "no-such-container", str(tmp_path), seconds=1)
     assert "another certbot works in the same directory" in str(refused.value)
 
 

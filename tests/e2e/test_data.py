@@ -10,6 +10,7 @@ import pytest
 
 from tests.sandbox.demo import DOMAIN
 
+from .test_care import typed, under
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
@@ -34,7 +35,7 @@ def arrived(world: World) -> int:
 
 
 def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> None:
-    """The push fails in clear words, pulls go on, and with room again a push goes through."""
+    """The push fails in clear words, pulls go on, and what the README says makes room again."""
     file = tmp_path / "large"
     file.write_bytes(os.urandom(40_000_000))
     deployed.fab("down")
@@ -46,7 +47,8 @@ def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> N
         assert int(answer.split()[-1]) >= 500, answer
         assert "no space left on device" in answer
         assert deployed.status(f"/v2/data/small/blobs/{small}", *LOGIN) == 200
-        deployed.server(f"rm -rf {DATA}/docker/registry/v2/repositories/data/large/_uploads")
+        (block,) = under("When the disk is full")
+        typed(deployed, block, tmp_path)
         deployed.push_blob("data/small", b"comes afterwards", *LOGIN)
     finally:
         deployed.fab("down")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -211,9 +212,10 @@ def forwarded(port: int, delay: float = 0) -> Iterator[int]:
     """A port of ::1 that leads to one of 127.0.0.1. delay: of each packet, in seconds."""
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
-        while data := source.recv(65536):
-            time.sleep(delay)
-            sink.sendall(data)
+        with contextlib.suppress(OSError):  # either side may hang up at any time
+            while data := source.recv(65536):
+                time.sleep(delay)
+                sink.sendall(data)
         sink.close()
 
     def serve() -> None:

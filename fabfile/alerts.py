@@ -25,9 +25,7 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
         return ""
     known = cause if cause and cause in problem else problem
     same = _same(f"{_state(host, settings)} {known}") if problem else ""
-    message = f"{settings.registry_domain}: {problem}".replace(
-        "-H …", f"-H {settings.registry_domain}"
-    )
+    message = _message(settings.registry_domain, problem)
     done = host.call(attempts.alert, settings.attempts_file, same, settings.alert_command, message)
     if done in ("known", "sent"):
         return "ALERT_COMMAND was told" if done == "sent" and problem else ""
@@ -41,8 +39,12 @@ def tell_without_settings(host: Host, problem: str) -> None:
         values.update(raw(HOME / "settings.env"))
     if command := values.get("ALERT_COMMAND"):
         file = str(HOME / "certbot/attempts.json")
-        message = f"{values.get('REGISTRY_DOMAIN', 'registry')}: {problem}"
+        message = _message(values.get("REGISTRY_DOMAIN", "registry"), problem)
         host.call(attempts.alert, file, _same(problem), command, message)
+
+
+def _message(domain: str, problem: str) -> str:
+    return f"{domain}: {problem}".replace("-H …", f"-H {domain}")
 
 
 def _cause(host: Host, settings: Settings) -> str:

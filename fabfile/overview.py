@@ -34,10 +34,7 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
         "cron": host.call(cron.installed, certificates.cron_text(settings))
-        | {
-            "age": host.call(cron.age),
-            "twice_a_day": not settings.renew_schedule,
-        },
+        | {"twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }

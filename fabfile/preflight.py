@@ -19,7 +19,7 @@ from .report import Outcome
 from .settings import Settings
 
 MIN_DOCKER = (20, 10)
-MIN_COMPOSE = (2, 17)  # of March 2023; nothing older was tried
+MIN_COMPOSE = (2, 17)  # of March 2023; the oldest that was tried is 2.26
 MIN_PYTHON = (3, 10)
 GB = 1e9
 PROVISION = "./fab -H … provision installs what is missing"

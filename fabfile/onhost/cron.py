@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
+from typing import Any
 
 from .atomic import replace
 
@@ -12,8 +13,10 @@ from .atomic import replace
 CRON_FILE = "/etc/cron.d/private-docker-registry"
 
 
-def install(text: str) -> dict[str, bool]:
-    """Write the file where it differs. Returns {"changed", "daemon": whether cron runs}."""
+def install(text: str) -> dict[str, Any]:
+    """Write the file where it differs. Returns {"changed", "daemon": whether cron runs, "age": seconds since
+    the file was written, 0 where there was none}.
+    """
     found = installed(text)
     if found["changed"]:
         path = Path(CRON_FILE)
@@ -22,17 +25,12 @@ def install(text: str) -> dict[str, bool]:
     return found
 
 
-def installed(text: str) -> dict[str, bool]:
+def installed(text: str) -> dict[str, Any]:
     """What `install` would return. Changes nothing."""
     path = Path(CRON_FILE)
     changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644
-    return {"changed": changed, "daemon": _daemon_runs()}
-
-
-def age() -> float:
-    """Seconds since our file was written; 0 where there is none."""
-    path = Path(CRON_FILE)
-    return time.time() - path.stat().st_mtime if path.is_file() else 0.0
+    age = time.time() - path.stat().st_mtime if path.is_file() else 0.0
+    return {"changed": changed, "daemon": _daemon_runs(), "age": age}
 
 
 def _daemon_runs() -> bool:

@@ -13,7 +13,6 @@ from tests.sandbox import Sandbox
 from tests.sandbox.commands import ROOT
 from tests.sandbox.engine import ensure_engine
 from tests.sandbox.images import ensure_images
-from tests.sandbox.sandbox import START_SECONDS
 
 from .world import World
 
@@ -54,7 +53,7 @@ def docker_cleanup() -> list[str]:
 @pytest.fixture(scope="session")
 def world(sandbox_files: Sandbox, docker_services: Services) -> World:
     """The running sandbox."""
-    docker_services.wait_until_responsive(sandbox_files.ready, timeout=START_SECONDS, pause=0.1)
+    sandbox_files.wait()
     sandbox_files.prepare(print)
     world = World(sandbox_files)
     world.clean()

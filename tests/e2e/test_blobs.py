@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.sandbox.demo import DOMAIN
-
-from .world import DEPLOY_DIR, PASSWORD, USER, World
+from .world import PASSWORD, USER, World
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 
@@ -67,28 +64,18 @@ def test_nothing_is_spooled(deployed: World, tmp_path: Path) -> None:
     """A push is not written to nginx's own disk first: it grows at the registry while it comes in."""
     file = tmp_path / "large"
     file.write_bytes(os.urandom(40_000_000))
-    port = deployed.sandbox.port(443)
-    url = f"https://{DOMAIN}:{port}{deployed.begin_upload('blobs/large', *LOGIN)}"
     pid = deployed.nginx_pid()
     # nginx removes the names of its temporary files at once: its workers still have them open.
     spool = (
         f"for p in $(pgrep -P {pid}); do find -L /proc/$p/fd -maxdepth 1 -type f -size +100k; done"
     )
-    arrived = (
-        f"find {DEPLOY_DIR}/registry/data -path '*_uploads*' -name data -exec cat {{}} + | wc -c"
-    )
-    slow = subprocess.Popen(
-        ["curl", "-sS", "--cacert", str(deployed.sandbox.directory / "ca.pem"), "--resolve",
-         f"{DOMAIN}:{port}:127.0.0.1", "--limit-rate", "8M", "-X", "PATCH", "-T", str(file),
-         "-H", "Content-Type: application/octet-stream", "-o", "/dev/null", "-w", "%{http_code}", *LOGIN, url],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    slow = deployed.pushing("blobs/large", file, "--limit-rate", "8M")
     spooled, sizes = "", set()
     while slow.poll() is None:
         spooled += deployed.server(spool, check=False)
-        sizes.add(int(deployed.server(arrived)))
+        sizes.add(deployed.arrived("blobs/large"))
     assert slow.stdout is not None
-    assert slow.stdout.read() == "202"
+    assert slow.stdout.read() == "\n202"
     assert spooled == ""
     assert len([size for size in sizes if 1_000_000 < size < 39_000_000]) > 5, sizes
 

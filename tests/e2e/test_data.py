@@ -8,30 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.demo import DOMAIN
-
 from .test_care import typed, under
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 DATA = f"{DEPLOY_DIR}/registry/data"
-
-
-def patched(world: World, file: Path, *options: str) -> subprocess.Popen[str]:
-    """Begin to push a file; the process prints the status and the answer."""
-    port = world.sandbox.port(443)
-    url = f"https://{DOMAIN}:{port}{world.begin_upload('data/large', *LOGIN)}"
-    return subprocess.Popen(
-        ["curl", "-sS", "--cacert", str(world.sandbox.directory / "ca.pem"), "--resolve",
-         f"{DOMAIN}:{port}:127.0.0.1", *options, "-X", "PATCH", "-T", str(file),
-         "-H", "Content-Type: application/octet-stream", "-w", "\n%{http_code}", *LOGIN, url],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def arrived(world: World) -> int:
-    """Bytes of uploads that have reached the registry's disk."""
-    return int(world.server(f"find {DATA} -path '*_uploads*' -name data -exec cat {{}} + | wc -c"))
 
 
 def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> None:
@@ -43,7 +24,7 @@ def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> N
     try:
         deployed.fab("up")
         small = deployed.push_blob("data/small", b"was there before", *LOGIN)
-        answer, _ = patched(deployed, file).communicate(timeout=60)
+        answer, _ = deployed.pushing("data/large", file).communicate(timeout=60)
         assert int(answer.split()[-1]) >= 500, answer
         assert "no space left on device" in answer
         assert deployed.status(f"/v2/data/small/blobs/{small}", *LOGIN) == 200
@@ -60,8 +41,8 @@ def test_d2_the_registry_is_killed_during_a_push(deployed: World, tmp_path: Path
     content = os.urandom(20_000_000)
     file = tmp_path / "large"
     file.write_bytes(content)
-    slow = patched(deployed, file, "--limit-rate", "4M")
-    wait_until(lambda: arrived(deployed) > 1_000_000, "the push is under way")
+    slow = deployed.pushing("data/large", file, "--limit-rate", "4M")
+    wait_until(lambda: deployed.arrived("data/large") > 1_000_000, "the push is under way")
     deployed.server(f"kill -9 $(docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-registry-1)")
     answer, _ = slow.communicate(timeout=60)
     assert not answer.endswith("202")

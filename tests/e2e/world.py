@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.sandbox import Sandbox
 from tests.sandbox.demo import DOMAIN, fab, settings_text
@@ -121,6 +122,25 @@ class World:
             f"/v2/{repository}/blobs/uploads/", "-X", "POST", "-o", "/dev/null", "-w", "%header{location}", *login,
         )  # fmt: skip
         return "/" + place.split("/", 3)[3]
+
+    def pushing(self, repository: str, file: Path, *options: str) -> subprocess.Popen[str]:
+        """Begin to send a file as a blob; the process prints the answer and, in a last line, its status."""
+        login = ("-u", f"{USER}:{PASSWORD}")
+        port = self.sandbox.port(443)
+        url = f"https://{DOMAIN}:{port}{self.begin_upload(repository, *login)}"
+        return subprocess.Popen(
+            ["curl", "-sS", "--cacert", str(self.sandbox.directory / "ca.pem"), "--resolve",
+             f"{DOMAIN}:{port}:127.0.0.1", *options, "-X", "PATCH", "-T", str(file),
+             "-H", "Content-Type: application/octet-stream", "-w", "\n%{http_code}", *login, url],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def arrived(self, repository: str) -> int:
+        """Bytes of unfinished pushes to a repository that are on the registry's disk."""
+        uploads = (
+            f"{DEPLOY_DIR}/registry/data/docker/registry/v2/repositories/{repository}/_uploads"
+        )
+        return int(self.server(f"find {uploads} -name data -exec cat {{}} + | wc -c"))
 
     def push_blob(self, repository: str, content: bytes, *login: str) -> str:
         """Push a blob; returns its digest."""

@@ -86,7 +86,7 @@ class Sandbox:
         say(f"starting the sandbox {self.name}: a server, a client, test authorities and DNS")
         try:
             self._compose("up", "--detach", "--quiet-pull")
-            self._wait()
+            self.wait()
         except SandboxError as error:
             log = self.directory / "compose.log"
             log.write_text(self._compose("logs", "--no-color", check=False))
@@ -98,6 +98,14 @@ class Sandbox:
         return all(
             succeeds("docker", "exec", self.container(name), "healthy", name) for name in SERVICES
         )
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        end = time.monotonic() + START_SECONDS
+        while not self.ready():
+            if time.monotonic() > end:
+                raise SandboxError(f"The sandbox is not ready after {START_SECONDS} seconds.")
+            time.sleep(0.1)
 
     def prepare(self, say: Say) -> None:
         """With the containers ready: give the server the stack's images, write how to reach it."""
@@ -194,13 +202,6 @@ class Sandbox:
     def port(self, container_port: int) -> int:
         """The port of 127.0.0.1 that leads to the server's port 22, 80 or 443."""
         return self._ports()[container_port]
-
-    def _wait(self) -> None:
-        end = time.monotonic() + START_SECONDS
-        while not self.ready():
-            if time.monotonic() > end:
-                raise SandboxError(f"The sandbox is not ready after {START_SECONDS} seconds.")
-            time.sleep(0.1)
 
     def _record(self, kind: str, name: str, value: dict[str, object]) -> None:
         """Replace the records of that kind in the DNS; with no value there are none."""

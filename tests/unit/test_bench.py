@@ -111,4 +111,4 @@ def test_a_server_far_away() -> None:
             seconds = time.monotonic() - started
         server.join()
     assert got == sent
-    assert seconds >= 0.4
+    assert 0.4 <= seconds < 1.5

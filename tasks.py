@@ -57,7 +57,7 @@ def test(c: Context, select: str = "", long: bool = False) -> None:
         "keep": "Leave the sandbox there.",
         "tool": "Measure the commands of this tool instead.",
         "compare": "Measure nothing: did our ratios get worse since this file, in --json or the committed one?",
-        "plot": "Measure nothing: draw the pictures of --json or the committed one.",
+        "plot": "Measure nothing: put --json, or the committed one, into pictures and READMEs.",
     }
 )
 @for_people
@@ -73,7 +73,7 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
     compare: str = "",
     plot: bool = False,
 ) -> None:
-    """Measure the registry beside others, in a sandbox: about 40 minutes on two cores."""
+    """Measure the registry beside others, in a sandbox: about 25 minutes on two cores."""
     from tests.bench import main
     from tests.bench.run import Choice, words
 

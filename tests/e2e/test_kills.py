@@ -1,4 +1,4 @@
-"""C5: `bootstrap` is killed inside each step. The next one goes on, and no order is made twice."""
+"""C5: `bootstrap` is broken off inside each step. The next one goes on, and no order is made twice."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from fabfile import chain
 from tests.sandbox.demo import fab
 
+from .test_certificate_faults import PROXY
 from .test_certificates import A, B
 from .world import PASSWORD, USER, World, wait_until
 
@@ -30,7 +31,7 @@ def steps() -> list[str]:
     return list(chain.steps([]))
 
 
-# With IMAGES=pull there is nothing to ship; a cut in it is in test_bare.py.
+# With IMAGES=pull there is nothing to ship; a cut in that is in test_bare.py.
 KILLED = [name for name in steps() if name != "ship"]
 
 
@@ -48,25 +49,65 @@ def test_the_steps_are_known() -> None:
     ]
 
 
-@pytest.mark.parametrize("number", range(len(KILLED)), ids=KILLED)
-def test_killed_inside_a_step(clean: World, number: int) -> None:
-    """kill -9 of our program when the step before has just ended, so that this one is at work."""
-    argv = [*fab(clean.sandbox, clean.settings), "bootstrap"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
+def broken_off(world: World, running: subprocess.Popen[str], how: str) -> None:
+    """End a command. kill: our program; cut: sshd's processes for it, while it is held still."""
+    if how == "kill":
+        running.send_signal(signal.SIGKILL)
+        running.communicate(timeout=60)
+        assert running.returncode == -signal.SIGKILL
+        return
+    running.send_signal(signal.SIGSTOP)
+    # The sessions, not the daemon that listens.
+    world.server("pkill -KILL -f '[s]shd-session: root|[s]shd: root'", check=False)
+    running.send_signal(signal.SIGCONT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "the connection was lost" in errors
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+
+
+def bootstrapping(world: World) -> subprocess.Popen[str]:
+    argv = [*fab(world.sandbox, world.settings), "bootstrap"]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [(name, "kill") for name in KILLED] + [(name, "cut") for name in SIGNS]
+)
+def test_broken_off_inside_a_step(clean: World, name: str, how: str) -> None:
+    """When the step before has just ended, so that this one is at work."""
+    number = KILLED.index(name)
+    with bootstrapping(clean) as running:
         assert running.stdout is not None
         ended = 0
         while ended < number:
             line = running.stdout.readline()
-            assert line, f"it ended before step {number}"
+            assert line, f"it ended before {name}"
             ended += line.startswith(("ok", "same"))
-        # The long steps are killed when they are at work on the server, the short ones at once.
-        sign = SIGNS.get(KILLED[number])
-        if sign:
-            clean.server(AT_WORK, sign)
-        running.send_signal(signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL
+        # The long steps are broken off when they are at work on the server, the short ones at once.
+        if name in SIGNS:
+            clean.server(AT_WORK, SIGNS[name])
+        broken_off(clean, running, how)
     clean.bootstrap()
     assert clean.certificates() == 1
+    assert clean.login(USER, PASSWORD) == 200
+
+
+@pytest.mark.parametrize("how", ["kill", "cut"])
+def test_broken_off_in_a_running_order(clean: World, how: str) -> None:
+    """The authority has the order and has not answered: certbot ends it without us, and it stays the only one."""
+    sandbox = clean.sandbox
+    sandbox.fault("delay", seconds=4, path="/order-plz")
+    sandbox.clear_acme_log()
+    clean.configure(ACME_SERVER=PROXY)
+    with bootstrapping(clean) as running:
+        wait_until(lambda: sandbox.orders() == 1, "the order is made", 60)
+        broken_off(clean, running, how)
+    sandbox.fault(None)
+    assert sandbox.issued() == 0
+    clean.bootstrap(ACME_SERVER=PROXY)
+    assert (sandbox.orders(), sandbox.issued(), clean.certificates()) == (1, 1, 1)
     assert clean.login(USER, PASSWORD) == 200
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import plot, results
+from tests.bench import plot, readme, results
 from tests.bench.compare import compare, new_errors
 from tests.bench.delay import delayed
 from tests.bench.results import Result, summary
@@ -33,6 +33,18 @@ def test_results_are_kept(tmp_path: Path) -> None:
     assert results.load(file) == old
     new = [result("ours", 1), result("file-tls", 0.5)]
     assert results.merged(old, new) == [new[0], old[1], new[1]]
+
+
+def test_the_readmes_say_what_was_measured() -> None:
+    found = results.load(results.COMMITTED)
+    for page in readme.PAGES:
+        text = page.read_text()
+        assert readme.filled(text, found) == text
+        assert readme.filled(text, []) != text
+        with pytest.raises(ValueError, match="rows"):
+            readme.filled(text.replace("| – | – |\n", "| – | – |\n| one | more |\n"), found)
+        with pytest.raises(ValueError, match="no table"):
+            readme.filled(text.replace("| ours |", "| theirs |"), found)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,17 @@ nothing here has to be complete: what is missing, or asked in vain, only costs i
 
 from __future__ import annotations
 
-from . import certificates, compose, errand, templates
+from . import certificates, compose, errand
 from .host import Host
 from .onhost import accounts, atomic, attempts, certbot, certificate, cron, nginx, sync
 from .settings import Settings
 
 
-def look(host: Host, settings: Settings) -> None:
-    """Ask the host, with one command, whatever the steps will want to know. Changes nothing."""
-    files = list(templates.tree(settings))
+def look(host: Host, settings: Settings, files: list[str]) -> None:
+    """Ask the host, with one command, whatever the steps will want to know. Changes nothing.
+
+    files: the names of those that `sync` keeps there.
+    """
     calls: list[errand.Call] = [
         (sync.state, (settings.deploy_dir, files), {}),
         (accounts.listed, (settings.accounts_file,), {}),

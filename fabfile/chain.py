@@ -16,6 +16,7 @@ from . import (
     report,
     smoke,
     stack,
+    templates,
 )
 from .errors import ExpectedError
 from .host import Host
@@ -30,8 +31,9 @@ def steps(passwords: list[str]) -> dict[str, Step]:
     complete: list[bool] = []
 
     def sync(host: Host, settings: Settings) -> Outcome:
-        ahead.look(host, settings)
-        return files.sync(host, settings)
+        tree = templates.tree(settings)
+        ahead.look(host, settings, list(tree))
+        return files.sync(host, settings, tree=tree)
 
     return {
         "check": lambda h, s: complete.append(preflight.require(h, s)),

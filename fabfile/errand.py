@@ -37,7 +37,7 @@ def packed(calls: Sequence[Call]) -> str:
     """What LOADER reads; it answers with a list of {"result"} or {"refused": [what, remedy]}."""
     modules: dict[str, str] = {}
     for function, _, _ in calls:
-        modules |= _sources(sys.modules[function.__module__])
+        _add_sources(sys.modules[function.__module__], modules)
     return json.dumps({"modules": list(modules.items()), "calls": [_named(call) for call in calls]})
 
 
@@ -51,12 +51,13 @@ def _named(call: Call) -> list[object]:
     return [function.__module__, function.__name__, args, kwargs]
 
 
-def _sources(module: ModuleType) -> dict[str, str]:
-    """Name -> source of a module of `fabfile.onhost` and before it of those that it imports from."""
+def _add_sources(module: ModuleType, found: dict[str, str]) -> None:
+    """Add name -> source of a module of `fabfile.onhost`, behind those that it imports from."""
+    if module.__name__ in found:
+        return
     package = module.__name__.rpartition(".")[0]
     source = inspect.getsource(module)
-    found: dict[str, str] = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found |= _sources(sys.modules[f"{package}.{node.module}"])
-    return found | {module.__name__: source}
+            _add_sources(sys.modules[f"{package}.{node.module}"], found)
+    found[module.__name__] = source

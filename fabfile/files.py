@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from . import own, templates
@@ -14,6 +14,7 @@ from .host import Host
 from .onhost import sync as onhost
 from .report import Outcome
 from .settings import Settings
+from .templates import File
 
 SETTINGS = "settings.env"
 # Not text, or nobody else's business: keys, tokens.
@@ -21,18 +22,23 @@ UNSHOWN = ("lib.zip", SETTINGS, "tls/", templates.HOOKS)
 
 
 def sync(
-    host: Host, settings: Settings, *, diff: bool = False, over: Collection[str] = ()
+    host: Host,
+    settings: Settings,
+    *,
+    tree: Mapping[str, File] | None = None,
+    diff: bool = False,
+    over: Collection[str] = (),
 ) -> Outcome:
     """Bring DEPLOY_DIR on the server up to date with deploy/ and the settings.
 
-    diff: only show what would change. over: files that may be replaced although they are not ours.
+    tree: what `templates.tree` made, where it was made already. diff: only show what would change. over: files that may be replaced although they are not ours.
     Data, accounts and certificates are never touched.
     Raises StepError where a file that is not ours stands in the way, or where the server has been another registry.
     """
     directory = settings.deploy_dir
     if settings.tls_certificate:
         own.check(settings)
-    files = templates.tree(settings)
+    files = templates.tree(settings) if tree is None else tree
     there = host.call(onhost.state, directory, list(files))
     if there["unfinished"] and not diff:
         host.call(onhost.finish, directory)

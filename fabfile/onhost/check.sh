@@ -17,16 +17,17 @@ place=$directory
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 fact disk_kib "$(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
 
-fact python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
-for daemon in /proc/[0-9]*/comm; do
-    case $(cat "$daemon" 2>/dev/null) in cron | crond) fact cron running; break ;; esac
-done
+fact python "$(python3 -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+grep -qsx -e cron -e crond /proc/[0-9]*/comm && fact cron running
 
 if command -v docker >/dev/null 2>&1; then
     fact docker_client yes
     engine=$(docker version --format '{{.Server.Version}}' 2>&1) && fact docker "$engine" || fact docker_error "$(echo "$engine" | tail -n 1)"
-    fact compose "$(docker compose version --short 2>/dev/null)"
-    command -v docker-compose >/dev/null 2>&1 && fact compose_v1 "$(docker-compose version --short 2>/dev/null)"
+    if compose=$(docker compose version --short 2>/dev/null); then
+        fact compose "$compose"
+    else
+        fact compose_v1 "$(docker-compose version --short 2>/dev/null)"
+    fi
 fi
 
 # Listening sockets first (state 0A; the port is the hexadecimal number behind the colon), then the

@@ -5,7 +5,7 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 
 refuse() { echo "refused $1" && exit 0; }
 have() { command -v "$1" >/dev/null 2>&1; }
-running() { for c in /proc/[0-9]*/comm; do case $(cat "$c" 2>/dev/null) in "$1") return 0 ;; esac; done; return 1; }
+running() { grep -qsx "$1" /proc/[0-9]*/comm; }
 candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none || true; }
 engine() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 compose() { docker compose version --short 2>/dev/null | awk -F'[.v]' '{ n = $1 == "" ? 2 : 1; exit !($n > 2 || ($n == 2 && $(n + 1) >= 17)) }'; }

@@ -35,7 +35,7 @@ def demo(c: Context, stop: bool = False) -> None:
 )
 @for_people
 def test(c: Context, select: str = "", long: bool = False) -> None:
-    """Run every test, the end-to-end ones against a throw-away server on this machine."""
+    """Run every test but the long ones, the end-to-end ones against a throw-away server on this machine."""
     from tests.sandbox.engine import ensure_engine
     from tests.sandbox.images import ensure_images
 

@@ -28,7 +28,7 @@ def check(c: Context, json: bool = False) -> None:
     """Is this server fit? System, disk, Docker, ports, DNS, clock. Changes nothing."""
     from . import preflight
 
-    preflight.show(preflight.check(*server(c)), as_json=json)
+    preflight.show(preflight.check(*server(c)), as_json=json, connection=c)
 
 
 @task
@@ -148,7 +148,11 @@ def init_letsencrypt(c: Context, force: bool = False) -> None:
     run(c, "init-letsencrypt", certificates.init_letsencrypt, force=force)
 
 
-@task(help={"dry_run": "Only rehearse it: certbot asks the authority's test service."})
+@task(
+    help={
+        "dry_run": "Only rehearse it: certbot asks Let's Encrypt's test service, or ACME_SERVER where that is a URL."
+    }
+)
 @for_people
 def renew(c: Context, dry_run: bool = False) -> None:
     """Renew the certificate where it is due, and check that clients get the one on disk."""

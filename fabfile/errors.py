@@ -68,7 +68,7 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             raise
         except ExpectedError as error:
             log.debug("%s", error, exc_info=True)
-            raise Exit(f"error: {_addressed(str(error), args)}", error.code) from None
+            raise Exit(f"error: {addressed(str(error), *args[:1])}", error.code) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough (`| head`); the interpreter would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -102,7 +102,7 @@ def address(connection: object) -> str:
     return f"{user}{host}" + ("" if c.port in known else f":{c.port}")
 
 
-def _addressed(text: str, args: tuple[object, ...]) -> str:
-    """The text with the host of the task's connection in the commands that it proposes."""
-    host = address(args[0]) if args else ""
+def addressed(text: str, connection: object = None) -> str:
+    """The text with the host of that connection in the commands that it proposes."""
+    host = address(connection)
     return text.replace("-H …", f"-H {host}") if host else text

@@ -19,7 +19,7 @@ WAIT_SECONDS = 600
 
 @task(
     help={
-        "dry_run": "Only rehearse it: certbot asks the authority's test service.",
+        "dry_run": "Only rehearse it: certbot asks Let's Encrypt's test service, or ACME_SERVER where that is a URL.",
         "log": "The log that this run is written to; it is put aside when it is larger than 1 MB.",
     }
 )

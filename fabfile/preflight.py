@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import report
 from .compose import PROJECT
-from .errors import StepError
+from .errors import StepError, addressed
 from .host import Host
 from .report import Outcome
 from .settings import Settings
@@ -230,13 +230,14 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = ()) -
     return not missing
 
 
-def show(rows: Sequence[Row], *, as_json: bool) -> None:
-    """Print the table. Raises StepError when a line is red."""
+def show(rows: Sequence[Row], *, as_json: bool, connection: object = None) -> None:
+    """Print the table. connection: for the commands in it. Raises StepError when a line is red."""
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         report.table(
-            ("", "what", "found", "what to do"), [(r.mark, r.name, r.found, r.remedy) for r in rows]
+            ("", "what", "found", "what to do"),
+            [(r.mark, r.name, r.found, addressed(r.remedy, connection)) for r in rows],
         )
     red = [row.name for row in rows if row.mark == "failed"]
     if red:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -154,6 +155,12 @@ def _pauses(text: str) -> tuple[str, ...]:
 def _command(text: str) -> str:
     if not text.isprintable():
         raise ValueError("expected one line: a command for a shell")
+    try:
+        shlex.split(text)
+    except ValueError:
+        raise ValueError(
+            "a quote in the command is not closed; with # behind a space put the whole of it into quotes"
+        ) from None
     return text
 
 

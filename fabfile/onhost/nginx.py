@@ -149,7 +149,11 @@ def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
 
 def _test(command: list[str]) -> None:
     try:
-        inside(command, "nginx -t", "correct that line and run `up` again; what ran before goes on")
+        inside(
+            command,
+            "nginx -t",
+            "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on",
+        )
     except RefusedError as error:
         # The path in the container, told as the one below DEPLOY_DIR.
         told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)

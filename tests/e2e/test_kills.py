@@ -14,7 +14,12 @@ from .test_certificate_faults import PROXY
 from .test_certificates import A, B
 from .world import PASSWORD, USER, World, wait_until
 
-SIGNS = {"up": "compose", "init-letsencrypt": "certonly", "push-test": "push-test-"}
+SIGNS = {
+    "check": "sh -s -- /docker-registry",
+    "up": "compose",
+    "init-letsencrypt": "certonly",
+    "push-test": "push-test-",
+}
 
 # Looks on the server itself, as a look from here takes longer than the shortest step.
 AT_WORK = """
@@ -32,7 +37,7 @@ def steps() -> list[str]:
 
 
 # With IMAGES=pull there is nothing to ship; a cut in that is in test_bare.py.
-KILLED = [name for name in steps() if name != "ship"]
+INTERRUPTED = [name for name in steps() if name != "ship"]
 
 
 def test_the_steps_are_known() -> None:
@@ -72,23 +77,21 @@ def bootstrapping(world: World) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "how"), [(name, "kill") for name in KILLED] + [(name, "cut") for name in SIGNS]
-)
-def test_broken_off_inside_a_step(clean: World, name: str, how: str) -> None:
-    """When the step before has just ended, so that this one is at work."""
-    number = KILLED.index(name)
-    with bootstrapping(clean) as running:
-        assert running.stdout is not None
-        ended = 0
-        while ended < number:
-            line = running.stdout.readline()
-            assert line, f"it ended before {name}"
-            ended += line.startswith(("ok", "same"))
-        # The long steps are broken off when they are at work on the server, the short ones at once.
-        if name in SIGNS:
-            clean.server(AT_WORK, SIGNS[name])
-        broken_off(clean, running, how)
+@pytest.mark.parametrize("how", ["kill", "cut"])
+def test_broken_off_inside_each_step(clean: World, how: str) -> None:
+    """Each time in the step that the one before did not come to, so each run has to go on."""
+    for number, name in enumerate(INTERRUPTED):
+        with bootstrapping(clean) as running:
+            assert running.stdout is not None
+            ended = 0
+            while ended < number:
+                line = running.stdout.readline()
+                assert line, f"it ended before {name}"
+                ended += line.startswith(("ok", "same"))
+            # The long steps are broken off when they are at work on the server, the short ones at once.
+            if name in SIGNS:
+                clean.server(AT_WORK, SIGNS[name])
+            broken_off(clean, running, how)
     clean.bootstrap()
     assert clean.certificates() == 1
     assert clean.login(USER, PASSWORD) == 200
@@ -111,6 +114,7 @@ def test_broken_off_in_a_running_order(clean: World, how: str) -> None:
     assert clean.login(USER, PASSWORD) == 200
 
 
+@pytest.mark.long
 def test_killed_while_switching_orders_once(clean: World) -> None:
     """C11 with C5: certbot goes on without us, and the next run waits for what it brings."""
     clean.bootstrap(ACME_SERVER=A)

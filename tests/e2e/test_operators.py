@@ -185,28 +185,6 @@ def test_every_change_is_logged(deployed: World) -> None:
     assert "canary" not in str(lines)
 
 
-def test_a_connection_that_is_cut_in_the_middle(clean: World) -> None:
-    """S4 and its like: sshd's process for us dies while a step is at work; the next run goes on."""
-    for until in ("sync", "htpasswd", "init-letsencrypt"):
-        with at_work(clean) as first:
-            assert first.stdout is not None
-            for line in first.stdout:
-                if until in line:
-                    break
-            # Held still, so that the cut comes before the next step has ended, however slow we are.
-            first.send_signal(signal.SIGSTOP)
-            # The sessions, not the daemon that listens.
-            clean.server("pkill -KILL -f '[s]shd-session: root|[s]shd: root'", check=False)
-            first.send_signal(signal.SIGCONT)
-            _, errors = first.communicate(timeout=60)
-            assert first.returncode == 1
-            assert "the connection was lost" in errors
-            assert "run the same command again" in errors
-            assert "Traceback" not in errors
-    clean.bootstrap()
-    assert clean.certificates() == 1
-
-
 @contextmanager
 def forwarded(port: int, delay: float = 0) -> Iterator[int]:
     """A port of ::1 that leads to one of 127.0.0.1. delay: of each packet, in seconds."""

@@ -92,6 +92,7 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
         ("ACME_CA_BUNDLE=missing.pem", "there is none at"),
         ("ACME_CA_BUNDLE=.env", "PEM"),
         ("RENEW_SCHEDULE=@daily", "five fields"),
+        ('ALERT_COMMAND=mail -s "registry #1" me@example.com', "not closed"),
         ("RENEW_SCHEDULE='60 * * * *'", "five fields"),
         ("RENEW_SCHEDULE='* 24 * * *'", "five fields"),
         ("RENEW_SCHEDULE='* * 0 * *'", "five fields"),

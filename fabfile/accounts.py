@@ -60,8 +60,11 @@ def enter(  # noqa: PLR0913 - see `put`
     test = compose.nginx_test_running(settings)
     answer = host.call(logins.put, settings.deploy_dir, test, entries, rights, alone=alone)
     if answer["problem"]:
-        told = "; ".join(["the accounts file is changed, but nginx was not told", *details])
-        raise UntoldError(f"{host.name}: {told}: {answer['problem']}", answer["remedy"])
+        # Not in the first line: that one goes to the audit log.
+        raise UntoldError(
+            f"{host.name}: the accounts file is changed, but nginx was not told: {answer['problem']}",
+            "; ".join([*details, answer["remedy"]]),
+        )
     done: list[str] = answer["done"]
     return done
 

@@ -119,15 +119,17 @@ def adopt(host: Host, settings: Settings) -> None:
         switched.append(True)
         return done
 
-    def undo() -> str:
+    def undo() -> str | None:
         """Before the switch, and after one that left port 443 without a certificate, all is put back."""
         if already or (switched and certificates.on_disk(host, settings)):
-            return ""
+            return None
         try:
+            if not host.call(onhost.recorded, settings.deploy_dir):
+                # The switch has done it and said so, or nothing had begun.
+                return ""
             host.call(onhost.back, settings.deploy_dir, compose.remove())
         except StepError:
-            # Nothing was recorded yet, or the switch has put all back itself, or the connection is gone.
-            return ""
+            return None  # the connection is gone
         return "; all is as it was before"
 
     with lock.exclusive(host, settings, "adopt"):

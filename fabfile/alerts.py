@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 
 from . import certificates, validity
-from .errors import StepError, UsageError
+from .errors import StepError
 from .host import Host
 from .onhost import attempts
 from .settings import HOME, Settings, raw
@@ -20,13 +19,18 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
     if not settings.alert_command:
         return ""
     cause = _cause(host, settings)
-    if cause and not problem:
-        # A run that asked nothing, as a pause lasts: the failure that began it is still the news of the day.
-        return ""
     known = cause if cause and cause in problem else problem
     same = _same(f"{_state(host, settings)} {known}") if problem else ""
     message = _message(settings.registry_domain, problem)
-    done = host.call(attempts.alert, settings.attempts_file, same, settings.alert_command, message)
+    # A good run during a pause asked nothing: the failure that began it is still the news of the day.
+    done = host.call(
+        attempts.alert,
+        settings.attempts_file,
+        same,
+        settings.alert_command,
+        message,
+        keep=_same(cause),
+    )
     if done in ("known", "sent"):
         return "ALERT_COMMAND was told" if done == "sent" and problem else ""
     return f"warn     ALERT_COMMAND: {done}"
@@ -34,9 +38,7 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
 
 def tell_without_settings(host: Host, problem: str) -> None:
     """The same on this machine where the settings themselves are the problem: as far as they can be read."""
-    values: dict[str, str] = {}
-    with contextlib.suppress(UsageError):
-        values.update(raw(HOME / "settings.env"))
+    values = raw(HOME / "settings.env")
     if command := values.get("ALERT_COMMAND"):
         file = str(HOME / "certbot/attempts.json")
         message = _message(values.get("REGISTRY_DOMAIN", "registry"), problem)
@@ -48,7 +50,9 @@ def _message(domain: str, problem: str) -> str:
 
 
 def _cause(host: Host, settings: Settings) -> str:
-    """Why the last order failed; '' when none did since one succeeded."""
+    """Why the last order failed; '' when none did since one succeeded, or nothing is ordered any more."""
+    if settings.tls_certificate:
+        return ""
     memory = host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)
     return str(memory["reason"])
 
@@ -63,5 +67,7 @@ def _state(host: Host, settings: Settings) -> str:
 
 
 def _same(problem: str) -> str:
-    """What makes one problem the same as another: its words, without times, serials and counts."""
-    return re.sub(r"\b[0-9A-Fa-f]{8,}\b|\d+", "#", problem)
+    """What makes one problem the same as another: its words, without times, serials, counts, and the tokens
+    of challenges (RFC 8555, 8.3), which differ in each order.
+    """
+    return re.sub(r"[A-Za-z0-9_-]{40,}|\b[0-9A-Fa-f]{8,}\b|\d+", "#", problem)

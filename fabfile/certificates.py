@@ -71,7 +71,11 @@ def _other_order(have: dict[str, Any], settings: Settings) -> str:
     if have["server"] != settings.acme_directory:
         return f"this one is from {have['server'] or 'nobody that certbot knows'}"
     names = have.get("names", ())
-    return "" if set(names) == set(settings.names) else f"this one is for {', '.join(names)}"
+    return (
+        ""
+        if set(names) == set(settings.certificate_names)
+        else f"this one is for {', '.join(names)}"
+    )
 
 
 def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
@@ -92,6 +96,7 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     if not settings.tls_certificate:
         due = "broken" in before or validity.due(before)
         try:
+            _require_whole(host, settings)
             waiting = orders.renewal(host, settings, due=due, dry_run=dry_run)
         except StepError:
             # What certbot brought earlier shall be served all the same.

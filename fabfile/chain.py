@@ -63,13 +63,13 @@ def carry_out(
     settings: Settings,
     task: str,
     changes: Callable[[list[str]], dict[str, Step]],
-    undo: Callable[[], str] = str,
+    undo: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Do every step, some of them in another way. Raises StepError at the first that fails.
 
     changes: from the list for new passwords to steps by name that take the place of ours.
     undo: called when a step failed; what it says is added to the error, and a password that was made
-    is not shown then, because its account is gone.
+    is not shown then, because its account is gone. None: nothing was undone.
     A password that was made is shown once, in the end, whatever happened after it was made.
     """
     passwords: list[str] = []
@@ -80,7 +80,8 @@ def carry_out(
                     step(host, settings)
                 except ExpectedError as error:
                     error.stopped_at(task, name)
-                    if undone := undo():
+                    undone = undo()
+                    if undone is not None:
                         error.what += undone
                         passwords.clear()
                     raise

@@ -107,7 +107,7 @@ def rehearse(settings: Settings) -> list[str]:
 
 
 def _order(settings: Settings, server: str) -> list[str]:
-    names = [part for name in settings.names for part in ("-d", name)]
+    names = [part for name in settings.certificate_names for part in ("-d", name)]
     return [
         *_challenge(settings), "--non-interactive", "--agree-tos", "-m", settings.acme_email,
         "--server", server, "--cert-name", settings.registry_domain, *names, *_profile(settings),

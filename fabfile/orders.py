@@ -148,7 +148,8 @@ def _self_test(
         offered = selftest.offer(host, settings)
     except StepError as error:
         if not force:
-            again = f"; {_remember(host, settings, error.what, 0)}" if remember else ""
+            later = error.retry_after if isinstance(error, selftest.LaterError) else 0
+            again = f"; {_remember(host, settings, error.what, later)}" if remember else ""
             raise StepError(f"{error.what}{again}", error.remedy) from None
         # This host may be unable to reach it where certbot's container can.
         offered = {"profiles": [settings.acme_profile], "identities": []}

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import compose
+from .errors import StepError
 from .host import Host, here
 from .onhost import acme, caa, probe
 from .settings import Settings
@@ -83,9 +84,19 @@ def fetch(host: Host, settings: Settings) -> Seen:
         host.call(probe.remove, webroot, token)
 
 
+class LaterError(StepError):
+    """The ACME server does not want to be asked now. retry_after: before when, in seconds since 1970, or 0."""
+
+    retry_after = 0.0
+
+
 def offer(host: Host, settings: Settings) -> Offer:
-    """What the ACME server offers. Raises StepError when it does not answer."""
+    """What the ACME server offers. Raises StepError when it does not answer, LaterError when it refuses to."""
     offered = host.call(acme.directory, settings.acme_directory, settings.acme_bundle_on_host)
+    if "refused" in offered:
+        error = LaterError(f"{host.name}: {offered['refused']}", acme.LATER)
+        error.retry_after = offered["retry_after"]
+        raise error
     if settings.acme_server in ("production", "staging"):
         offered["identities"] = [LETS_ENCRYPT]
     return offered

@@ -6,6 +6,7 @@ mandatory, the value of a commented one is its default. What a value may be, rul
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
 import os
@@ -56,8 +57,14 @@ class Settings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name that the certificate must carry, the domain first."""
+        """Every name that the certificate must be good for, the domain first."""
         return (self.registry_domain, *self.registry_aliases)
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Those that are ordered: Let's Encrypt refuses a name beside a wildcard that covers it."""
+        covered = [name for name in self.hosts if f"*.{name.partition('.')[2]}" in self.names]
+        return tuple(name for name in self.names if name not in covered)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -189,8 +196,12 @@ def dump(settings: Settings, **changes: str) -> str:
 
 
 def raw(path: Path) -> dict[str, str]:
-    """The values of a file as they stand, unchecked. Raises UsageError where a line cannot be read."""
-    return {key: value for _, key, value in _entries(path)}
+    """The values of a file as they stand, unchecked, up to the first line that cannot be read."""
+    values: dict[str, str] = {}
+    with contextlib.suppress(UsageError):
+        for _, key, value in _entries(path):
+            values[key] = value
+    return values
 
 
 def _schema(path: Path) -> dict[str, tuple[int, str | None]]:

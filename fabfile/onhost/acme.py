@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +19,8 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
 
     bundle: a PEM file on this host with the authority of the server's own certificate, or "".
     Returns {"profiles": [names], "identities": [names for CAA records]}; both may be empty, as servers
-    need not say. Raises RefusedError when there is no answer.
+    need not say. With "refused", the server's refusal, and "retry_after", see the function, when it does not
+    want to be asked now. Raises RefusedError when there is no answer.
     """
     context = ssl.create_default_context(cafile=bundle or None)
     if not bundle and not context.cert_store_stats()["x509_ca"]:
@@ -30,7 +33,12 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310
             meta = json.load(answer).get("meta") or {}
     except urllib.error.HTTPError as error:
-        raise RefusedError(f"the ACME server {where} answers HTTP {error.code}", LATER) from None
+        return {
+            "profiles": [],
+            "identities": [],
+            "refused": f"the ACME server {where} answers HTTP {error.code}",
+            "retry_after": retry_after(error.headers.get("Retry-After", "")),
+        }
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         text = "its own certificate is not trusted: see ACME_CA_BUNDLE" if isinstance(
@@ -40,6 +48,16 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
         "profiles": sorted(meta.get("profiles") or ()),
         "identities": list(meta.get("caaIdentities") or ()),
     }
+
+
+def retry_after(header: str) -> float:
+    """Seconds since 1970 of a Retry-After (RFC 9110, 10.2.3): seconds from now, or a date; 0 for neither."""
+    if header.isdigit():
+        return time.time() + int(header)
+    try:
+        return parsedate_to_datetime(header).timestamp()
+    except ValueError:
+        return 0
 
 
 LATER = "the certificate in use stays; cron tries again by itself"

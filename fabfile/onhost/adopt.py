@@ -88,10 +88,14 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
     _keep(root, content)
 
 
+def recorded(directory: str) -> bool:
+    """Whether there is a way back: an `adopt` has begun and has not put all back itself."""
+    return Path(directory, ".adopt/record.json").is_file()
+
+
 def switched(directory: str) -> bool:
     """Whether ours took the place of the old containers before, by an `adopt` that may go on."""
-    root = Path(directory)
-    return (root / ".adopt/record.json").is_file() and bool(_record(root).get("switched"))
+    return recorded(directory) and bool(_record(Path(directory)).get("switched"))
 
 
 def accounts(directory: str) -> int:

@@ -79,14 +79,16 @@ def unseen(path: str, server: str, addresses: list[str]) -> None:
         _write(Path(path), server, now | {"unseen": addresses, "learned": True})
 
 
-def alert(path: str, problem: str, command: str, message: str) -> str:
+def alert(path: str, problem: str, command: str, message: str, keep: str = "") -> str:
     """Run a command with the message on standard input, unless it was run for this problem already.
 
-    problem: what makes one problem the same as another; "" when all is well, which only forgets.
+    problem: what makes one problem the same as another; "" when all is well, which only forgets what was told
+    of other things than `keep`.
     Returns "sent", "known" or what went wrong with the command.
     """
     file = Path(path)
-    if _read(file).get("alerted", "") == problem:
+    told = _read(file).get("alerted", "")
+    if told == problem or (not problem and keep and keep in told):
         return "known"
     outcome = "sent"
     if problem:

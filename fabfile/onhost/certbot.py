@@ -6,10 +6,10 @@ import re
 import shutil
 import subprocess
 import time
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from .acme import retry_after
 from .atomic import RefusedError
 from .owner import give
 
@@ -72,14 +72,7 @@ def _retry_after(log: Path) -> float:
         return 0
     text = log.read_text("utf-8", "replace")
     found = re.findall(r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After: *(.+?) *$", text, re.M | re.I)
-    if not found:
-        return 0
-    if found[-1].isdigit():
-        return time.time() + int(found[-1])
-    try:
-        return parsedate_to_datetime(found[-1]).timestamp()
-    except ValueError:
-        return 0
+    return retry_after(found[-1]) if found else 0
 
 
 def wait(container: str, seconds: float = 120) -> None:

@@ -44,6 +44,11 @@ def damage(conf: str, name: str) -> str:
     renewal = Path(conf, "renewal", f"{name}.conf")
     if renewal.is_file() and "archive_dir" not in renewal.read_text("utf-8", "replace"):
         return f"{renewal} is damaged"
+    # A copy that followed the links has files in their place, and certbot does not take those.
+    for part in ("cert", "chain", "fullchain", "privkey") if renewal.is_file() else ():
+        link = Path(conf, "live", name, f"{part}.pem")
+        if not link.is_symlink() or not link.exists():
+            return f"{link} is no link to a file in archive/{name}"
     return ""
 
 

@@ -18,7 +18,11 @@ while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 fact disk_kib "$(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
 
 fact python "$(python3 -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
-grep -qsx -e cron -e crond /proc/[0-9]*/comm && fact cron running
+# The processes of containers are here, too, in another PID namespace.
+own=$(readlink /proc/self/ns/pid)
+for comm in $(grep -lsx -e cron -e crond /proc/[0-9]*/comm); do
+    [ "$(readlink "${comm%comm}ns/pid")" = "$own" ] && fact cron running && break
+done
 
 if command -v docker >/dev/null 2>&1; then
     fact docker_client yes

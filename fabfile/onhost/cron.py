@@ -34,8 +34,13 @@ def installed(text: str) -> dict[str, Any]:
 
 
 def _daemon_runs() -> bool:
+    """Not one in a container: their processes are here, too, in another PID namespace."""
+    own = Path("/proc/self/ns/pid").readlink()
     for comm in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):  # the process ended in the meantime
-            if comm.read_text().strip() in ("cron", "crond"):
+            if (
+                comm.read_text().strip() in ("cron", "crond")
+                and own == (comm.parent / "ns/pid").readlink()
+            ):
                 return True
     return False

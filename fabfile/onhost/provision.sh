@@ -5,7 +5,13 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 
 refuse() { echo "refused $1" && exit 0; }
 have() { command -v "$1" >/dev/null 2>&1; }
-running() { grep -qsx "$1" /proc/[0-9]*/comm; }
+# Not in a container, whose processes are here, too.
+running() {
+    for comm in $(grep -lsx "$1" /proc/[0-9]*/comm); do
+        [ "$(readlink "${comm%comm}ns/pid")" = "$(readlink /proc/self/ns/pid)" ] && return 0
+    done
+    return 1
+}
 candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none || true; }
 engine() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 compose() { docker compose version --short 2>/dev/null | awk -F'[.v]' '{ n = $1 == "" ? 2 : 1; exit !($n > 2 || ($n == 2 && $(n + 1) >= 17)) }'; }

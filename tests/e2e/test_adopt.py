@@ -177,6 +177,7 @@ def test_adopt_and_back(old: Old) -> None:
     refused = world.fab("adopt", "--yes", ok=False)
     assert "adopt --yes stopped at up" in refused.stderr
     assert "started again" in refused.stderr
+    assert "shown this once" not in refused.stdout
     assert old.states() == dict.fromkeys(OLD, "running")
     old.pull()
 

@@ -164,6 +164,15 @@ def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
     there = int(clean.server("cat /docker-registry/.images/* | wc -c"))
     whole = next((tmp_path / "private-docker-registry").glob("*.tar.gz")).stat().st_size
     assert 5_000_000 < there < whole
+    # No room for the rest: nobody listens any more then, as after a cut, but it is told as what it is.
+    clean.server("mount -t tmpfs -o size=8m tmpfs /docker-registry/.images")
+    try:
+        full = subprocess.run([*command, "ship"], check=False, capture_output=True, text=True)
+    finally:
+        clean.server("umount /docker-registry/.images")
+    assert full.returncode == 1
+    assert "could not be written" in full.stderr
+    assert "df -h" in full.stderr
     done = subprocess.run([*command, "ship"], check=True, capture_output=True, text=True)
     assert sent(done.stdout) == whole - there
     done = subprocess.run([*command, "ship"], check=True, capture_output=True, text=True)

@@ -181,6 +181,13 @@ def test_an_upload_survives_a_restart_of_the_registry(deployed: World) -> None:
     assert patched == 202
 
 
+def test_a_very_long_name_is_taken(deployed: World) -> None:
+    deployed.configure(REGISTRY_ALIASES=f"{'a' * 63}.{'b' * 63}.{'c' * 63}.registry.test")
+    assert "nginx reloaded" in deployed.fab("sync", "up").stdout
+    deployed.configure()
+    deployed.fab("sync", "up")
+
+
 def test_a_broken_override_is_refused_and_the_old_configuration_goes_on(deployed: World) -> None:
     """C8: for the running nginx, for its next start, and for a renewal too."""
     override = f"{DEPLOY_DIR}/nginx/override.conf"

@@ -362,7 +362,9 @@ def test_a_wildcard_by_dns_01_with_port_80_closed(acme: World, tmp_path: Path) -
     def run(*tasks: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *tasks], capture_output=True, text=True, check=False)
 
-    acme.configure(ACME_SERVER=PROXY, ACME_CHALLENGE="dns-01", REGISTRY_ALIASES=f"*.{DOMAIN}")
+    acme.configure(
+        ACME_SERVER=PROXY, ACME_CHALLENGE="dns-01", REGISTRY_ALIASES=f"*.{DOMAIN} any.{DOMAIN}"
+    )
     refused = run("sync")
     assert refused.returncode == 2
     assert "needs an executable" in refused.stderr
@@ -377,6 +379,8 @@ def test_a_wildcard_by_dns_01_with_port_80_closed(acme: World, tmp_path: Path) -
         done = run("init-letsencrypt")
         assert "ordered" in done.stdout, done.stderr
         assert acme.curl("/v2/", "-u", f"{USER}:{PASSWORD}", name=f"any.{DOMAIN}") == "{}"
+        # The name that the wildcard covers is not in it a second time: Let's Encrypt refuses that.
+        assert "nothing to order" in run("init-letsencrypt").stdout
         assert acme.server(f"stat -c %a {DEPLOY_DIR}/certbot/hooks/dns-auth") == "700\n"
         assert "nothing due" in acme.server(f"{DEPLOY_DIR}/inv renew")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -170,6 +171,28 @@ def test_docker_is_not_there_or_not_as_needed(clean: World) -> None:
         clean.server("service docker start")
     assert clean.fab("provision").stdout.startswith("same")
     assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
+
+
+def test_a_cron_in_a_container_is_not_the_servers(deployed: World) -> None:
+    """Its process is in /proc as any other."""
+    deployed.server("service cron stop")
+    deployed.server(
+        "docker run --detach --name other --entrypoint sh registry-sandbox/nginx:latest "
+        "-c 'cp /bin/sleep /tmp/crond; exec /tmp/crond 600'"
+    )
+    try:
+        wait_until(
+            lambda: "crond" in deployed.server("cat /proc/[0-9]*/comm", check=False), "it runs"
+        )
+        rows = {
+            row["name"]: row for row in json.loads(deployed.fab("check", "--json", ok=None).stdout)
+        }
+        assert rows["cron"]["mark"] != "ok"
+        assert "no cron daemon runs" in deployed.fab("schedule", ok=False).stderr
+        assert "started cron" in deployed.fab("provision").stdout
+        assert "same" in deployed.fab("schedule").stdout
+    finally:
+        deployed.server("docker rm --force other; service cron start")
 
 
 def states(world: World) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import alerts, orders, overview, validity
+from fabfile import accounts, alerts, orders, overview, validity
 from fabfile.host import here
-from fabfile.onhost import atomic, attempts, caa, certbot, logins, probe
+from fabfile.onhost import acme, atomic, attempts, caa, certbot, certificate, logins, probe
+from fabfile.onhost.accounts import Rights
 from fabfile.onhost.nginx import ACCOUNTS
 from fabfile.settings import Settings
 
@@ -78,9 +79,7 @@ def test_a_pause_lasts_unless_the_clock_was_wrong(since: float, ends: float, pau
 def test_each_problem_is_told_once(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "certbot").mkdir()
     told = tmp_path / "told"
-    settings = replace(
-        settings, deploy_dir=str(tmp_path), alert_command=f"cat >>{told}", tls_certificate="own"
-    )
+    settings = replace(settings, deploy_dir=str(tmp_path), alert_command=f"cat >>{told}")
     memory = (settings.attempts_file, settings.acme_directory)
     attempts.failed(*memory, "port 80 is closed", [60.0], 0)
     problem, other = "nothing was ordered: port 80 is closed; not before 12:00", "Docker is missing"
@@ -90,10 +89,28 @@ def test_each_problem_is_told_once(settings: Settings, tmp_path: Path) -> None:
     assert told.read_text().splitlines() == [
         f"{settings.registry_domain}: {t}" for t in (problem, other)
     ]
-    attempts.succeeded(*memory)
+    # That one was over, though the pause was not, and comes back.
     alerts.tell(here(), settings, "")
     alerts.tell(here(), settings, other)
     assert len(told.read_text().splitlines()) == 3
+    attempts.succeeded(*memory)
+    alerts.tell(here(), settings, "")
+    alerts.tell(here(), settings, other)
+    assert len(told.read_text().splitlines()) == 4
+
+
+def test_an_old_failed_order_silences_nothing_about_a_certificate_of_your_own(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "certbot").mkdir()
+    told = tmp_path / "told"
+    settings = replace(
+        settings, deploy_dir=str(tmp_path), alert_command=f"cat >>{told}", tls_certificate="own"
+    )
+    attempts.failed(settings.attempts_file, settings.acme_directory, "port 80 is closed", [60.0], 0)
+    for text in ("it ends in 3 days", "it ends in 2 days", "", "it ends in 3 days"):
+        alerts.tell(here(), settings, text)
+    assert len(told.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
@@ -127,6 +144,62 @@ def test_a_changed_account_is_told_of_although_nginx_was_not(
     assert "anna:" in file.read_text()
 
 
+def test_a_password_that_was_made_is_told_but_not_in_the_line_of_the_audit_log(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise atomic.RefusedError("nginx is busy", "wait")
+
+    monkeypatch.setattr(logins, "refresh", refuse)
+    (tmp_path / ACCOUNTS).parent.mkdir(parents=True)
+    settings = replace(settings, deploy_dir=str(tmp_path))
+    rights: Rights = {"role": "pull", "repositories": None}
+    with pytest.raises(accounts.UntoldError) as told:
+        accounts.put(here(), settings, "anna", "canary", rights, show=True)
+    assert "shown this once: canary" in str(told.value)
+    assert "canary" not in str(told.value).splitlines()[0]
+
+
+@pytest.mark.parametrize("part", ["cert", "privkey"])
+@pytest.mark.parametrize("how", ["copied", "gone"])
+def test_files_that_certbot_does_not_take_for_its_own_are_named(
+    tmp_path: Path, part: str, how: str
+) -> None:
+    live, archive, renewal = (
+        tmp_path / each for each in ("live/a.test", "archive/a.test", "renewal")
+    )
+    for directory in (live, archive, renewal):
+        directory.mkdir(parents=True)
+    (renewal / "a.test.conf").write_text("archive_dir = …\n")
+    for name in ("cert", "chain", "fullchain", "privkey"):
+        (archive / f"{name}1.pem").write_text("")
+        (live / f"{name}.pem").symlink_to(f"../../archive/a.test/{name}1.pem")
+    assert certificate.damage(str(tmp_path), "a.test") == ""
+    if how == "gone":
+        (archive / f"{part}1.pem").unlink()
+    else:
+        (live / f"{part}.pem").unlink()
+        (live / f"{part}.pem").write_text("")
+    assert f"{part}.pem is no link" in certificate.damage(str(tmp_path), "a.test")
+
+
+def test_a_refusal_of_the_directory_keeps_its_retry_after() -> None:
+    class Busy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.send_header("Retry-After", "3600")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        offered = acme.directory(f"http://127.0.0.1:{server.server_port}/dir", "")
+    assert "answers HTTP 503" in offered["refused"]
+    assert abs(offered["retry_after"] - time.time() - 3600) < 5
+
+
 def test_a_failing_alert_is_tried_again_and_a_sent_one_is_not(tmp_path: Path) -> None:
     file, mails = str(tmp_path / "attempts.json"), tmp_path / "mails"
     assert attempts.alert(file, "problem", "echo no >&2; exit 3", "text") == "exit status 3: no"
@@ -141,6 +214,14 @@ def test_one_problem_is_the_same_at_another_time() -> None:
     first = alerts._same("serial 7D5A3C9E1F2D1F2E is on disk until 2026-11-25 03:58 UTC")
     assert first == alerts._same("serial 5B99AA3E1F2D1F2E is on disk until 2027-01-01 13:08 UTC")
     assert first != alerts._same("the ACME server cannot be reached")
+    invalid = (
+        "192.0.2.7: Invalid response from http://registry.test/.well-known/acme-challenge/%s: 404"
+    )
+    tokens = (
+        "kA00GiMtyvQf3xWmZyJ8-sTqkDPq0eRrW5vYbN_aCWA",
+        "Zq81hLpUwN2c-RkVJm6aHtE9yXsDgQ4fB7oTiP0uKvI",
+    )
+    assert alerts._same(invalid % tokens[0]) == alerts._same(invalid % tokens[1])
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,25 @@ def test_commands(settings: Settings) -> None:
     assert "--force-renewal" in compose.issue(settings, again=True)
 
 
+def test_a_name_that_a_wildcard_covers_is_not_ordered_beside_it(
+    env: Callable[[str], Settings],
+) -> None:
+    settings = env(
+        "REGISTRY_ALIASES=*.example.org a.b.example.org example.org\nACME_CHALLENGE=dns-01\n"
+    )
+    command = " ".join(compose.issue(settings, again=False))
+    assert (
+        "--cert-name registry.example.org -d *.example.org -d a.b.example.org -d example.org"
+        in command
+    )
+    assert settings.names == (
+        "registry.example.org",
+        "*.example.org",
+        "a.b.example.org",
+        "example.org",
+    )
+
+
 def test_the_tree_is_the_same_every_time(settings: Settings) -> None:
     tree = templates.tree(settings)
     assert tree == templates.tree(settings)

@@ -32,6 +32,9 @@ def strict(program: type[Program]) -> type[Program]:
             _understood(super().update_config)
 
         def execute(self) -> None:
+            if self.core.remainder:
+                # Fabric would run it on a connection of its own, which takes any host key.
+                raise Exit("error: nothing may follow --\n  -> ssh HOST runs a command", USAGE)
             # Our tasks end in an Exit whatever happens: what comes through is about -H.
             _understood(super().execute)
 

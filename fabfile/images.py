@@ -41,9 +41,11 @@ def ship(host: Host, settings: Settings) -> Outcome:
     key = hashlib.sha256(json.dumps([(name, ours[name]) for name in missing]).encode()).hexdigest()
     archive = CACHE / f"{key[:16]}.tar.gz"
     _save(missing, archive)
+    digest = _digest(archive)
     sent = _send(host, settings, archive)
-    host.call(onhost.load, _remote(settings, archive), _digest(archive))
-    archive.unlink()
+    host.call(onhost.load, _remote(settings, archive), digest)
+    # Another `ship`, to another server, may have been quicker.
+    archive.unlink(missing_ok=True)
     return Outcome(f"{', '.join(missing)}: {sent / MB:.1f} MB sent ({sent} bytes)")
 
 
@@ -75,13 +77,17 @@ def _save(names: list[str], archive: Path) -> None:
     if archive.is_file():
         return
     archive.parent.mkdir(parents=True, exist_ok=True)
-    draft = archive.with_suffix(".new")
+    draft = archive.with_suffix(f".{os.getpid()}.new")
     with (
         subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE) as save,
-        gzip.GzipFile(draft, "wb", compresslevel=1, mtime=0) as file,
+        draft.open("wb") as raw,
     ):
         assert save.stdout is not None  # noqa: S101 - for the type checker
-        shutil.copyfileobj(save.stdout, file, BLOCK)
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
+            shutil.copyfileobj(save.stdout, file, BLOCK)
+        # Half a file after a power cut would be taken for the whole, again and again.
+        raw.flush()
+        os.fsync(raw.fileno())
     if save.returncode:
         draft.unlink()
         raise StepError("this machine: docker save failed", "docker images shows what is there")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import shlex
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -155,12 +155,10 @@ def _pauses(text: str) -> tuple[str, ...]:
 def _command(text: str) -> str:
     if not text.isprintable():
         raise ValueError("expected one line: a command for a shell")
-    try:
-        shlex.split(text)
-    except ValueError:
+    if subprocess.run(["/bin/sh", "-n", "-c", text], capture_output=True, check=False).returncode:
         raise ValueError(
-            "a quote in the command is not closed; with # behind a space put the whole of it into quotes"
-        ) from None
+            "expected a command that a shell understands: is a quote not closed? With # behind a space put the whole of it into quotes"
+        )
     return text
 
 

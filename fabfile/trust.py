@@ -71,7 +71,9 @@ def connect(c: Connection) -> None:
         if path.is_file():
             c.client.load_system_host_keys(str(path))
     c.client.set_missing_host_key_policy(Refuse())
-    c.connect_timeout = c.connect_timeout or CONNECT_SECONDS
+    # fabric's own --connect-timeout comes among these arguments.
+    own = "timeout" in c.connect_kwargs
+    c.connect_timeout = None if own else c.connect_timeout or CONNECT_SECONDS
     try:
         c.open()
     except UnknownHostKeyError as error:

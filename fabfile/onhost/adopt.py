@@ -68,6 +68,10 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
     if (work / "record.json").is_file():
         return
     work.mkdir(mode=0o700, exist_ok=True)
+    had_accounts = (root / OLD_ACCOUNTS[1]).is_file()
+    if had_accounts:
+        # It goes on to be theirs and becomes ours: without what we add it comes back.
+        files = [*files, OLD_ACCOUNTS[1]]
     for name in files:
         copy = work / "files" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +85,7 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
         "files": files,
         "switched": False,
         "placeholder": placeholder,
-        "accounts": (root / OLD_ACCOUNTS[1]).is_file(),
+        "accounts": had_accounts,
         "mode": (root / "registry").stat().st_mode & 0o777,
         "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
     }

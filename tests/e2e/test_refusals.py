@@ -49,6 +49,7 @@ FAB, INV = str(ROOT / "fab"), str(ROOT / "inv")
         ([FAB, "-H", "root@127.0.0.1:abc", "check"], "abc"),
         ([FAB, "-S", "/nonexistent", "-H", "server", "check"], "/nonexistent"),
         ([FAB, "--dry", "-H", "server", "sync"], "--dry"),
+        ([FAB, "-H", "server", "check", "--", "uptime"], "nothing may follow --"),
     ],
 )
 def test_a_mistake_on_the_command_line_exits_2(argv: list[str], words: str) -> None:

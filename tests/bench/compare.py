@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from .results import Result, short
 
 OURS = "ours"
-# What one round says of its own spread is nothing: so much is allowed then, either way.
+# What one round says of its own spread is nothing: so much is allowed then, either way. The other for
+# memory at rest, which is the same all through a run and another one in the next.
 ALLOWED = 0.1
+LEAST = 0.02
 FEW = 3
 
 
@@ -80,9 +82,8 @@ def _ratio(ours: Result, other: Result) -> Ratio | None:
     if min(other.q1, other.median) <= 0:
         return None
     median, low, high = ours.median / other.median, ours.q1 / other.q3, ours.q3 / other.q1
-    if min(ours.n, other.n) < FEW:
-        low, high = min(low, median * (1 - ALLOWED)), max(high, median * (1 + ALLOWED))
-    return Ratio(median, low, high)
+    allowed = ALLOWED if min(ours.n, other.n) < FEW else LEAST
+    return Ratio(median, min(low, median * (1 - allowed)), max(high, median * (1 + allowed)))
 
 
 def _shown(ratio: Ratio) -> str:

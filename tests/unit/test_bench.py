@@ -82,6 +82,12 @@ def test_one_round_may_differ_by_a_tenth_each() -> None:
     assert compare(before, [result("ours", 2.6, n=1), before[1]])[0].worse
 
 
+def test_no_spread_at_all_is_no_certainty() -> None:
+    before = [result("ours", 2), result("caddy-h1", 2)]
+    assert not compare(before, [result("ours", 2.06), before[1]])[0].worse
+    assert compare(before, [result("ours", 2.1), before[1]])[0].worse
+
+
 def test_what_one_side_lacks_is_not_compared() -> None:
     ours, other = result("ours", 2), result("caddy-h1", 2)
     assert compare([ours], [ours, other]) == []

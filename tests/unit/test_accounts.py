@@ -18,6 +18,7 @@ from passlib.apache import HtpasswdFile
 from fabfile import credentials
 from fabfile.errors import UsageError
 from fabfile.onhost import accounts as onhost
+from fabfile.onhost import adopt
 from fabfile.onhost.accounts import Rights
 from fabfile.onhost.atomic import RefusedError
 from fabfile.settings import HOME
@@ -158,3 +159,14 @@ def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
         users = {str(account["user"]) for account in onhost.listed(str(file))}
         assert {f"u{n}" for n in range(2000)} <= users
     assert put(file, "last", f"last:{HASH}") == "added"
+
+
+def test_adopt_gives_the_accounts_back_as_they_were(tmp_path: Path) -> None:
+    """An old registry whose accounts are where ours are: what we add to them goes again."""
+    file = tmp_path / adopt.OLD_ACCOUNTS[1]
+    file.parent.mkdir(parents=True)
+    file.write_text("anna:old\n")
+    adopt.record(str(tmp_path), [], [], "registry.example.org")
+    file.write_text("anna:old\nadmin:new\n")
+    adopt._restore_files(tmp_path, adopt._record(tmp_path), [])
+    assert file.read_text() == "anna:old\n"

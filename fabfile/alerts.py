@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import certificates, validity
+from . import certificates, orders, validity
 from .errors import StepError
 from .host import Host
 from .onhost import attempts
@@ -18,7 +18,8 @@ def tell(host: Host, settings: Settings, problem: str) -> str:
     """
     if not settings.alert_command:
         return ""
-    cause = _cause(host, settings)
+    # Why the last order failed; "" when none did since one succeeded.
+    cause = str(orders.remembered(host, settings)["reason"])
     known = cause if cause and cause in problem else problem
     same = _same(f"{_state(host, settings)} {known}") if problem else ""
     message = _message(settings.registry_domain, problem)
@@ -47,14 +48,6 @@ def tell_without_settings(host: Host, problem: str) -> None:
 
 def _message(domain: str, problem: str) -> str:
     return f"{domain}: {problem}".replace("-H …", f"-H {domain}")
-
-
-def _cause(host: Host, settings: Settings) -> str:
-    """Why the last order failed; '' when none did since one succeeded, or nothing is ordered any more."""
-    if settings.tls_certificate:
-        return ""
-    memory = host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)
-    return str(memory["reason"])
 
 
 def _state(host: Host, settings: Settings) -> str:

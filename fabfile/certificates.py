@@ -71,11 +71,8 @@ def _other_order(have: dict[str, Any], settings: Settings) -> str:
     if have["server"] != settings.acme_directory:
         return f"this one is from {have['server'] or 'nobody that certbot knows'}"
     names = have.get("names", ())
-    return (
-        ""
-        if set(names) == set(settings.certificate_names)
-        else f"this one is for {', '.join(names)}"
-    )
+    right = set(names) == set(settings.certificate_names)
+    return "" if right else f"this one is for {', '.join(names)}"
 
 
 def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:

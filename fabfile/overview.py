@@ -32,8 +32,7 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "containers": stack.containers(host, settings),
         "certificate": certificates.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
-        "failed_orders": orders.remembered(host, settings)
-        | ({"failures": 0} if settings.tls_certificate else {}),
+        "failed_orders": orders.remembered(host, settings),
         "cron": host.call(cron.installed, certificates.cron_text(settings))
         | {"twice_a_day": not settings.renew_schedule},
         "accounts": users,

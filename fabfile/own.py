@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
+from .rules import wildcard
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -64,5 +65,5 @@ def _wrong(certificate: Certificate, settings: Settings) -> str:
 
 
 def covered(name: str, names: Collection[str]) -> bool:
-    """A wildcard stands for exactly one label (RFC 9525, 6.3)."""
-    return name in names or f"*.{name.partition('.')[2]}" in names
+    """Whether it is one of these names, or a wildcard among them covers it."""
+    return name in names or wildcard(name) in names

@@ -94,6 +94,11 @@ def _domain(text: str) -> str:
     return name
 
 
+def wildcard(name: str) -> str:
+    """The one that covers a name: it stands for exactly one label (RFC 9525, 6.3)."""
+    return f"*.{name.partition('.')[2]}"
+
+
 def _aliases(text: str) -> tuple[str, ...]:
     """Names, each once; `*.` may stand in front (whether it may here, settings.py says)."""
     names = [name for name in re.split(r"[\s,]+", text) if name]

@@ -19,7 +19,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 
 from .errors import UsageError
-from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file
+from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file, wildcard
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / ".env.dist"
@@ -63,7 +63,7 @@ class Settings:
     @property
     def certificate_names(self) -> tuple[str, ...]:
         """Those that are ordered: Let's Encrypt refuses a name beside a wildcard that covers it."""
-        covered = [name for name in self.hosts if f"*.{name.partition('.')[2]}" in self.names]
+        covered = [name for name in self.hosts if wildcard(name) in self.names]
         return tuple(name for name in self.names if name not in covered)
 
     @property

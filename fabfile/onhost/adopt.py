@@ -53,7 +53,7 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
         "containers": containers,
         "strange": sorted({key for each in containers for key in each.pop("strange")}),
         "cron": [line for line in _crontab() if _names(line, root)],
-        "ours": (root / ".sync").is_dir() and not (root / ".adopt/record.json").is_file(),
+        "ours": (root / ".sync").is_dir() and not recorded(directory),
     }
 
 
@@ -65,7 +65,7 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
     """
     root = Path(directory)
     work = root / ".adopt"
-    if (work / "record.json").is_file():
+    if recorded(directory):
         return
     work.mkdir(mode=0o700, exist_ok=True)
     had_accounts = (root / OLD_ACCOUNTS[1]).is_file()

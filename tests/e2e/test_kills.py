@@ -55,19 +55,13 @@ def test_the_steps_are_known() -> None:
 
 
 def broken_off(world: World, running: subprocess.Popen[str], how: str) -> None:
-    """End a command. kill: our program; cut: sshd's processes for it, while it is held still."""
+    """End a command. kill: our program; cut: sshd's processes for it."""
     if how == "kill":
         running.send_signal(signal.SIGKILL)
         running.communicate(timeout=60)
         assert running.returncode == -signal.SIGKILL
         return
-    running.send_signal(signal.SIGSTOP)
-    # The sessions, not the daemon that listens.
-    world.server("pkill -KILL -f '[s]shd-session: root|[s]shd: root'", check=False)
-    running.send_signal(signal.SIGCONT)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 1
-    assert "the connection was lost" in errors
+    errors = world.cut(running)
     assert "run the same command again" in errors
     assert "Traceback" not in errors
 

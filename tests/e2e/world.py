@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -210,6 +211,18 @@ class World:
             name, value = line.split("|") if "|" in line else line.split("  ")[::-1]
             facts[name] = facts.get(name, "") + value
         return facts
+
+    def cut(self, running: subprocess.Popen[str]) -> str:
+        """Cut the connection of a command that is at work, and see it end; what it said of that."""
+        # Held still, so that no more is done while we are on our way.
+        running.send_signal(signal.SIGSTOP)
+        # The sessions, not the daemon that listens.
+        self.server("pkill -KILL -f '[s]shd-session: root|[s]shd: root'", check=False)
+        running.send_signal(signal.SIGCONT)
+        _, errors = running.communicate(timeout=60)
+        assert running.returncode == 1
+        assert "the connection was lost" in errors
+        return errors
 
     def clean(self) -> None:
         """A server on which nothing was ever deployed."""

@@ -130,13 +130,18 @@ def test_a_cron_that_is_silent_is_named(
     assert overview.cron_row(facts, last)[0] == mark
 
 
-def test_a_changed_account_is_told_of_although_nginx_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nginx cannot be told of a changed account."""
+
     def refuse(*_: object) -> None:
         raise atomic.RefusedError("nginx is busy", "wait")
 
     monkeypatch.setattr(logins, "refresh", refuse)
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_changed_account_is_told_of_although_nginx_was_not(tmp_path: Path) -> None:
     file = tmp_path / ACCOUNTS
     file.parent.mkdir(parents=True)
     answer = logins.put(str(tmp_path), [], {"anna": "anna:$2y$05$" + "a" * 53}, {"role": "pull", "repositories": None})  # fmt: skip
@@ -144,13 +149,10 @@ def test_a_changed_account_is_told_of_although_nginx_was_not(
     assert "anna:" in file.read_text()
 
 
+@pytest.mark.usefixtures("busy")
 def test_a_password_that_was_made_is_told_but_not_in_the_line_of_the_audit_log(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise atomic.RefusedError("nginx is busy", "wait")
-
-    monkeypatch.setattr(logins, "refresh", refuse)
     (tmp_path / ACCOUNTS).parent.mkdir(parents=True)
     settings = replace(settings, deploy_dir=str(tmp_path))
     rights: Rights = {"role": "pull", "repositories": None}

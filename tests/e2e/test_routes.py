@@ -1,0 +1,182 @@
+"""Every route of the registry, by every method, as every kind of account: what nginx lets through.
+
+The rows are those of distribution 2.8.3 and 3.1 (registry/api/v2/descriptors.go, registry/handlers), and some
+that no version has: what is not in the table is for unlimited admins alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import itertools
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sandbox.demo import DOMAIN
+
+from .world import World
+
+LIMIT = ("--repository", "team-a/*")
+# Name -> options, what it may do, and whether everywhere.
+ACCOUNTS: dict[str, tuple[tuple[str, ...], set[str], bool]] = {
+    "puller": (("--role", "pull"), {"ping", "pull"}, True),
+    "reader": (("--role", "pull", *LIMIT), {"ping", "pull"}, False),
+    "pusher": (("--role", "push"), {"ping", "pull", "begin", "upload", "push"}, True),
+    "ci": (("--role", "push", *LIMIT), {"ping", "pull", "begin", "upload", "push"}, False),
+    "ladmin": (("--role", "admin", *LIMIT), {"ping", "pull", "begin", "upload", "push", "delete"}, False),
+    "boss": (("--role", "admin"), {"everything"}, True),
+}  # fmt: skip
+PASSWORD = "of-the-routes"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "LOCK")
+DIGEST = f"sha256:{'0' * 64}"
+# Path, and what its methods are; every other method of it is unknown.
+ROUTES: dict[str, dict[str, str]] = {
+    "/v2/": {"GET": "ping", "HEAD": "ping"},
+    "/v2/NAME/tags/list": {"GET": "pull", "HEAD": "pull"},
+    "/v2/NAME/manifests/1": {"GET": "pull", "HEAD": "pull", "PUT": "push", "DELETE": "delete"},
+    f"/v2/NAME/manifests/{DIGEST}": {"GET": "pull", "HEAD": "pull", "PUT": "push", "DELETE": "delete"},
+    f"/v2/NAME/blobs/{DIGEST}": {"GET": "pull", "HEAD": "pull", "DELETE": "delete"},
+    f"/v2/NAME/referrers/{DIGEST}": {"GET": "pull", "HEAD": "pull"},
+    "/v2/NAME/blobs/uploads/": {"POST": "begin"},
+    "/v2/NAME/blobs/uploads/UUID": {"GET": "upload", "HEAD": "upload", "PATCH": "upload", "PUT": "upload", "DELETE": "upload"},
+    # Of no repository, or of no version.
+    "/v2/_catalog": {},
+    "/v2/NAME/_catalog": {},
+    "/v2/NAME/tags/list/": {},
+    "/v2/NAME/tags/1": {},
+    "/v2/NAME/blobs/uploads": {"GET": "pull", "HEAD": "pull", "DELETE": "delete"},
+    "/v2/NAME/blobs/uploads/UUID/more": {},
+    "/v2/NAME/manifests/": {},
+    "/v2/NAME/_oci/ext/discover": {},
+    "/v2/_oci/ext/discover": {},
+    "/v2/NAME/repair": {},
+    "/v2": {"GET": "ping", "HEAD": "ping"},
+}  # fmt: skip
+NAMES = ("team-a/x", "other/x")
+
+
+class Wire:
+    """One connection that is kept, as a client does."""
+
+    def __init__(self, world: World) -> None:
+        context = ssl.create_default_context(cafile=str(world.sandbox.directory / "ca.pem"))
+        self._port = world.sandbox.port(443)
+        self._connection = http.client.HTTPSConnection(DOMAIN, self._port, timeout=60)
+        self._context = context
+
+    def ask(self, user: str, method: str, path: str, body: bytes = b"", **headers: str) -> int:
+        """The status of a request; with no user, of a stranger's."""
+        if user:
+            login = base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            return self._ask(method, path, body, fields)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # One that was kept may be closed by now: then once more, as every client does.
+            self._connection.close()
+            return self._ask(method, path, body, fields)
+
+    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> int:
+        if self._connection.sock is None:
+            plain = socket.create_connection(("127.0.0.1", self._port), 60)
+            self._connection.sock = self._context.wrap_socket(plain, server_hostname=DOMAIN)
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+@pytest.fixture(scope="module")
+def team(world: World) -> Iterator[World]:
+    world.standard()
+    for user, (options, _, _) in ACCOUNTS.items():
+        world.fab("htpasswd", "--user", user, *options, input=PASSWORD + "\n")
+    yield world
+    for user in ACCOUNTS:
+        world.fab("htpasswd", "--remove", user)
+
+
+def may(user: str, method: str, path: str, route: str) -> bool:
+    _, rights, everywhere = ACCOUNTS[user]
+    if "everything" in rights:
+        return True
+    if route == "ping":
+        return True
+    return route in rights and (everywhere or path.startswith("/v2/team-a/"))
+
+
+def test_every_route_by_every_method_as_every_account(team: World) -> None:
+    wire, rows, refused = Wire(team), 0, 0
+    for (form, methods), method, name in itertools.product(ROUTES.items(), METHODS, NAMES):
+        path = form.replace("NAME", name)
+        route = methods.get(method, "unknown")
+        rows += 1
+        for user in ACCOUNTS:
+            status = wire.ask(user, method, path)
+            # nginx itself sends /v2 on as /v2/, for whoever has an account.
+            expected = form == "/v2" or may(user, method, path, route)
+            assert (status != 403) == expected, (method, path, user, route, status)
+            assert status not in (401, 429, 500, 502, 503), (method, path, user, status)
+            refused += status == 403
+        assert wire.ask("", method, path) == 401, (method, path)
+    print(f"\nroutes: {rows} rows x {len(ACCOUNTS)} accounts, {refused} refusals as they should be")
+
+
+# Where the registry reads `mount` and `from`: in the query and, with a form's type, in the body.
+WAYS = [
+    (method, form, way)
+    for method in ("POST", "PUT", "PATCH", "GET", "DELETE")
+    for form in ("/v2/NAME/blobs/uploads/", "/v2/NAME/blobs/uploads/UUID")
+    for way in ("query", "form", "both")
+]
+
+
+def test_no_way_leads_to_a_layer_of_another_repository(team: World) -> None:
+    """Finding 1 of the hostile review: a mount by the address of an upload that has begun."""
+    wire = Wire(team)
+    secret = team.push_blob("other/secret", b"layer of the others", "-u", f"boss:{PASSWORD}")
+    mounted = {}
+    for user, (method, form, way) in itertools.product(ACCOUNTS, WAYS):
+        begun = "none"
+        login = ("-u", f"{user}:{PASSWORD}")
+        if "UUID" in form and user not in ("puller", "reader"):
+            begun = team.begin_upload("team-a/x", *login).rpartition("/")[2]
+        wanted = f"mount={secret}&from=other/secret"
+        path = form.replace("NAME", "team-a/x").replace("UUID", begun)
+        if way != "form":
+            path += ("&" if "?" in path else "?") + wanted
+        body = b"" if way == "query" else wanted.encode()
+        status = wire.ask(
+            user, method, path, body, Content_Type="application/x-www-form-urlencoded"
+        )
+        there = wire.ask("boss", "HEAD", f"/v2/team-a/x/blobs/{secret}") == 200
+        if there:
+            mounted[user, method, form, way] = status
+            assert wire.ask("boss", "DELETE", f"/v2/team-a/x/blobs/{secret}") == 202
+    assert {user for user, *_ in mounted} == {"pusher", "boss"}, mounted
+    # It does mount where it may, so the rows above can fail.
+    assert ("pusher", "POST", "/v2/NAME/blobs/uploads/", "query") in mounted
+    assert ("boss", "POST", "/v2/NAME/blobs/uploads/UUID", "query") in mounted
+
+
+def test_a_page_of_another_site_changes_nothing(team: World) -> None:
+    """A browser that remembers a password sends it along with what any page asks for."""
+    wire = Wire(team)
+    for site, method, user in itertools.product(
+        ("cross-site", "same-site", "same-origin", "none"),
+        ("GET", "POST", "DELETE"),
+        ("boss", "ci"),
+    ):
+        path = (
+            "/v2/team-a/x/blobs/uploads/"
+            if method == "POST"
+            else f"/v2/team-a/x/manifests/{DIGEST}"
+        )
+        status = wire.ask(user, method, path, Sec_Fetch_Site=site)
+        foreign = method != "GET" and site in ("cross-site", "same-site")
+        limited = user == "ci" and method == "DELETE"
+        assert (status == 403) == (foreign or limited), (site, method, user, status)

@@ -3,8 +3,11 @@
 import sys
 from pathlib import Path
 
-# Not this directory but the one above: its modules are `fabfile.…`.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
+# Not this directory but the one above: its modules are `fabfile.…`. It comes last: what lies about there must
+# never be taken for the standard library, as on a server it is root that runs this.
+top = Path(__file__).resolve().parent.parent
+sys.path[0:1] = []
+sys.path += [str(top / "lib.zip"), str(top)]
 
 from fabfile.command import main  # noqa: E402
 

@@ -73,6 +73,8 @@ def plan(host: Host, settings: Settings) -> Plan:
         _certificate(certificate, settings),
         ("ok", "files", ", ".join(overwritten) or "none in the way",
          "copied to .adopt/, then replaced" if overwritten else "the old ones stay beside ours"),
+        *((("ok", "directory", f"{directory} belongs to {found['owner']}, and root's cron will run what is in it",
+            "becomes root's; --back gives it back"),) if found["owner"] else ()),
         *(("ok", "container", f"{each['name']} ({each['image']})",
            "runs until ours is ready, then is stopped and kept" if each["running"] else "stays stopped, is kept")
           for each in found["containers"]),
@@ -136,7 +138,7 @@ def adopt(host: Host, settings: Settings) -> None:
         chain.carry_out(
             host, settings, "adopt --yes",
             lambda passwords: {
-                "check": lambda h, s: preflight.require(h, s, stopping=names),
+                "check": lambda h, s: preflight.require(h, s, stopping=names, adopting=True),
                 "sync": lambda h, s: report.step("sync", lambda: sync(h, s)),
                 "htpasswd": lambda h, s: report.step("htpasswd", lambda: htpasswd(passwords)),
                 "up": lambda h, s: report.step("up", lambda: up(h, s)),

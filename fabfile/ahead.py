@@ -6,19 +6,16 @@ nothing here has to be complete: what is missing, or asked in vain, only costs i
 
 from __future__ import annotations
 
-from . import certificates, compose, errand
+from . import certificates, compose, errand, templates
 from .host import Host
 from .onhost import accounts, atomic, attempts, certbot, certificate, cron, nginx, sync
 from .settings import Settings
 
 
-def look(host: Host, settings: Settings, files: list[str]) -> None:
-    """Ask the host, with one command, whatever the steps will want to know. Changes nothing.
-
-    files: the names of those that `sync` keeps there.
-    """
+def look(host: Host, settings: Settings) -> None:
+    """Ask the host, with one command, whatever the steps will want to know. Changes nothing."""
     calls: list[errand.Call] = [
-        (sync.state, (settings.deploy_dir, files), {}),
+        (sync.state, (settings.deploy_dir, templates.names(settings)), {}),
         (accounts.listed, (settings.accounts_file,), {}),
         (nginx.settled, (settings.deploy_dir, settings.lineage), {}),
         (atomic.exists, (f"{settings.deploy_dir}/compose.yml",), {}),

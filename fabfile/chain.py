@@ -16,7 +16,6 @@ from . import (
     report,
     smoke,
     stack,
-    templates,
 )
 from .errors import ExpectedError
 from .host import Host
@@ -31,9 +30,8 @@ def steps(passwords: list[str]) -> dict[str, Step]:
     complete: list[bool] = []
 
     def sync(host: Host, settings: Settings) -> Outcome:
-        tree = templates.tree(settings)
-        ahead.look(host, settings, list(tree))
-        return files.sync(host, settings, tree=tree)
+        ahead.look(host, settings)
+        return files.sync(host, settings)
 
     return {
         "check": lambda h, s: complete.append(preflight.require(h, s)),

@@ -8,12 +8,10 @@ import sys
 
 from . import rules
 from .errors import UsageError
-from .onhost.accounts import Rights
+from .onhost.accounts import COST, Rights
 
 # Beyond this length bcrypt ignores the rest, the registry's too.
 MAX_BYTES = 72
-# 0.25 s of one core for each check. nginx remembers for a while whose password was right.
-COST = 12
 # An imported hash of more would keep a core busy for seconds at each login.
 MAX_COST = 14
 

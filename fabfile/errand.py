@@ -16,9 +16,13 @@ LOADER = (
     "import json,sys,types\n"
     "job=json.load(sys.stdin)\n"
     "for name,source in job['modules']:\n"
+    " package,_,last=name.rpartition('.')\n"
+    " parent=sys.modules.setdefault(package,types.ModuleType(package))\n"
+    " parent.__path__=[]\n"
     " module=sys.modules[name]=types.ModuleType(name)\n"
-    " module.__package__=name.rpartition('.')[0]\n"
+    " module.__package__=package\n"
     " exec(compile(source,name,'exec'),module.__dict__)\n"
+    " setattr(parent,last,module)\n"
     "answers=[]\n"
     "for name,function,args,kwargs in job['calls']:\n"
     " try:\n"
@@ -59,5 +63,7 @@ def _add_sources(module: ModuleType, found: dict[str, str]) -> None:
     source = inspect.getsource(module)
     for node in ast.parse(source).body:
         if isinstance(node, ast.ImportFrom) and node.level == 1:
-            _add_sources(sys.modules[f"{package}.{node.module}"], found)
+            # `from . import a, b` names modules, `from .a import b` one.
+            for name in [node.module] if node.module else [alias.name for alias in node.names]:
+                _add_sources(sys.modules[f"{package}.{name}"], found)
     found[module.__name__] = source

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
-from . import own, templates
+from . import capacity, own, ownership, templates
 from .errors import StepError
 from .host import Host
 from .onhost import sync as onhost
 from .report import Outcome
 from .settings import Settings
-from .templates import File
 
 SETTINGS = "settings.env"
 # Not text, or nobody else's business: keys, tokens.
@@ -25,27 +24,28 @@ def sync(
     host: Host,
     settings: Settings,
     *,
-    tree: Mapping[str, File] | None = None,
     diff: bool = False,
     over: Collection[str] = (),
 ) -> Outcome:
     """Bring DEPLOY_DIR on the server up to date with deploy/ and the settings.
 
-    tree: what `templates.tree` made, where it was made already. diff: only show what would change. over: files that may be replaced although they are not ours.
+    diff: only show what would change. over: files that may be replaced although they are not ours.
     Data, accounts and certificates are never touched.
     Raises StepError where a file that is not ours stands in the way, or where the server has been another registry.
     """
     directory = settings.deploy_dir
     if settings.tls_certificate:
         own.check(settings)
-    files = templates.tree(settings) if tree is None else tree
-    there = host.call(onhost.state, directory, list(files))
+    names = templates.names(settings)
+    there = host.call(onhost.state, directory, names)
     if there["unfinished"] and not diff:
         host.call(onhost.finish, directory)
-        there = host.call(onhost.state, directory, list(files))
+        there = host.call(onhost.state, directory, names)
+    _refuse_strangers(host, directory, there)
+    files = templates.tree(settings, capacity.derived(there["machine"]))
     changed = {
         name: file for name, file in files.items()
-        if there["files"].get(name) != {"digest": file.digest, "mode": file.mode}
+        if there["files"].get(name) != {"digest": file.digest, "mode": file.mode, "owner": 0}
     }  # fmt: skip
     removed = sorted(name for name in there["ours"] if name not in files)
     _refuse_foreign(host, directory, changed.keys() - set(over), there)
@@ -73,8 +73,22 @@ def sync(
 
 def foreign(host: Host, settings: Settings) -> list[str]:
     """Files in DEPLOY_DIR that have the names of ours and were not made by `sync`."""
-    there = host.call(onhost.state, settings.deploy_dir, list(templates.tree(settings)))
+    there = host.call(onhost.state, settings.deploy_dir, templates.names(settings))
     return sorted(there["files"].keys() - there["ours"].keys())
+
+
+def _refuse_strangers(host: Host, directory: str, there: dict[str, Any]) -> None:
+    if there["strangers"]:
+        raise StepError(
+            f"{host.name}: nothing was changed: somebody else than root can change {there['strangers'][0]}, "
+            "and what root's cron runs there",
+            ownership.remedy(directory, there["strangers"]),
+        )
+    if there["taken"]:
+        raise StepError(
+            f"{host.name}: nothing was changed: {there['taken']}, a number that the containers need for themselves",
+            "on the server, usermod --uid (and chown) gives it another",
+        )
 
 
 def _refuse_foreign(

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import report
+from . import ownership, report, templates
 from .compose import PROJECT
 from .errors import StepError, addressed
 from .host import Host
+from .onhost.sync import directories
 from .report import Outcome
 from .settings import Settings
 
@@ -44,7 +45,8 @@ def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
     script = Path(__file__).parent / "onhost" / "check.sh"
     facts: Facts = defaultdict(list)
-    for line in host.script(script, settings.deploy_dir, *settings.hosts).splitlines():
+    ours = " ".join(directories(templates.names(settings)))
+    for line in host.script(script, settings.deploy_dir, ours, *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
     return list(judged(facts, settings, time.time()))
@@ -53,6 +55,7 @@ def check(host: Host, settings: Settings) -> list[Row]:
 def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
     """Facts -> rows. now: seconds since 1970, on the operator's machine."""
     yield from _machine(facts, now)
+    yield from _directories(facts, settings)
     yield from _software(facts)
     for port in ("80", "443"):
         yield _port(port, facts, settings)
@@ -84,6 +87,19 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
     yield Row("clock", mark, f"{off:.0f} s off yours",
               "" if mark == "ok" else "certificates depend on it: timedatectl set-ntp true")  # fmt: skip
+
+
+def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
+    """Whoever can change what is there, or rename it, puts programs of theirs where root's cron runs ours."""
+    for name in ("directory", "above"):
+        found = [text.split() for text in dict.fromkeys(facts.get(name, ()))]
+        if found:
+            path, owner, mode = found[0]
+            others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            yield Row(name, "failed", f"{path} ({owner}, {mode}){others}: not only root can change it",
+                      ownership.remedy(settings.deploy_dir, [each[0] for each in found]))  # fmt: skip
+    if not facts.get("directory") and not facts.get("above"):
+        yield Row("directory", "ok", f"only root can change {settings.deploy_dir}")
 
 
 def _software(facts: Facts) -> Iterator[Row]:
@@ -199,18 +215,23 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
-def require(host: Host, settings: Settings, *, stopping: Collection[str] = ()) -> bool:
+def require(
+    host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False
+) -> bool:
     """One line, and what is not green. Returns whether `provision`, which comes next, has nothing to do.
 
     Raises StepError when something is red that it does not repair.
 
-    stopping: containers whose ports will be free, because they are stopped before ours start.
+    stopping: containers whose ports will be free, because they are stopped before ours start. adopting: what
+    is in DEPLOY_DIR, and it itself, becomes root's.
     """
     missing: list[Row] = []
     leaving = {f"taken by the container {name}" for name in stopping}
 
     def look() -> Outcome:
         rows = [row for row in check(host, settings) if row.found not in leaving]
+        if adopting:
+            rows = [row for row in rows if row.name != "directory"]
         bad = [row for row in rows if row.mark != "ok"]
         missing.extend(row for row in bad if row.provisioned)
         red = [row for row in bad if row.mark == "failed" and not row.provisioned]

@@ -11,20 +11,22 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from . import compose
+from .capacity import Capacity
 from .errors import UsageError
-from .onhost.owner import SERVICE
+from .onhost.owner import AUTH, NGINX, REGISTRY
 from .onhost.roles import pattern
 from .settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
     "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errand", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "validity",
-    "onhost/__init__", "onhost/accounts", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/containers", "onhost/cron", "onhost/generations", "onhost/nginx", "onhost/owner", "onhost/probe", "onhost/roles",
+    "onhost/__init__", "onhost/accounts", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/beneath", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/containers", "onhost/cron", "onhost/generations", "onhost/nginx", "onhost/owner", "onhost/probe", "onhost/roles",
 )  # fmt: skip
 SERVER_SCRIPTS = ("onhost/lock.sh",)
 SERVER_LIBRARIES = ("invoke", "dotenv")
+CARRIED = (".env.dist", "settings.env", "lib.zip")
 HOOKS = "certbot/hooks/"
-CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml")
+CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml", "nginx/passwd", "nginx/group")
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,23 @@ class File:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
+def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
+    """The paths of what `tree` makes. Raises UsageError where a hook is missing."""
+    found = {str(name) for name, _ in _sources(deploy)}
+    if settings.acme_challenge == "dns-01":
+        _require_hooks(deploy)
+    if settings.acme_ca_bundle:
+        found.add(ACME_CA_BUNDLE)
+    if settings.tls_certificate:
+        found |= {"tls/fullchain.pem", "tls/privkey.pem"}
+    return sorted({*found, *(f"fabfile/{name}" for name in _carried()), *CARRIED})
+
+
+def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy") -> dict[str, File]:
     """Every file that `sync` keeps on the server. Secrets are root's alone: keys, hooks, settings."""
     context: dict[str, object] = {
         "settings": settings,
+        "capacity": capacity,
         "project": compose.PROJECT,
         "nginx_dir": compose.NGINX_DIR,
         "webroot": compose.WEBROOT,
@@ -51,7 +66,7 @@ def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
         "rehearsal": compose.REHEARSAL,
         "sockets": compose.SOCKETS,
         "blobs": compose.BLOBS,
-        "service_user": f"{SERVICE}:{SERVICE}",
+        "users": {"registry": f"{REGISTRY}:{NGINX}", "auth": f"{AUTH}:{NGINX}", "nginx": NGINX},
         "public": [pattern(text) for text in settings.anonymous_pull],
         "healthy": _healthy,
         "listening": _listening,
@@ -66,8 +81,6 @@ def tree(settings: Settings, deploy: Path = HOME / "deploy") -> dict[str, File]:
         )
         for name, path in _sources(deploy)
     }
-    if settings.acme_challenge == "dns-01":
-        _require_hooks(files, deploy)
     if settings.acme_ca_bundle:
         files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
     if settings.tls_certificate:
@@ -84,12 +97,12 @@ def _mode(name: PurePosixPath, path: Path) -> int:
     return 0o755 if executable else 0o644
 
 
-def _require_hooks(files: dict[str, File], deploy: Path) -> None:
+def _require_hooks(deploy: Path) -> None:
     for name in ("dns-auth", "dns-cleanup"):
-        file = files.get(HOOKS + name)
-        if file is None or not file.mode & 0o100:
+        file = deploy / HOOKS / name
+        if not file.is_file() or not file.stat().st_mode & 0o100:
             raise UsageError(
-                f"ACME_CHALLENGE=dns-01 needs an executable {deploy / HOOKS / name}",
+                f"ACME_CHALLENGE=dns-01 needs an executable {file}",
                 "write it (the README has an example), chmod +x, and run this again",
             )
 
@@ -133,14 +146,17 @@ def _render(path: Path, context: dict[str, object]) -> bytes:
 def _server_side(settings: Settings) -> dict[str, File]:
     """`inv renew` for the server: our modules, the settings, and invoke and python-dotenv."""
     package = Path(__file__).parent
-    names = (*(f"{name}.py" for name in SERVER_MODULES), *SERVER_SCRIPTS)
     return {
-        **{f"fabfile/{name}": File((package / name).read_bytes()) for name in names},
+        **{f"fabfile/{name}": File((package / name).read_bytes()) for name in _carried()},
         ".env.dist": File(SCHEMA.read_bytes()),
         # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
         "settings.env": File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
         "lib.zip": File(_libraries()),
     }
+
+
+def _carried() -> tuple[str, ...]:
+    return *(f"{name}.py" for name in SERVER_MODULES), *SERVER_SCRIPTS
 
 
 def _paths_on_host(settings: Settings) -> dict[str, str]:

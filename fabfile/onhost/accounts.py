@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from .atomic import RefusedError, locked, replace
+from .owner import AUTH
 
 # What the registry takes (golang.org/x/crypto/bcrypt); any other hash never lets anyone in.
 BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+# 0.25 s of one core for each check. nginx remembers for a while whose password was right.
+COST = 12
 FACTS = re.compile(
     r"# (?P<user>\S+) role=(?P<role>pull|push|admin) repositories=(?P<repositories>[a-z0-9._/*,-]*) changed=(?P<changed>\S+)"
 )
@@ -197,7 +200,10 @@ def _without_leftovers(found: list[Line], age: int) -> list[Line]:
 
 def _write(path: Path, found: list[Line]) -> None:
     try:
-        replace(path, "".join(map(str, found)).encode(), 0o600)
+        # Until `up` replaces it, whoever read the old file has to read the new one.
+        old = path.stat() if path.exists() else None
+        owner = (old.st_uid, old.st_gid) if old else (AUTH, 0)
+        replace(path, "".join(map(str, found)).encode(), 0o600, owner)
     except OSError as error:
         raise RefusedError(
             f"{path}: {error.strerror}; nothing was changed", "df -h shows the disks"

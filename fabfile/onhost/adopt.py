@@ -1,6 +1,6 @@
 """Carries out `adopt` on the host: what the old scripts left here, a record of it, and the way back.
 
-.adopt/record.json   what was found and stopped: containers with their restart policies, crontab
+.adopt/record.json   what was found and stopped: containers with their restart policies, whose the files were
 .adopt/files/        copies of the old files whose names are ours now
 """
 
@@ -15,11 +15,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from . import beneath
 from .atomic import RefusedError, replace
 from .containers import bring_up, run
 from .cron import CRON_FILE
-from .owner import give
-from .sync import finish, state
+from .owner import AUTH, give, settle, strangers
+from .sync import LARGEST, finish, state
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
@@ -40,8 +41,8 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
 
     project: our own Compose project, whose containers do not count. Returns {"repositories",
     "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
-    directory, "strange": variables or files of a registry that keeps its data elsewhere, "ours": whether it is
-    one of ours that was never adopted}.
+    directory, "strange": variables or files of a registry that keeps its data elsewhere, "owner": whose the
+    directory is when it is not root's, "ours": whether it is one of ours that was never adopted}.
     """
     root = Path(directory)
     containers = _containers(root, project)
@@ -49,10 +50,11 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
     return {
         "repositories": _repositories(root / "registry/data/docker/registry/v2/repositories"),
         "accounts": accounts,
-        "entries": _lines(root / accounts) if accounts else [],
+        "entries": _lines(root, accounts) if accounts else [],
         "containers": containers,
         "strange": sorted({key for each in containers for key in each.pop("strange")}),
         "cron": [line for line in _crontab() if _names(line, root)],
+        "owner": root.owner() if strangers(root, []) == [str(root)] else "",
         "ours": (root / ".sync").is_dir() and not recorded(directory),
     }
 
@@ -67,6 +69,8 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
     work = root / ".adopt"
     if recorded(directory):
         return
+    # First the directory itself: from then on nobody else renames what is in it.
+    taken = {"": _take(root, ""), **{name: _take(root, name) for name in _others(root)}}
     work.mkdir(mode=0o700, exist_ok=True)
     had_accounts = (root / OLD_ACCOUNTS[1]).is_file()
     if had_accounts:
@@ -75,11 +79,10 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
     for name in files:
         copy = work / "files" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(root / name, copy)
-    conf = root / "certbot/conf"
-    placeholder = ""
-    if (conf / "live" / domain).is_dir() and not (conf / f"renewal/{domain}.conf").is_file():
-        placeholder = domain
+        replace(copy, beneath.read(root, name, LARGEST), (root / name).stat().st_mode & 0o777)
+    conf, placeholder = root / "certbot/conf", ""
+    if conf.is_dir() and beneath.there(conf, f"live/{domain}"):
+        placeholder = "" if beneath.there(conf, f"renewal/{domain}.conf") else domain
     content = {
         "containers": containers,
         "files": files,
@@ -87,6 +90,7 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
         "placeholder": placeholder,
         "accounts": had_accounts,
         "mode": (root / "registry").stat().st_mode & 0o777,
+        "taken": taken,
         "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
     }
     _keep(root, content)
@@ -108,8 +112,8 @@ def accounts(directory: str) -> int:
     old, new = root / OLD_ACCOUNTS[0], root / OLD_ACCOUNTS[1]
     if new.is_file() or not old.is_file():
         return 0
-    replace(new, old.read_bytes(), 0o600)
-    return len(_lines(new))
+    replace(new, beneath.read(root, OLD_ACCOUNTS[0], LARGEST), 0o600, (AUTH, 0))
+    return len(_lines(root, OLD_ACCOUNTS[1]))
 
 
 def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
@@ -128,7 +132,7 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
     if stopped:
         # All at once: every second counts, and the old loops do not listen to a polite request.
         _docker("stop", "--time", "5", *ids)
-    give(root / "registry/data")
+    settle(root)
     try:
         bring_up(start)
     except RefusedError as error:
@@ -146,9 +150,13 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
         MARK + line if _names(line, root) and not line.startswith("#") else line for line in lines
     ]
     _write_crontab(lines, ours)
-    if kept["placeholder"] and (live := root / "certbot/conf/live" / kept["placeholder"]).is_dir():
+    if kept["placeholder"]:
         # nginx has a copy of its own by now.
-        live.rename(root / ".adopt/placeholder")
+        with (
+            contextlib.suppress(FileNotFoundError),
+            beneath.directory(root / "certbot/conf", "live") as live,
+        ):
+            os.rename(kept["placeholder"], root / ".adopt/placeholder", src_dir_fd=live)
     _keep(root, kept | {"switched": True})
     return stopped
 
@@ -185,6 +193,8 @@ def back(directory: str, down: list[str]) -> list[str]:
     lines = _crontab()
     _write_crontab(lines, [line.removeprefix(MARK) for line in lines])
     Path(CRON_FILE).unlink(missing_ok=True)
+    for name, was in reversed(kept.get("taken", {}).items()):
+        _give_back(root, name, was)
     # The record is the last to go: as long as it is there, all of this can be repeated.
     shutil.rmtree(root / ".sync", ignore_errors=True)
     (root / ".adopt/record.json").unlink()
@@ -207,9 +217,13 @@ def _restore_files(root: Path, kept: dict[str, Any], synced: list[str]) -> None:
         # The old file counts again, and is what another `adopt` begins with.
         ours.replace(ours.with_name("htpasswd.adopted"))
     moved = root / ".adopt/placeholder"
-    if moved.is_dir() and not (place := root / "certbot/conf/live" / kept["placeholder"]).exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        moved.rename(place)
+    if moved.is_dir():
+        # Where there is one by now, that one stays.
+        with (
+            contextlib.suppress(OSError),
+            beneath.directory(root / "certbot/conf", "live", make=0o700) as live,
+        ):
+            os.rename(moved, kept["placeholder"], dst_dir_fd=live)
 
 
 def _remove_empty(root: Path, directories: set[Path]) -> None:
@@ -220,6 +234,32 @@ def _remove_empty(root: Path, directories: set[Path]) -> None:
 
 def _owner(path: Path) -> list[int]:
     return [path.stat().st_uid, path.stat().st_gid]
+
+
+def _others(root: Path) -> list[str]:
+    """What somebody else than root can change below the directory, parents first, but for the data."""
+    data = [part for name in THEIRS for part in ("-path", f"{root}/{name}", "-o")][:-1]
+    found = subprocess.run(
+        ["find", "-P", str(root), "-mindepth", "1", "(", *data, ")", "-prune", "-o", "!", "-type", "l",
+         "(", "!", "-uid", "0", "-o", "-perm", "/022", ")", "-printf", "%P\\0"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    return [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+
+
+def _take(root: Path, name: str) -> list[int]:
+    """Make it root's. Returns what it was: user, group, mode."""
+    with beneath.opened(root, name) as handle:
+        was = os.fstat(handle)
+        os.fchown(handle, 0, 0)
+        os.fchmod(handle, was.st_mode & 0o7777 & ~0o6022)
+    return [was.st_uid, was.st_gid, was.st_mode & 0o7777]
+
+
+def _give_back(root: Path, name: str, was: list[int]) -> None:
+    with contextlib.suppress(OSError, RefusedError), beneath.opened(root, name) as handle:
+        os.fchown(handle, was[0], was[1])
+        os.fchmod(handle, was[2])
 
 
 def _mode(root: Path, name: str) -> int:
@@ -242,12 +282,12 @@ def _record(root: Path) -> dict[str, Any]:
 
 def _repositories(root: Path) -> list[str]:
     """The names of the repositories, as the registry's own layout has them."""
-    found = []
-    for path, directories, _ in os.walk(root):
-        if "_manifests" in directories:
-            found.append(str(Path(path).relative_to(root)))
-        directories[:] = [name for name in directories if not name.startswith("_")]
-    return sorted(found)
+    found = subprocess.run(
+        ["find", "-P", str(root), "-type", "d", "-name", "_*", "-prune", "-name", "_manifests", "-printf", "%P\\0"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    names = [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+    return sorted(name.rpartition("/")[0] for name in names)
 
 
 def _containers(root: Path, project: str) -> list[dict[str, Any]]:
@@ -283,7 +323,8 @@ def _is_elsewhere(file: Path) -> bool:
     """Whether a mounted registry configuration keeps images in some cloud, or is a cache of others."""
     if file.suffix not in (".yml", ".yaml") or not file.is_file():
         return False
-    return re.search(r"(?m)^\s*(s3|gcs|azure|swift|oss|proxy)\s*:", file.read_text()) is not None
+    text = beneath.text(file.parent, file.name)
+    return re.search(r"(?m)^\s*(s3|gcs|azure|swift|oss|proxy)\s*:", text) is not None
 
 
 def _exists(container: str) -> bool:
@@ -300,8 +341,8 @@ def _names(line: str, root: Path) -> bool:
     return re.search(rf"(?<![\w./-]){re.escape(str(root))}(?![\w.-])", line) is not None
 
 
-def _lines(file: Path) -> list[str]:
-    return [line for line in file.read_text("utf-8", "replace").splitlines() if line.strip()]
+def _lines(root: Path, name: str) -> list[str]:
+    return [line for line in beneath.text(root, name, LARGEST).splitlines() if line.strip()]
 
 
 def _crontab() -> list[str]:

@@ -19,19 +19,19 @@ class RefusedError(Exception):
         self.remedy = remedy
 
 
-def replace(path: Path, content: bytes, mode: int) -> None:
+def replace(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Write a file so that a reader sees the old content or the new, after a crash too.
 
-    It belongs to whom its directory belongs. The time stamp always moves forward: the registry notices a changed accounts file by that alone
+    owner: user and group, when it is not ours; only root can give it away. The time stamp always moves
+    forward: the registry notices a changed accounts file by that alone
     (distribution, registry/auth/htpasswd/access.go).
     """
     draft = path.with_name(f".{path.name}.new")
-    with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(draft, "wb", opener=_private) as file:
         file.write(content)
         file.flush()
-        home = path.parent.stat()
-        if (home.st_uid, home.st_gid) != (os.getuid(), os.getgid()):
-            os.fchown(file.fileno(), home.st_uid, home.st_gid)
+        if owner and os.geteuid() == 0:
+            os.fchown(file.fileno(), *owner)
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     if path.exists() and draft.stat().st_mtime_ns <= path.stat().st_mtime_ns:
@@ -39,6 +39,10 @@ def replace(path: Path, content: bytes, mode: int) -> None:
         os.utime(draft, ns=(later, later))
     draft.replace(path)
     sync_directory(path.parent)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW, 0o600)
 
 
 def exists(path: str) -> bool:
@@ -61,7 +65,7 @@ def locked(path: Path, seconds: float = 30) -> Iterator[None]:
 
     Raises RefusedError when another process keeps it longer than `seconds`.
     """
-    with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "ab", opener=_private) as file:
         end = time.monotonic() + seconds
         while True:
             try:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from . import beneath
 from .acme import retry_after
 from .atomic import RefusedError
 from .owner import give
 
+LOG = "letsencrypt.log"
+OUTPUT_BYTES = 1 << 18
 BUSY = "Another instance of Certbot is already running"
 
 
@@ -31,16 +36,14 @@ def run(
     wait(container, seconds)
     # certbot's root may not write what belongs to somebody else, as after a copy from another host.
     give(Path(directory), (0, 0))
-    log = Path(directory) / "log/letsencrypt.log"
+    logs = Path(directory) / "log"
     end = time.monotonic() + seconds
     while True:
         # What a killed client left behind when it could not remove it any more.
         subprocess.run(["docker", "rm", "--volumes", container], capture_output=True, check=False)
         start = time.time()
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=limit, check=False
-            )  # fmt: skip
+            code, output = bounded(command, limit)
         except subprocess.TimeoutExpired:
             subprocess.run(
                 ["docker", "rm", "--force", "--volumes", container],
@@ -51,26 +54,44 @@ def run(
                 f"certbot did not end within {limit / 60:.0f} minutes and was stopped",
                 "certbot/log says where it hung: a hook?",
             ) from None
-        if done.returncode == 0 or BUSY not in done.stdout + done.stderr:
+        if code == 0 or BUSY not in output:
             # Docker's own failures leave the log of an earlier run.
-            asked = done.returncode == 0 or (log.is_file() and log.stat().st_mtime >= start - 1)
-            later = _retry_after(log) if asked and done.returncode else 0
-            return {
-                "asked": asked,
-                "code": done.returncode,
-                "output": done.stdout + done.stderr,
-                "retry_after": later,
-            }
+            written = beneath.there(logs, LOG)
+            asked = code == 0 or (written is not None and written.st_mtime >= start - 1)
+            later = _retry_after(logs) if asked and code else 0
+            return {"asked": asked, "code": code, "output": output, "retry_after": later}
         _wait(end, "another certbot works in the same directory")
 
 
-def _retry_after(log: Path) -> float:
+def bounded(command: list[str], seconds: float) -> tuple[int, str]:
+    """Exit status and the last OUTPUT_BYTES of what a command prints: it may print for ever.
+
+    Raises subprocess.TimeoutExpired; the command is killed then.
+    """
+    kept = b""
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **pipes) as process:
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        try:
+            while block := os.read(process.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
+                kept = (kept + block)[-OUTPUT_BYTES:]
+            code = process.wait()
+        finally:
+            over = not timer.is_alive()
+            timer.cancel()
+    if over:
+        raise subprocess.TimeoutExpired(command, seconds)
+    return code, kept.decode("utf-8", "replace")
+
+
+def _retry_after(logs: Path) -> float:
     """The last Retry-After of an answer that refused something (RFC 8555, 6.6). certbot itself shows
     none of the answers' headers; its log has them all.
     """
-    if not log.is_file():
+    if beneath.there(logs, LOG) is None:
         return 0
-    text = log.read_text("utf-8", "replace")
+    text = beneath.text(logs, LOG)
     found = re.findall(r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After: *(.+?) *$", text, re.M | re.I)
     return retry_after(found[-1]) if found else 0
 

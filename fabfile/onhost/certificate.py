@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -9,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from . import beneath
 from .atomic import RefusedError
 
 
@@ -18,37 +20,48 @@ def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
     lineage: directory of fullchain.pem; renewal: certbot's settings for it, or "". Returns {} when there
     is none.
     """
-    path = Path(lineage, "fullchain.pem")
-    if not path.is_file():
+    try:
+        pem = beneath.read(*place(Path(lineage), "fullchain.pem"))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    text = Path(renewal).read_text() if renewal and Path(renewal).is_file() else ""
+    text = ""
+    with contextlib.suppress(FileNotFoundError):
+        text = beneath.text(Path(renewal).parent, Path(renewal).name) if renewal else ""
     found = re.search(r"^server = (.*)$", text, re.M)
     server = {"server": found[1] if found else ""}
     try:
-        return _facts(path) | server
+        return _facts(pem) | server
     except ssl.SSLError:
         return {"broken": "not a readable certificate"} | server
+
+
+def place(lineage: Path, name: str) -> tuple[Path, str]:
+    """A file of a lineage as `beneath` wants it: certbot's links lead from live/ to archive/ beside it."""
+    if lineage.parent.name == "live":
+        return lineage.parent.parent, f"live/{lineage.name}/{name}"
+    return lineage, name
 
 
 def damage(conf: str, name: str) -> str:
     """What keeps certbot from knowing its own certificate again; '' when nothing does, or when there
     is none.
     """
+    top, renewal = Path(conf), f"renewal/{name}.conf"
     there = {
-        part: (Path(conf, part) / place).exists()
-        for part, place in (("live", name), ("archive", name), ("renewal", f"{name}.conf"))
+        part: beneath.there(top, part) is not None
+        for part in (f"live/{name}", f"archive/{name}", renewal)
     }
     if len(set(there.values())) > 1:
-        missing = ", ".join(part for part, exists in there.items() if not exists)
+        missing = ", ".join(part.partition("/")[0] for part, exists in there.items() if not exists)
         return f"certbot's files for {name} do not belong together: no {missing}"
-    renewal = Path(conf, "renewal", f"{name}.conf")
-    if renewal.is_file() and "archive_dir" not in renewal.read_text("utf-8", "replace"):
-        return f"{renewal} is damaged"
+    if not there[renewal]:
+        return ""
+    if "archive_dir" not in beneath.text(top, renewal):
+        return f"{top}/{renewal} is damaged"
     # A copy that followed the links has files in their place, and certbot does not take those.
-    for part in ("cert", "chain", "fullchain", "privkey") if renewal.is_file() else ():
-        link = Path(conf, "live", name, f"{part}.pem")
-        if not link.is_symlink() or not link.exists():
-            return f"{link} is no link to a file in archive/{name}"
+    for part in ("cert", "chain", "fullchain", "privkey"):
+        if not beneath.is_link(top, f"live/{name}/{part}.pem"):
+            return f"{top}/live/{name}/{part}.pem is no link to a file in archive/{name}"
     return ""
 
 
@@ -69,19 +82,19 @@ def served(name: str, port: int = 443) -> dict[str, Any]:
             der = tls.getpeercert(binary_form=True)
     except OSError as error:
         raise RefusedError(f"no TLS on port {port} for {name}: {error}", "./fab -H … up") from None
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(ssl.DER_cert_to_PEM_cert(der or b""))
-        file.flush()
-        return _facts(Path(file.name))
+    return _facts(ssl.DER_cert_to_PEM_cert(der or b"").encode())
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(pem: bytes) -> dict[str, Any]:
     """{"serial" (hexadecimal), "names", "not_before", "not_after" (seconds since 1970), "issuer"}.
 
     The standard library parses a certificate only for this private function, which has been the
     same since Python 2.6; the server has no other parser.
     """
-    parsed: dict[str, Any] = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(pem)
+        file.flush()
+        parsed: dict[str, Any] = ssl._ssl._test_decode_cert(file.name)  # type: ignore[attr-defined]
     issuer = {key: value for part in parsed["issuer"] for key, value in part}
     return {
         "serial": parsed["serialNumber"],

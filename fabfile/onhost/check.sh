@@ -1,9 +1,10 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
-# $1: DEPLOY_DIR, then every name that the registry must answer to.
+# $1: DEPLOY_DIR; $2: directories of ours below it, with spaces between; then every name that the registry must
+# answer to.
 # POSIX sh and nothing else that may be missing: it runs before anything was installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-directory=$1
-shift
+directory=$1 ours=$2
+shift 2
 
 fact() { printf '%s %s\n' "$1" "$2"; }
 
@@ -16,6 +17,20 @@ fact time "$(date +%s)"
 place=$directory
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 fact disk_kib "$(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
+
+# Who can change what root's cron runs: find -H looks at what a link points to.
+open_to_others() {
+    [ -z "$(find -H "$2" -maxdepth 0 \( ! -user 0 -o -perm -0002 -o \( -perm -0020 ! -group 0 \) \) 2>/dev/null)" ] ||
+        fact "$1" "$(stat -L -c '%n %U %a' "$2")"
+}
+open_to_others directory "$directory"
+for name in $ours; do open_to_others directory "$directory/$name"; done
+for place in "$directory" "$(readlink -f "$directory")"; do
+    while [ "$place" != / ] && [ -n "$place" ]; do
+        place=$(dirname "$place")
+        open_to_others above "$place"
+    done
+done
 
 fact python "$(python3 -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
 # The processes of containers are here, too, in another PID namespace.

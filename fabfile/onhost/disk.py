@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 
 def usage(directory: str) -> dict[str, int]:
     """{"free", "total", "data"} in bytes; data: what the registry's storage takes up."""
     space = os.statvfs(directory)
-    size = 0
-    for parent, _, names in os.walk(Path(directory, "registry/data")):
-        for name in names:
-            # One that is deleted while this runs is no reason to fail.
-            with contextlib.suppress(FileNotFoundError):
-                size += os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118
     return {
         "free": space.f_bavail * space.f_frsize,
         "total": space.f_blocks * space.f_frsize,
-        "data": size,
+        "data": _size(Path(directory, "registry/data")),
     }
+
+
+def _size(path: Path) -> int:
+    """By du, which follows no link and gets through whatever a container made. 0 where there is nothing.
+
+    What is deleted while it looks is no reason to fail: then its exit status is 1, and the sum is right.
+    """
+    du = ["du", "-s", "-B1", "--", str(path.resolve())]
+    done = subprocess.run(du, capture_output=True, text=True, check=False)
+    number = done.stdout.partition("\t")[0]
+    return int(number) if number.isdigit() else 0

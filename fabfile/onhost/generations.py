@@ -14,11 +14,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 import ssl
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import beneath
 from .atomic import RefusedError, replace, sync_directory
+from .certificate import place
 
 PAIR = ("fullchain.pem", "privkey.pem")
 SECRET = ("tls/privkey.pem", "accounts.conf")
@@ -94,17 +97,29 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
         name: (live / "tls" / name).read_bytes() for name in PAIR if (live / "tls" / name).is_file()
     }
     try:
-        newest = {name: (lineage / name).read_bytes() for name in PAIR}
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            lineage / PAIR[0], lineage / PAIR[1]
-        )
-    except FileNotFoundError:
+        newest = {name: beneath.read(*place(lineage, name)) for name in PAIR}
+        _require_pair(newest)
+    except (FileNotFoundError, NotADirectoryError):
         return kept, ""
+    except RefusedError as error:
+        return kept, error.what
     except (ssl.SSLError, OSError) as error:
         # OpenSSL's own word, KEY_VALUES_MISMATCH for example.
         reason = getattr(error, "reason", None) or "unreadable"
         return kept, f"{lineage}: {reason.lower().replace('_', ' ')}"
     return newest, ""
+
+
+def _require_pair(pair: dict[str, bytes]) -> None:
+    """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files."""
+    with tempfile.TemporaryDirectory() as directory:
+        files = [Path(directory, name) for name in PAIR]
+        for file in files:
+            file.touch(mode=0o600)
+            file.write_bytes(pair[file.name])
+        # A passphrase would be asked for on a terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files[0], files[1], password="")
 
 
 def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:

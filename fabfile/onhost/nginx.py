@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from . import beneath
 from .atomic import RefusedError, locked, replace
 from .containers import (
     bring_up,
@@ -25,7 +26,7 @@ from .containers import (
     run,
 )
 from .generations import candidate, content, go_back, promote, synced
-from .owner import belongs, give
+from .owner import WRITTEN, give, settle
 from .roles import maps
 
 ACCOUNTS = "registry/auth/htpasswd"
@@ -54,10 +55,12 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
     ours_alone(root, start)
     with _lock(root):
         answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
-        if not belongs(root / "registry/data"):
-            give(root / "registry/data")
+        moved = settle(root)
         before = containers(start)
         after = _start(start)
+        if moved:
+            # What the old containers wrote while that was going on.
+            give(root / "registry/data", WRITTEN["registry/data"])
         answer["started"] = sorted(
             name for name, there in after.items() if before.get(name) != there
         )
@@ -123,10 +126,17 @@ def _wanted(root: Path) -> dict[str, bytes]:
 
 
 def _forget(master: int) -> None:
-    """Remove what a running nginx remembers: it is filed under older accounts, so nobody asks for it."""
-    for path in Path(f"/proc/{master}/root/{REMEMBERED}").rglob("*"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
+    """Remove what a running nginx remembers: it is filed under older accounts, so nobody asks for it.
+
+    The directory is its workers'. An absolute link in it would lead root to the host's own files.
+    """
+    with (
+        contextlib.suppress(FileNotFoundError),
+        beneath.directory(Path(f"/proc/{master}/root"), REMEMBERED) as directory,
+    ):
+        for name in os.listdir(directory):  # noqa: PTH208 - of a handle
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(name, dir_fd=directory)
 
 
 def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:

@@ -1,33 +1,106 @@
-"""Whose the files are that the registry's containers use: a user without any right elsewhere."""
+"""Whose the files are: root's, but for what a container has to write, and what it alone may read.
+
+The numbers are nobody else's: `nobody` is many programs of a host at once, and whoever runs as a container's
+user reads its memory, its secrets and its sockets through /proc.
+"""
 
 from __future__ import annotations
 
 import os
+import pwd
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-# `nobody` in Debian's and in Alpine's images: nginx's workers are the same one, so they reach the
-# registry's socket and read its layers.
-SERVICE = 65534
+from .atomic import RefusedError
+
+# Below those that systemd hands out, above those of people and of Debian (systemd.io/UIDS-GIDS), and below
+# 65536, as a server that is an unprivileged container has no more.
+REGISTRY, AUTH, NGINX = 61100, 61101, 61102
+# What each of them has to write. The group is nginx's: its workers connect to the sockets and read layers.
+WRITTEN = {
+    "registry/data": (REGISTRY, NGINX),
+    "registry/sockets/registry": (REGISTRY, NGINX),
+    "registry/sockets/auth": (AUTH, NGINX),
+}
+# What root writes, and one of them reads.
+READ = {"registry/secrets/http-secret": REGISTRY, "registry/auth/htpasswd": AUTH}
+# Root's, though an earlier version of this tool had given them away.
+ROOTS = ("registry/secrets", "registry/auth", "registry/sockets")
 
 
-def give(path: Path, owner: Sequence[int] = (SERVICE, SERVICE)) -> None:
+def settle(root: Path) -> bool:
+    """Let everything below `registry` belong to whom it must, as an earlier version or another registry left it.
+
+    Returns whether anything had to be changed. Never while files are renamed there: a container that still
+    runs as another user cannot write any more.
+    """
+    changed = [name for name, owner in WRITTEN.items() if not belongs(root / name, owner)]
+    for name in changed:
+        give(root / name, WRITTEN[name])
+    for name in ROOTS:
+        # Before, it was theirs alone; now they only read what is in it.
+        os.chown(root / name, 0, 0)
+        (root / name).chmod(0o755)
+    for name, user in READ.items():
+        file = root / name
+        if file.is_file() and not belongs(file, (user, 0)):
+            os.chown(file, user, 0, follow_symlinks=False)
+    return bool(changed)
+
+
+def give(path: Path, owner: Sequence[int]) -> None:
     """Let everything below a directory belong to that user and group, the directory itself last.
 
     So when the directory is theirs, the rest is too: a start that was cut off is gone through again.
+    chown follows no link on its way (-P), changes none of what a link points to (-h), and gets through
+    what somebody made to stop it: a million files, or directories deeper than a path is long.
+    Raises RefusedError where the file system takes no owner.
     """
-    for folder, directories, files in os.walk(path):
-        for name in (*directories, *files):
-            _give(Path(folder) / name, owner)
-    _give(path, owner)
+    user, group = owner
+    done = subprocess.run(
+        ["chown", "-hRP", f"{user}:{group}", "--", str(path.resolve())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # A file that goes away in the meantime, an upload for example, is none to give.
+    lines = [line for line in done.stderr.splitlines() if "No such file or directory" not in line]
+    if done.returncode and lines:
+        raise RefusedError(lines[-1], "does this file system know owners? mount shows it")
 
 
-def belongs(path: Path) -> bool:
-    """Whether a directory was given to the service."""
-    return path.stat().st_uid == SERVICE
+def belongs(path: Path, owner: Sequence[int]) -> bool:
+    """Whether it is that user's and that group's."""
+    found = path.stat()
+    return (found.st_uid, found.st_gid) == tuple(owner)
 
 
-def _give(path: Path, owner: Sequence[int]) -> None:
-    found = os.lstat(path)
-    if (found.st_uid, found.st_gid) != tuple(owner):
-        os.lchown(path, owner[0], owner[1])
+def taken() -> str:
+    """Which of our numbers somebody on this host has, as `NAME has 61100`; '' for none."""
+    for number in (REGISTRY, AUTH, NGINX):
+        try:
+            return f"{pwd.getpwuid(number).pw_name} has {number}"
+        except KeyError:
+            continue
+    return ""
+
+
+def strangers(root: Path, ours: Sequence[str]) -> list[str]:
+    """Directories that somebody else than root can change: those of ours, DEPLOY_DIR and all above it.
+
+    Whoever can, puts programs of theirs in the place of ours, which root's cron runs. What is below a
+    directory that only root may enter is left out.
+    """
+    above = {*root.parents, root, *root.resolve().parents, root.resolve()}
+    below = [root / name for name in ours]
+    return [str(path) for path in [*sorted(above), *below] if _open_to_others(path)]
+
+
+def _open_to_others(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    group = found.st_mode & 0o020 and found.st_gid != 0
+    return found.st_uid != 0 or bool(group) or bool(found.st_mode & 0o002)

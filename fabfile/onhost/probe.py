@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import os
 import socket
 from pathlib import Path
 from typing import Any
+
+from . import beneath
 
 # Where HTTP-01 answers lie: RFC 8555, 8.3.
 NO_WAY = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -17,19 +20,19 @@ CHALLENGES = ".well-known/acme-challenge"
 def place(webroot: str) -> str:
     """Put a random file where certbot puts its answers. Returns its name, which is its content too."""
     token = f"probe-{os.urandom(16).hex()}"
-    file = Path(webroot, CHALLENGES, token)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    for directory in (file.parent, file.parent.parent):
-        # nginx's workers are not root; neither may certbot's answers be hidden from them.
-        directory.chmod(0o755)
-    file.write_text(token)
-    file.chmod(0o644)
+    # nginx's workers are not root; neither may certbot's answers be hidden from them.
+    with beneath.directory(Path(webroot), CHALLENGES, make=0o755) as directory:
+        beneath.write_new(directory, token, token.encode(), 0o644)
     return token
 
 
 def remove(webroot: str, token: str) -> None:
     """Take the file away again."""
-    Path(webroot, CHALLENGES, token).unlink(missing_ok=True)
+    with (
+        contextlib.suppress(FileNotFoundError),
+        beneath.directory(Path(webroot), CHALLENGES) as directory,
+    ):
+        os.unlink(token, dir_fd=directory)
 
 
 def fetch(names: list[str], token: str, port: int = 80) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from pathlib import Path
 
-from .accounts import Line, lines
+from .accounts import COST, Line, lines
 from .atomic import RefusedError
 
 HEAD = (
@@ -17,7 +18,7 @@ NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
 
 def maps(accounts_file: Path) -> bytes:
-    """accounts.conf: $role, $limited, $within and $generation. Raises RefusedError as accounts.lines, or for no file.
+    """accounts.conf: $role, $limited, $within, $checkable and $generation. Raises RefusedError as accounts.lines, or for no file.
 
     Regular expressions throughout, as a plain string in a map is compared without regard to case
     (nginx, ngx_http_map_module). $generation stands for the whole accounts file: what nginx remembers is
@@ -31,6 +32,7 @@ def maps(accounts_file: Path) -> bytes:
     accounts = [line for line in lines(accounts_file) if NAME.fullmatch(line.user) and line.cost]
     generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
     roles = [f'"~^{_quoted(line.user)}$" {line.role};' for line in accounts]
+    known = [f'"~^{_quoted(line.user)}$" $http_authorization;' for line in accounts]
     limited = [f'"~^{_quoted(line.user)}$" 1;' for line in accounts if line.repositories]
     # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
     within = [
@@ -42,9 +44,22 @@ def maps(accounts_file: Path) -> bytes:
             _map("$account", "$role", roles, '""'),
             _map("$account", "$limited", limited, "0"),
             _map('"$account $path"', "$within", within, "0"),
+            _map("$remote_user", "$checkable", known, f'"{_decoy(accounts, generation)}"'),
             _map('""', "$generation", [], f'"{generation}"'),
         ]
     ).encode()
+
+
+def _decoy(accounts: list[Line], generation: str) -> str:
+    """What is checked in the place of a name that has no account: a wrong password for one that has.
+
+    The registry refuses an unknown name at once, so the time of its answer would tell. It is an account of
+    the usual cost, and a password of 256 bits that nobody was given.
+    """
+    usual = sorted(accounts, key=lambda line: (line.cost != COST, -line.cost))
+    password = hashlib.sha256(f"decoy {generation}".encode()).hexdigest()
+    name = usual[0].user if usual else "nobody"
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def pattern(text: str) -> str:

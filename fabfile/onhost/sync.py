@@ -10,35 +10,54 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from . import beneath
 from .atomic import RefusedError, locked, replace, sync_directory
-from .owner import belongs, give
+from .machine import size
+from .owner import REGISTRY, WRITTEN, strangers, taken
 
+# Of a file that `sync` brings; lib.zip is the largest.
+LARGEST = 1 << 26
 SECRET = "registry/secrets/http-secret"  # noqa: S105 - the name of a file
 # Made here, filled by others: `sync` never looks into them.
 DIRECTORIES = {
-    "registry": 0o700, "registry/auth": 0o700, "registry/secrets": 0o700, "registry/data": 0o755,
-    "registry/sockets": 0o755, "registry/sockets/auth": 0o755, "registry/sockets/registry": 0o755, "certbot/conf": 0o700, "certbot/www": 0o755,
-    "certbot/log": 0o700, "certbot/hooks": 0o755, "certbot/rehearsal": 0o700, "log": 0o755, "nginx/run": 0o755,
+    "registry": 0o700, "registry/auth": 0o755, "registry/secrets": 0o755, "registry/data": 0o750,
+    "registry/sockets": 0o755, "registry/sockets/auth": 0o750, "registry/sockets/registry": 0o750,
+    "certbot": 0o700, "certbot/conf": 0o700, "certbot/www": 0o755, "certbot/log": 0o700, "certbot/hooks": 0o755,
+    "certbot/rehearsal": 0o700, "log": 0o755, "nginx": 0o755, "nginx/run": 0o755,
 }  # fmt: skip
-# The registry's containers are nobody in particular, and these are theirs. `registry` above them is
-# root's alone, so no other user of the host reaches any of it.
-THEIRS = ("registry/auth", "registry/secrets", "registry/sockets/auth", "registry/sockets/registry")
+# What containers write, and so might put links or programs into, no other user of the host reaches.
+CLOSED = ("registry", "certbot")
 
 
 def state(directory: str, names: list[str]) -> dict[str, Any]:
     """What `sync` put here before, and what stands at these names now. Changes nothing.
 
-    Returns {"files": {path: {"digest", "mode"}}, "ours": {path: digest as synced}, "unfinished":
-    whether an earlier sync was cut off between two renames, "blocked": names where no file can be}.
+    Returns {"files": {path: {"digest", "mode", "owner"}}, "ours": {path: digest as synced}, "unfinished":
+    whether an earlier sync was cut off between two renames, "blocked": names where no file can be,
+    "strangers": directories that somebody else than root can change, "machine": see machine.size, "taken": see
+    owner.taken}.
     """
     root = Path(directory)
     ours = _manifest(root)
     return {
-        "files": {name: _state(root / name) for name in {*names, *ours} if (root / name).is_file()},
+        "files": {name: _state(root, name) for name in {*names, *ours} if (root / name).is_file()},
         "ours": ours,
         "unfinished": (root / ".sync/journal").is_file(),
         "blocked": sorted(name for name in names if _blocked(root, name)),
+        "strangers": strangers(root, directories(names)),
+        "machine": size(),
+        "taken": taken(),
     }
+
+
+def directories(names: list[str]) -> list[str]:
+    """The directories of ours below DEPLOY_DIR, but for those that nobody else may enter anyway.
+
+    names: of the files that `sync` keeps.
+    """
+    parents = {str(parent) for name in names for parent in Path(name).parents}
+    found = {*parents, *DIRECTORIES, ".sync", ".images"} - {"."}
+    return sorted(name for name in found if not name.startswith(tuple(f"{c}/" for c in CLOSED)))
 
 
 def _blocked(root: Path, name: str) -> bool:
@@ -47,19 +66,20 @@ def _blocked(root: Path, name: str) -> bool:
     return (root / name).is_dir() or any(path.exists() and not path.is_dir() for path in above)
 
 
-def _state(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"digest": digest, "mode": path.stat().st_mode & 0o777}
+def _state(root: Path, name: str) -> dict[str, Any]:
+    found = (root / name).stat()
+    try:
+        # Before `sync` has put it right, the directory may be somebody else's.
+        digest = hashlib.sha256(beneath.read(root, name, LARGEST)).hexdigest()
+    except RefusedError:
+        digest = ""
+    return {"digest": digest, "mode": found.st_mode & 0o777, "owner": found.st_uid}
 
 
 def read(directory: str, names: list[str]) -> dict[str, str]:
     """The content of text files, to show what would change. Changes nothing."""
     root = Path(directory)
-    return {
-        name: (root / name).read_text("utf-8", "replace")
-        for name in names
-        if (root / name).is_file()
-    }
+    return {name: beneath.text(root, name, LARGEST) for name in names if (root / name).is_file()}
 
 
 def apply(
@@ -98,9 +118,12 @@ def apply(
 
 
 def _prepare(root: Path, work: Path) -> None:
-    """Make the directories, and the secret that signs the registry's upload sessions."""
-    directories = {root: 0o755, work: 0o700, **{root / d: m for d, m in DIRECTORIES.items()}}
-    for path, mode in directories.items():
+    """Make the directories, and the secret that signs the registry's upload sessions.
+
+    What is there keeps its owner until `up`: the containers that run are still the old ones.
+    """
+    wanted = {root: 0o755, work: 0o700, **{root / d: m for d, m in DIRECTORIES.items()}}
+    for path, mode in wanted.items():
         if not path.is_dir():
             try:
                 path.mkdir(parents=True, mode=mode)
@@ -109,12 +132,12 @@ def _prepare(root: Path, work: Path) -> None:
                     f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR"
                 ) from None
             path.chmod(mode)
-    (root / "registry").chmod(0o700)
+            if os.geteuid() == 0:
+                os.chown(path, *WRITTEN.get(str(path.relative_to(root)), (0, 0)))
+    for name in CLOSED:
+        (root / name).chmod(0o700)
     if not (root / SECRET).is_file():
-        replace(root / SECRET, os.urandom(32).hex().encode(), 0o600)
-    for name in THEIRS:
-        if not belongs(root / name):
-            give(root / name)
+        replace(root / SECRET, os.urandom(32).hex().encode(), 0o400, (REGISTRY, 0))
 
 
 def finish(directory: str) -> None:

@@ -238,7 +238,7 @@ def test_retry_after_is_found_in_certbots_log(
         f"2026-11-25 03:54:02,591:DEBUG:acme.client:Received response:\nHTTP 429\nServer: x\nRetry-After: {header}\n"
         'Content-Type: application/problem+json\n\n{"type": "urn:ietf:params:acme:error:rateLimited"}\n'
     )
-    found = certbot._retry_after(log)
+    found = certbot._retry_after(log.parent)
     expected = 4133980799 if seconds is None else time.time() + seconds if seconds else 0
     assert abs(found - expected) < 5
 

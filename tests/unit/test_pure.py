@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from invoke import Context
 
-from fabfile import certificates, compose, host, orders, preflight, templates
+from fabfile import capacity, certificates, compose, host, orders, preflight, templates
 from fabfile.errors import StepError
 from fabfile.onhost import accounts as onhost_accounts
 from fabfile.settings import HOME, Settings, load
@@ -19,6 +19,9 @@ UP = (
     "docker compose --ansi never --project-name private-docker-registry --file /docker-registry/compose.yml "
     "--env-file /dev/null "
 )
+
+
+CAPACITY = capacity.derived({"memory": 2 << 30, "cores": 2})
 
 
 def test_commands(settings: Settings) -> None:
@@ -59,8 +62,9 @@ def test_a_name_that_a_wildcard_covers_is_not_ordered_beside_it(
 
 
 def test_the_tree_is_the_same_every_time(settings: Settings) -> None:
-    tree = templates.tree(settings)
-    assert tree == templates.tree(settings)
+    tree = templates.tree(settings, CAPACITY)
+    assert tree == templates.tree(settings, CAPACITY)
+    assert sorted(tree) == templates.names(settings)
     assert ".env" not in tree
     assert tree["settings.env"].mode == 0o600
     assert tree["inv"].mode == 0o755
@@ -70,10 +74,10 @@ def test_a_changed_registry_configuration_replaces_the_container(
     settings: Settings, tmp_path: Path
 ) -> None:
     deploy = shutil.copytree(HOME / "deploy", tmp_path / "deploy")
-    before = templates.tree(settings, deploy)["compose.yml"].content
+    before = templates.tree(settings, CAPACITY, deploy)["compose.yml"].content
     with (deploy / "registry/config/config.yml.j2").open("a") as file:
         file.write("# another comment\n")
-    assert templates.tree(settings, deploy)["compose.yml"].content != before
+    assert templates.tree(settings, CAPACITY, deploy)["compose.yml"].content != before
 
 
 def test_the_server_has_every_module_that_renew_imports() -> None:
@@ -96,8 +100,8 @@ def test_the_server_has_every_module_that_renew_imports() -> None:
     # The tasks of the laptop import the other steps when they run; on the server they never run.
     laptop_only = {
         f"fabfile/{name}.py"
-        for name in ("accounts", "adoption", "ahead", "chain", "credentials", "engine", "files", "images", "overview", "own", "preflight", "smoke", "stack", "trust", "templates",
-                     "onhost/adopt", "onhost/audit", "onhost/disk", "onhost/images", "onhost/logins", "onhost/registry", "onhost/sync")
+        for name in ("accounts", "adoption", "ahead", "capacity", "chain", "credentials", "engine", "files", "images", "overview", "own", "ownership", "preflight", "smoke", "stack", "trust", "templates",
+                     "onhost/adopt", "onhost/audit", "onhost/disk", "onhost/images", "onhost/logins", "onhost/machine", "onhost/registry", "onhost/sync")
     }  # fmt: skip
     assert needed - laptop_only == carried
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from fabfile.onhost.atomic import RefusedError
 
 def payload(**files: str) -> dict[str, Any]:
     return {
-        name: {"content": base64.b64encode(text.encode()).decode(), "mode": 0o640}
+        name: {
+            "content": base64.b64encode(text.encode()).decode(),
+            "mode": 0o640,
+            "owner": os.geteuid(),
+        }
         for name, text in files.items()
     }
 
@@ -31,7 +36,8 @@ def apply(root: Path, remove: list[str] | None = None, **files: str) -> None:
 
 def test_state_before_the_first_sync(tmp_path: Path) -> None:
     state = sync.state(str(tmp_path / "none"), ["a"])
-    assert state == {"files": {}, "ours": {}, "unfinished": False, "blocked": []}
+    assert (state["files"], state["ours"]) == ({}, {})
+    assert (state["unfinished"], state["blocked"]) == (False, [])
     assert not (tmp_path / "none").exists()
 
 
@@ -45,10 +51,15 @@ def test_where_no_file_can_be(tmp_path: Path) -> None:
 def test_apply_then_state(tmp_path: Path) -> None:
     apply(tmp_path, a="1", b="2")
     state = sync.state(str(tmp_path), ["a", "b", "c"])
-    assert state["files"]["a"] == {"digest": digests(a="1")["a"], "mode": 0o640}
+    assert state["files"]["a"] == {
+        "digest": digests(a="1")["a"],
+        "mode": 0o640,
+        "owner": os.geteuid(),
+    }
     assert state["ours"] == digests(a="1", b="2")
     assert not state["unfinished"]
-    assert (tmp_path / "registry/auth").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "registry").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "certbot").stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_ours_no_more_is_removed(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from .atomic import RefusedError, replace
 from .containers import bring_up, run
 from .cron import CRON_FILE
 from .owner import AUTH, give, settle, strangers
-from .sync import LARGEST, finish, state
+from .reserve import FILE as RESERVE
+from .sync import CLOSED, LARGEST, finish, state
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
@@ -89,7 +90,7 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
         "switched": False,
         "placeholder": placeholder,
         "accounts": had_accounts,
-        "mode": (root / "registry").stat().st_mode & 0o777,
+        "modes": {name: _permissions(root / name) for name in CLOSED if (root / name).is_dir()},
         "taken": taken,
         "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
     }
@@ -182,7 +183,9 @@ def back(directory: str, down: list[str]) -> list[str]:
     subprocess.run(down, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
     for name, owner in kept["owners"].items():
         give(root / name, owner)
-    (root / "registry").chmod(kept["mode"])
+    # A record of an earlier version has but the one.
+    for name, mode in kept.get("modes", {"registry": kept.get("mode")}).items():
+        (root / name).chmod(mode)
     # An old web server may read a directory that has files of ours by now: so these go first.
     _restore_files(root, kept, synced)
     for each in kept["containers"]:
@@ -209,9 +212,14 @@ def _restore_files(root: Path, kept: dict[str, Any], synced: list[str]) -> None:
     for name in ("nginx/live", "nginx/previous", "nginx/next", "nginx/loaded", "nginx/started"):
         (root / name).unlink(missing_ok=True)
     shutil.rmtree(root / "nginx/run", ignore_errors=True)
+    (root / RESERVE).unlink(missing_ok=True)
     _remove_empty(root, {parent for name in synced for parent in Path(name).parents})
     for name in kept["files"]:
-        replace(root / name, (root / ".adopt/files" / name).read_bytes(), _mode(root, name))
+        replace(
+            root / name,
+            (root / ".adopt/files" / name).read_bytes(),
+            _permissions(root / ".adopt/files" / name),
+        )
     ours = root / OLD_ACCOUNTS[1]
     if not kept["accounts"] and ours.is_file():
         # The old file counts again, and is what another `adopt` begins with.
@@ -262,8 +270,8 @@ def _give_back(root: Path, name: str, was: list[int]) -> None:
         os.fchmod(handle, was[2])
 
 
-def _mode(root: Path, name: str) -> int:
-    return (root / ".adopt/files" / name).stat().st_mode & 0o777
+def _permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o777
 
 
 def _keep(root: Path, content: dict[str, Any]) -> None:

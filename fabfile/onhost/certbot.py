@@ -15,6 +15,7 @@ from . import beneath
 from .acme import retry_after
 from .atomic import RefusedError
 from .owner import give
+from .reserve import given
 
 LOG = "letsencrypt.log"
 OUTPUT_BYTES = 1 << 18
@@ -43,7 +44,9 @@ def run(
         subprocess.run(["docker", "rm", "--volumes", container], capture_output=True, check=False)
         start = time.time()
         try:
-            code, output = bounded(command, limit)
+            # What is kept for it stays free until it has written its files.
+            with given(Path(directory).parent):
+                code, output = bounded(command, limit)
         except subprocess.TimeoutExpired:
             subprocess.run(
                 ["docker", "rm", "--force", "--volumes", container],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .accounts import Rights
@@ -9,6 +10,7 @@ from .accounts import put as put_into_file
 from .accounts import remove as remove_from_file
 from .atomic import RefusedError
 from .nginx import ACCOUNTS, refresh
+from .reserve import given
 
 
 def put(
@@ -24,16 +26,18 @@ def put(
     Returns {"done": what accounts.put says, "problem", "remedy": why nginx could not be told, or ""}: the
     file is changed then, so its passwords are the new ones.
     """
-    done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
-    try:
-        refresh(directory, test)
-    except RefusedError as error:
-        return {"done": done, "problem": error.what, "remedy": error.remedy}
+    with given(Path(directory)):
+        done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
+        try:
+            refresh(directory, test)
+        except RefusedError as error:
+            return {"done": done, "problem": error.what, "remedy": error.remedy}
     return {"done": done, "problem": "", "remedy": ""}
 
 
 def remove(directory: str, test: list[str], user: str) -> bool:
     """accounts.remove, in force when this returns, also where an earlier one was cut off."""
-    done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
-    refresh(directory, test)
+    with given(Path(directory)):
+        done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
+        refresh(directory, test)
     return done

@@ -27,6 +27,7 @@ from .containers import (
 )
 from .generations import candidate, content, go_back, promote, synced
 from .owner import WRITTEN, give, settle
+from .reserve import given, keep
 from .roles import maps
 
 ACCOUNTS = "registry/auth/htpasswd"
@@ -53,7 +54,8 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     ours_alone(root, start)
-    with _lock(root):
+    keep(root)
+    with _lock(root), given(root):
         answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
         moved = settle(root)
         before = containers(start)
@@ -146,7 +148,7 @@ def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
     keep a renewed certificate from being served.
     """
     root = Path(directory)
-    with _lock(root):
+    with _lock(root), given(root):
         config = {
             # The first certificate brings the part that needs one.
             "https.conf": (root / "nginx/https.conf").read_bytes(),

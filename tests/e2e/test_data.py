@@ -20,7 +20,7 @@ def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> N
     file = tmp_path / "large"
     file.write_bytes(os.urandom(40_000_000))
     deployed.fab("down")
-    deployed.server(f"mount -t tmpfs -o size=24m,uid=65534,gid=65534,mode=755 tmpfs {DATA}")
+    deployed.server(f"mount -t tmpfs -o size=24m,uid=61100,gid=61102,mode=750 tmpfs {DATA}")
     try:
         deployed.fab("up")
         small = deployed.push_blob("data/small", b"was there before", *LOGIN)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .commands import ROOT, SandboxError
+from .images import STACK, stack_image
 from .sandbox import Sandbox
 
 DOMAIN = "registry.test"
@@ -26,9 +27,7 @@ def settings_text(sandbox: Sandbox, **changes: str) -> str:
         "REGISTRY_USER": USER,
         "ACME_SERVER": "https://acme.test:14000/dir",
         "ACME_CA_BUNDLE": str(sandbox.directory / "acme-ca.pem"),
-        "REGISTRY_IMAGE": "registry-sandbox/registry:latest",
-        "NGINX_IMAGE": "registry-sandbox/nginx:latest",
-        "CERTBOT_IMAGE": "registry-sandbox/certbot:latest",
+        **{f"{name.upper()}_IMAGE": stack_image(name) for name in STACK},
     } | changes
     return "".join(f"{key}={value}\n" for key, value in values.items())
 

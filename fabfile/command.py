@@ -75,9 +75,18 @@ def main(name: str, argv: list[str]) -> None:
             binary="fab",
         )
     else:
+        from invoke import Config as Settings
         from invoke import __version__
 
-        program = strict(Program)(name="Invoke", version=__version__, binary="inv")
+        class OwnAlone(Settings):
+            """Without `invoke.py` and the like beside tasks.py: on a server that would be run as root."""
+
+            def load_project(self, merge: bool = True) -> None:
+                """Nothing."""
+
+        program = strict(Program)(
+            name="Invoke", version=__version__, config_class=OwnAlone, binary="inv"
+        )
     try:
         program.run([name, *argv])
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -55,7 +56,7 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
         "containers": containers,
         "strange": sorted({key for each in containers for key in each.pop("strange")}),
         "cron": [line for line in _crontab() if _names(line, root)],
-        "owner": root.owner() if strangers(root, []) == [str(root)] else "",
+        "owner": _name(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
         "ours": (root / ".sync").is_dir() and not recorded(directory),
     }
 
@@ -238,6 +239,13 @@ def _remove_empty(root: Path, directories: set[Path]) -> None:
     for directory in sorted(directories - {Path()}, reverse=True):
         with contextlib.suppress(OSError):  # something else is in it
             (root / directory).rmdir()
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def _owner(path: Path) -> list[int]:

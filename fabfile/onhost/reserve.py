@@ -30,7 +30,7 @@ def keep(root: Path) -> None:
 
 @contextlib.contextmanager
 def given(root: Path) -> Iterator[None]:
-    """On a full disk, give the space up for as long as the block runs, and take it again."""
+    """On a full disk, give the space up for as long as the block runs; take it again once there is room."""
     file = root / FILE
     space = os.statvfs(root) if root.is_dir() else None
     full = space is not None and space.f_bfree * space.f_frsize < NEEDED and file.is_file()
@@ -39,5 +39,5 @@ def given(root: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if full:
+        if file.is_file():
             keep(root)

@@ -112,18 +112,20 @@ def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
 ADDED = {
     "./certbot/hooks", "./certbot/rehearsal", "./certbot/log", "./log", "./log/audit.log", "./registry/secrets", "./registry/secrets/http-secret",
     "./registry/sockets", "./registry/sockets/auth", "./registry/sockets/registry", "./registry/auth/.lock", "./registry/auth/htpasswd.adopted",
-    "./certbot/attempts.json", "./registry/sockets/auth/auth.sock", "./registry/sockets/registry/registry.sock", "./registry/auth/htpasswd",
+    "./certbot/attempts.json", "./certbot/www/.well-known", "./certbot/www/.well-known/acme-challenge", "./registry/sockets/auth/auth.sock", "./registry/sockets/registry/registry.sock", "./registry/auth/htpasswd",
 }  # fmt: skip
 
 
 def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: Path) -> None:
     """Finding 14: whoever may push fills the disk, and nothing of ours could be written."""
     clean.server(
-        f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=200m,mode=755 tmpfs {DEPLOY_DIR}"
+        f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=1400m,mode=755 tmpfs {DEPLOY_DIR}"
     )
     try:
         clean.bootstrap()
         login = ("-u", f"{USER}:{PASSWORD}")
+        left = "$(($(df -k --output=avail . | tail -1) - 150000))"
+        clean.server(f"cd {DEPLOY_DIR} && fallocate -l {left}k before")
         file = tmp_path / "large"
         file.write_bytes(b"x" * 190_000_000)
         answer, _ = clean.pushing("disk/large", file).communicate(timeout=60)
@@ -140,9 +142,9 @@ def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: 
         shown = clean.fab("status", ok=None).stdout
         assert "warn" in next(line for line in shown.splitlines() if " disk " in line)
         assert clean.status("/v2/", *login) == 200
-        # It is kept again as soon as there is room.
-        clean.server(f"rm {DEPLOY_DIR}/full")
-        clean.fab("up")
+        # It is kept again by the next change for which there is room.
+        clean.server(f"rm {DEPLOY_DIR}/full {DEPLOY_DIR}/before")
+        clean.fab("htpasswd", "--user", "later", input="secret\n")
         assert int(clean.server(f"stat -c %s {DEPLOY_DIR}/.reserve")) == 64 << 20
     finally:
         clean.fab("down", ok=None)

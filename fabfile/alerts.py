@@ -9,6 +9,7 @@ from .errors import StepError
 from .host import Host
 from .onhost import attempts
 from .settings import HOME, Settings, raw
+from .text import printable
 
 
 def tell(host: Host, settings: Settings, problem: str) -> str:
@@ -47,7 +48,7 @@ def tell_without_settings(host: Host, problem: str) -> None:
 
 
 def _message(domain: str, problem: str) -> str:
-    return f"{domain}: {problem}".replace("-H …", f"-H {domain}")
+    return printable(f"{domain}: {problem}".replace("-H …", f"-H {domain}"))
 
 
 def _state(host: Host, settings: Settings) -> str:

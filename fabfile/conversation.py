@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from typing import Protocol, TextIO, cast
 
+from .text import printable
+
 # Comes before what a command on a server prints: the login shell's start files may print too.
 MARK = "\x1e"
 
@@ -16,7 +18,7 @@ class Conversation(Protocol):
         """Give it a line on its standard input."""
 
     def receive(self) -> str:
-        """The next line that it prints, without the line break; '' when it has ended."""
+        """The next line that it prints, printable, without the line break; '' when it has ended."""
 
     def write(self, data: bytes) -> None:
         """Give it bytes on its standard input."""
@@ -46,7 +48,7 @@ class LocalConversation:
 
     def receive(self) -> str:
         """Its next line, '' at the end."""
-        return self._output.readline().rstrip("\n")
+        return printable(self._output.readline()).rstrip("\n")
 
     def write(self, data: bytes) -> None:
         """Give it bytes."""

@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from invoke import Exit
 
+from .text import printable
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -68,7 +70,9 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             raise
         except ExpectedError as error:
             log.debug("%s", error, exc_info=True)
-            raise Exit(f"error: {addressed(str(error), *args[:1])}", error.code) from None
+            raise Exit(
+                printable(f"error: {addressed(str(error), *args[:1])}"), error.code
+            ) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough (`| head`); the interpreter would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,7 +81,7 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             raise Exit("interrupted: run the same command again to go on", 130) from None
         except Exception as error:
             log.debug("unexpected", exc_info=True)
-            line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            line = printable((str(error).strip().splitlines() or [""])[0])
             raise Exit(
                 f"error: unexpected {type(error).__name__}: {line}\n"
                 "  -> run it again with --debug as the first option, and report what it prints",

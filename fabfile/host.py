@@ -1,4 +1,7 @@
-"""The only door to a machine: run a command, call a function there. SSH and local alike."""
+"""The only door to a machine: run a command, call a function there. SSH and local alike.
+
+No control character of what a machine says comes through it: see text.printable.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from . import errand
 from .conversation import MARK, Conversation, LocalConversation
 from .errors import StepError, UsageError, address
 from .onhost.atomic import RefusedError, exists
+from .text import cleaned, printable
 
 if TYPE_CHECKING:
     from invoke import Context, Result
@@ -73,6 +77,13 @@ class Host:
         Raises StepError with the command's last words unless it exits 0 or `check` is off, and
         in any case when the connection is lost.
         """
+        result = self._run(argv, input)
+        result.stdout, result.stderr = printable(result.stdout), printable(result.stderr)
+        if check and not result.ok:
+            raise StepError(f"{self.name}: {argv[0]}: {last_words(result)}", remedy)
+        return result
+
+    def _run(self, argv: Sequence[str], input: str) -> Result:
         self.foreseen.clear()
         command = self._command(argv)
         stream = WholeInput(self.elevation.input + input)
@@ -87,8 +98,6 @@ class Host:
             # No exit status ever came (RFC 4254, 6.10 makes it optional; sshd always sends one).
             raise self._cut("it ended without an exit status")
         result.stdout = result.stdout.rpartition(MARK)[2]
-        if check and not result.ok:
-            raise StepError(f"{self.name}: {argv[0]}: {last_words(result)}", remedy)
         return result
 
     def converse(self, argv: Sequence[str]) -> Conversation:
@@ -145,11 +154,12 @@ class Host:
         """
         if self.local:
             try:
-                return function(*args, **kwargs)
+                answer = {"result": cleaned(function(*args, **kwargs))}
             except RefusedError as refused:
-                raise StepError(f"{self.name}: {refused.what}", refused.remedy) from None
-        call = (function, args, kwargs)
-        answer = self.foreseen.get(errand.key(call)) or self._ask([call])[0]
+                answer = {"refused": cleaned(refused.args)}
+        else:
+            call = (function, args, kwargs)
+            answer = self.foreseen.get(errand.key(call)) or self._ask([call])[0]
         if "refused" in answer:
             what, remedy = answer["refused"]
             raise StepError(f"{self.name}: {what}", remedy)
@@ -166,13 +176,13 @@ class Host:
             self.foreseen.update(zip(map(errand.key, calls), answers, strict=True))
 
     def _ask(self, calls: Sequence[errand.Call]) -> list[dict[str, Any]]:
-        result = self.run(
-            ["python3", "-I", "-B", "-c", errand.LOADER], input=errand.packed(calls), check=False
-        )
+        # Not by `run`: what is printable is no JSON any more.
+        result = self._run(["python3", "-I", "-B", "-c", errand.LOADER], errand.packed(calls))
         if not result.ok:
             names = ", ".join(function.__name__ for function, _, _ in calls)
-            raise StepError(f"{self.name}: {names}: {last_words(result)}", _python_remedy(result))
-        answers: list[dict[str, Any]] = json.loads(result.stdout)
+            said = printable(last_words(result))
+            raise StepError(f"{self.name}: {names}: {said}", _python_remedy(result))
+        answers: list[dict[str, Any]] = cleaned(json.loads(result.stdout))
         return answers
 
 
@@ -187,13 +197,13 @@ def _run_here(command: str, *, in_stream: WholeInput, **_: object) -> Result:
 
     done = subprocess.run(
         ["/bin/sh", "-c", command],
-        input=in_stream.read(),
+        input=in_stream.read().encode(),
         capture_output=True,
-        text=True,
-        errors="replace",
         check=False,
     )
-    return Result(stdout=done.stdout, stderr=done.stderr, exited=done.returncode)
+    # Python's own text mode would make a line break of each carriage return.
+    out, err = (stream.decode("utf-8", "replace") for stream in (done.stdout, done.stderr))
+    return Result(stdout=out, stderr=err, exited=done.returncode)
 
 
 def require_host(c: Context) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import StepError, UsageError
 from .host import Host
 from .settings import Settings
+from .text import one_line
 
 # In /run: a reboot clears it, and only root can write there.
 LOCK = "/run/private-docker-registry.lock"
@@ -79,7 +80,9 @@ def _user() -> str:
 def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Iterator[None]:
     who = f"{_user()}@{socket.gethostname()}"
     script = SCRIPT.read_text("utf-8")
-    argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), who, task]
+    # In the audit log a tab begins a field and a line break a line; a name may have either in it.
+    words = [one_line(word) for word in (who, task)]
+    argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), *words]
     keeper = host.converse(argv)
     answer = keeper.receive()
     if answer != "held":
@@ -98,5 +101,5 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
     finally:
         # When the connection is gone, the keeper has noticed by itself.
         with contextlib.suppress(OSError, EOFError):
-            keeper.send(outcome)
+            keeper.send(one_line(outcome))
             keeper.close()

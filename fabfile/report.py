@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from .text import printable
+
 COLOURS = {"ok": "32", "warn": "33", "failed": "31"}
 
 
@@ -35,14 +37,15 @@ def step(name: str, action: Callable[[], Outcome]) -> Outcome:
         raise
     line("ok" if outcome.changed else "same", name, outcome.summary, time.monotonic() - start)
     for detail in outcome.details:
-        print(f"{'':15}{detail}")
+        print(f"{'':15}{printable(detail)}")
     return outcome
 
 
 def line(mark: str, name: str, text: str, seconds: float) -> None:
     """Print one line: `ok  0.4 s  sync  3 files changed`."""
     padding = " " * (7 - len(mark))
-    print(f"{paint(mark)}{padding}{seconds:5.1f} s  {name:<17} {text}".rstrip(), flush=True)
+    words = f"{printable(name):<17} {printable(text)}".rstrip()
+    print(f"{paint(mark)}{padding}{seconds:5.1f} s  {words}", flush=True)
 
 
 def coloured() -> bool:
@@ -93,8 +96,9 @@ def transfer(name: str, total: int, done: int) -> Iterator[Callable[[int], None]
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header. A cell that is a mark (ok, warn, failed) is coloured."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for row in lines:
         cells = [cell + " " * (width - len(cell)) for cell, width in zip(row, widths, strict=True)]
         cells = [
             cell.replace(mark, paint(mark), 1) if (mark := cell.strip()) in COLOURS else cell

@@ -19,7 +19,7 @@ from .settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
-    "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errand", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "validity",
+    "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errand", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "text", "validity",
     "onhost/__init__", "onhost/accounts", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/beneath", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/containers", "onhost/cron", "onhost/generations", "onhost/nginx", "onhost/owner", "onhost/probe", "onhost/reserve", "onhost/roles",
 )  # fmt: skip
 SERVER_SCRIPTS = ("onhost/lock.sh",)

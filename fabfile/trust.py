@@ -20,6 +20,7 @@ from paramiko.ssh_exception import (
 
 from .conversation import MARK
 from .errors import StepError
+from .text import one_line, printable
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -107,7 +108,8 @@ def connect(c: Connection) -> None:
             "check IdentityFile in ~/.ssh/config, or -i",
         ) from None
     except (NoValidConnectionsError, TimeoutError, OSError, SSHException, EOFError) as error:
-        reason = str(error) or type(error).__name__
+        # It may be in the words of whoever listens there.
+        reason = one_line(str(error)) or type(error).__name__
         raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?") from None
     transport = c.transport
     if transport is not None:
@@ -146,7 +148,7 @@ class SshConversation:
             while line and MARK not in line:
                 line = str(self._lines.readline())
             self._fresh = False
-        return line.rpartition(MARK)[2].rstrip("\n")
+        return printable(line.rpartition(MARK)[2]).rstrip("\n")
 
     def write(self, data: bytes) -> None:
         """Give it bytes."""

@@ -190,8 +190,8 @@ def test_check_judges(
 def test_arguments_reach_a_command_as_they_are() -> None:
     machine = host.here()
     odd = ["a b", "it's", '"$(id)"', "`id`", "a\nb", ";|&", "*", ""]
-    output = machine.run(["printf", "%s\\0", *odd]).stdout
-    assert output.split("\0")[:-1] == odd
+    output = machine.run(["printf", "<%s>", *odd]).stdout
+    assert output == "".join(f"<{argument}>" for argument in odd)
 
 
 def test_large_input_arrives_whole_and_at_once() -> None:

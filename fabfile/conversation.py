@@ -11,6 +11,11 @@ from .text import printable
 MARK = "\x1e"
 
 
+def ours(text: str) -> str:
+    """What comes behind the first mark. A later one is part of it: a stranger may write one into a log."""
+    return text[text.find(MARK) + 1 :]
+
+
 class Conversation(Protocol):
     """A command that runs on while we talk with it, line by line; it ends with the connection."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import errand
-from .conversation import MARK, Conversation, LocalConversation
+from .conversation import Conversation, LocalConversation, ours
 from .errors import StepError, UsageError, address
 from .onhost.atomic import RefusedError, exists
 from .text import cleaned, printable
@@ -97,7 +97,8 @@ class Host:
         if result.exited < 0 and not self.local:
             # No exit status ever came (RFC 4254, 6.10 makes it optional; sshd always sends one).
             raise self._cut("it ended without an exit status")
-        result.stdout = result.stdout.rpartition(MARK)[2]
+        if not self.local:
+            result.stdout = ours(result.stdout)
         return result
 
     def converse(self, argv: Sequence[str]) -> Conversation:

@@ -18,7 +18,7 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
-from .conversation import MARK
+from .conversation import MARK, ours
 from .errors import StepError
 from .text import one_line, printable
 
@@ -148,7 +148,8 @@ class SshConversation:
             while line and MARK not in line:
                 line = str(self._lines.readline())
             self._fresh = False
-        return printable(line.rpartition(MARK)[2]).rstrip("\n")
+            line = ours(line)
+        return printable(line).rstrip("\n")
 
     def write(self, data: bytes) -> None:
         """Give it bytes."""

@@ -117,6 +117,19 @@ def test_what_is_said_in_a_conversation(hostile: tuple[str, str]) -> None:
     assert conversation.receive() == shown.splitlines()[0]
 
 
+def test_a_strangers_mark_hides_nothing() -> None:
+    """Our mark is the first; what the login shell printed before it is left out."""
+    assert far("one\n\x1etwo\n").run(["true"]).stdout == "one\n\\x1etwo\n"
+    assert here().run(["printf", "one\n\x1etwo"]).stdout == "one\n\\x1etwo"
+    machine = Host(lambda _, **__: Result(stdout="Welcome\n\x1e"), "far", local=False)
+    assert machine.run(["true"]).stdout == ""
+    conversation = SshConversation(
+        cast("Any", FakeConnection("Welcome\n\x1ebusy \x1e1\nbusy \x1e2\n")), "true"
+    )
+    assert conversation.receive() == r"busy \x1e1"
+    assert conversation.receive() == r"busy \x1e2"
+
+
 class FakeConnection:
     """As much of a fabric connection as SshConversation uses; what the server says is `text`."""
 

@@ -6,6 +6,7 @@ is closed, or a `kill`, is an interruption like Ctrl-C, so that what was begun i
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -16,6 +17,15 @@ from invoke import Program
 from invoke.exceptions import Exit, ParseError
 
 from .errors import USAGE
+from .text import printable
+
+
+class PrintableRecord(logging.LogRecord):
+    """A line of --debug: paramiko writes there what a server sends, before anybody knows whose it is."""
+
+    def getMessage(self) -> str:
+        """The line, without control characters."""
+        return printable(super().getMessage())
 
 
 def strict(program: type[Program]) -> type[Program]:
@@ -59,6 +69,7 @@ def main(name: str, argv: list[str]) -> None:
         # Under nohup it is ignored, and stays so.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    logging.setLogRecordFactory(PrintableRecord)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no `…` is no reason to fail.
         with contextlib.suppress(AttributeError):

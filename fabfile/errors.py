@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -69,7 +70,7 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
         except Exit:
             raise
         except ExpectedError as error:
-            log.debug("%s", error, exc_info=True)
+            log.debug("%s", traceback.format_exc())
             raise Exit(
                 printable(f"error: {addressed(str(error), *args[:1])}"), error.code
             ) from None
@@ -80,7 +81,7 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             raise Exit("interrupted: run the same command again to go on", 130) from None
         except Exception as error:
-            log.debug("unexpected", exc_info=True)
+            log.debug("unexpected %s", traceback.format_exc())
             line = printable((str(error).strip().splitlines() or [""])[0])
             raise Exit(
                 f"error: unexpected {type(error).__name__}: {line}\n"

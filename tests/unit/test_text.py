@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +23,11 @@ from fabfile.errors import StepError, for_people
 from fabfile.host import Host, here
 from fabfile.onhost import atomic
 from fabfile.onhost.atomic import RefusedError
-from fabfile.settings import Settings
+from fabfile.settings import HOME, Settings
 from fabfile.text import one_line, printable
 from fabfile.trust import SshConversation
+
+from .conftest import MANDATORY
 
 HOSTILE = [
     ("plain, \t tab, é, 日本, 👍", "plain, \t tab, é, 日本, 👍"),
@@ -171,6 +178,27 @@ def test_what_reaches_a_person(
     assert printable(output) == output
     assert output.count(shown) == 6
     assert alerts._message("registry.example.org", text) == f"registry.example.org: {shown}"
+
+
+def test_what_somebody_says_on_port_22_and_what_debug_writes_of_it(tmp_path: Path) -> None:
+    settings = tmp_path / ".env"
+    settings.write_text(MANDATORY)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=banner, args=(server,), daemon=True).start()
+        command = [sys.executable, str(HOME / "fabfile"), "fab", "--search-root", str(HOME)]
+        command += ["--debug", "-H", f"root@127.0.0.1:{server.getsockname()[1]}", "check"]
+        environment = {**os.environ, "ENV_FILE": str(settings), "PYTHONPATH": str(HOME)}
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    text = done.stderr.decode()
+    assert "Traceback" in text, "it is the debug log"
+    assert r"no SSH connection: Incompatible version (\x1b[31m\x07 instead of 2.0)" in text
+    assert printable(text) == text
+
+
+def banner(server: socket.socket) -> None:
+    client, _ = server.accept()
+    with client:
+        client.sendall(b"SSH-\x1b[31m\x07-red\r\n")
 
 
 def test_our_own_colours_stay(

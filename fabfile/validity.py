@@ -9,6 +9,8 @@ DAY = 86400
 # Certbot renews when a third is left (of short ones half): below it, a renewal was missed.
 WARN_BELOW = 1 / 3
 FAIL_BELOW = 1 / 5
+# 9999-12-31 23:59:59, the end of Python's calendar.
+LAST_MOMENT = 253402300799
 
 
 def described(facts: dict[str, Any]) -> str:
@@ -54,5 +56,6 @@ def amount(seconds: float) -> str:
 
 
 def moment(seconds: float) -> str:
-    """Seconds since 1970 -> `2027-02-20 10:00 UTC`."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    """Seconds since 1970 -> `2027-02-20 10:00 UTC`. Whatever lies outside of the calendar is its end."""
+    within = min(max(0, seconds), LAST_MOMENT)
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(within))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 import urllib.error
@@ -52,11 +53,12 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
 
 def retry_after(header: str) -> float:
     """Seconds since 1970 of a Retry-After (RFC 9110, 10.2.3): seconds from now, or a date; 0 for neither."""
-    if header.isdigit():
-        return time.time() + int(header)
+    if re.fullmatch("[0-9]+", header):
+        # A float, as an integer of very many digits cannot be added to a time.
+        return time.time() + float(header)
     try:
         return parsedate_to_datetime(header).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 

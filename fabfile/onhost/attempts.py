@@ -16,6 +16,8 @@ from typing import Any
 from .atomic import replace
 
 ALERT_SECONDS = 60
+# No limit of an authority is longer than a week; one of years would be a mistake and end all renewals.
+LONGEST_RETRY_AFTER = 8 * 86400
 
 
 def remembered(path: str, server: str) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def failed(
     """Remember a failure; the pause after it grows from one to the next. See `remembered`.
 
     pauses: in seconds, the last one for every failure from there on; retry_after: seconds since 1970,
-    what the authority itself said, or 0. A pause is a little shorter than that: cron, which comes at the
+    what the authority itself said, or 0; eight days at most count. A pause is a little shorter than that: cron, which comes at the
     same minute of another day, must not come a moment too early.
     """
     now = remembered(path, server)
@@ -49,7 +51,8 @@ def failed(
     now["failures"] += 1
     now["reason"] = reason
     pause = pauses[min(now["failures"], len(pauses)) - 1]
-    now["next"] = max(now["since"] + 0.98 * pause, retry_after)
+    named = min(retry_after, now["since"] + LONGEST_RETRY_AFTER)
+    now["next"] = max(now["since"] + 0.98 * pause, named)
     _write(Path(path), server, now)
     return now
 

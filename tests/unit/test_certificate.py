@@ -243,6 +243,61 @@ def test_retry_after_is_found_in_certbots_log(
     assert abs(found - expected) < 5
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3600", 3600),
+        ("0", 0),
+        ("3153600000", None),
+        ("9" * 30, None),
+        ("9" * 5000, None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -9999", 0),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", 0),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", 0),
+        ("Mon, 01 Jan 0001 00:00:00", 0),
+        ("Thu, 01 Jan 2026 00:00:00 +99999999999999999999", 0),
+        ("-5", 0),
+        ("1e9", 0),
+        ("inf", 0),
+        ("nan", 0),
+        ("²", 0),
+        ("٣٦٠٠", 0),
+        ("\0", 0),
+        (" ", 0),
+        ("", 0),
+    ],
+)
+def test_no_authority_stops_renewal_for_longer_than_eight_days(
+    tmp_path: Path, header: str, seconds: int | None
+) -> None:
+    """seconds: of the pause; None: of eight days."""
+    # Over JSON, as from a server.
+    named = json.loads(json.dumps(acme.retry_after(header)))
+    memory = attempts.failed(str(tmp_path / "attempts.json"), SERVER, "why", [60.0], named)
+    pause = 8 * DAY if seconds is None else max(seconds, 0.98 * 60)
+    assert abs(memory["next"] - time.time() - pause) < 5
+    assert attempts.remembered(str(tmp_path / "attempts.json"), SERVER)["next"] == memory["next"]
+    validity.moment(named)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "1970-01-01 00:00 UTC"),
+        (1803117600, "2027-02-20 10:00 UTC"),
+        (253402300799, "9999-12-31 23:59 UTC"),
+        (1e30, "9999-12-31 23:59 UTC"),
+        (10**30, "9999-12-31 23:59 UTC"),
+        (float("inf"), "9999-12-31 23:59 UTC"),
+        (-1e30, "1970-01-01 00:00 UTC"),
+        (float("nan"), "1970-01-01 00:00 UTC"),
+    ],
+)
+def test_any_moment_has_words(seconds: float, text: str) -> None:
+    assert validity.moment(seconds) == text
+
+
 class Names:
     """A DNS server for CAA questions, on a port of this machine: no real one is asked."""
 

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import logging
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import paramiko
@@ -20,6 +19,7 @@ from paramiko.ssh_exception import (
 
 from .conversation import MARK, ours
 from .errors import StepError
+from .hostkeys import Revoked, known_name, learn
 from .text import one_line, printable
 
 if TYPE_CHECKING:
@@ -57,38 +57,18 @@ def connect(c: Connection) -> None:
     if hasattr(c.gateway, "original_host"):
         # A jump host is a machine too: it sees our authentication before the server does.
         connect(c.gateway)
-    where = f"{c.user}@{c.host}:{c.port}"
-    config = getattr(c.config, "_runtime_ssh_path", None)
-    target = [
-        "ssh",
-        *(["-F", config] if config else []),
-        *(["-p", str(c.port)] if c.port != 22 else []),
-        f"{c.user}@{c.original_host}",
-    ]
-    ssh = " ".join(target)
+    where, ssh = _where(c), _ssh(c)
     # Its thread writes the trace of a failed handshake to standard error.
     logging.getLogger("paramiko.transport").addHandler(logging.NullHandler())
-    for path in known_hosts(c):
-        if path.is_file():
-            c.client.load_system_host_keys(str(path))
+    revoked = learn(c)
     c.client.set_missing_host_key_policy(Refuse())
     # fabric's own --connect-timeout comes among these arguments.
     own = "timeout" in c.connect_kwargs
     c.connect_timeout = None if own else c.connect_timeout or CONNECT_SECONDS
     try:
         c.open()
-    except UnknownHostKeyError as error:
-        raise StepError(
-            f"{where}: unknown host key {error.key.get_name()} {fingerprint(error.key)}; nothing was run",
-            f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
-        ) from None
-    except BadHostKeyException as error:
-        raise StepError(
-            f"{where}: the host key has CHANGED to {error.key.get_name()} {fingerprint(error.key)}, "
-            f"known is {fingerprint(error.expected_key)}; nothing was run",
-            "if you reinstalled the server: "
-            f"ssh-keygen -R '{_known_name(c)}', then accept the new key with: {ssh}",
-        ) from None
+    except (UnknownHostKeyError, BadHostKeyException) as error:
+        raise _not_trusted(c, error, revoked) from None
     except PasswordRequiredException:
         raise StepError(
             f"{where}: your SSH key has a passphrase", "ssh-add it, or add --prompt-for-passphrase"
@@ -115,6 +95,43 @@ def connect(c: Connection) -> None:
     if transport is not None:
         transport.set_keepalive(KEEPALIVE_SECONDS)
         _give_up_on_silence(transport.sock)
+
+
+def _where(c: Connection) -> str:
+    return f"{c.user}@{c.host}:{c.port}"
+
+
+def _ssh(c: Connection) -> str:
+    config = getattr(c.config, "_runtime_ssh_path", None)
+    target = [
+        "ssh",
+        *(["-F", config] if config else []),
+        *(["-p", str(c.port)] if c.port != 22 else []),
+        f"{c.user}@{c.original_host}",
+    ]
+    return " ".join(target)
+
+
+def _not_trusted(
+    c: Connection, error: UnknownHostKeyError | BadHostKeyException, revoked: Revoked
+) -> StepError:
+    where, ssh, key = _where(c), _ssh(c), f"{error.key.get_name()} {fingerprint(error.key)}"
+    if file := revoked.get(error.key.asbytes()):
+        return StepError(
+            f"{where}: the host key {key} was REVOKED in {file}; nothing was run",
+            f"whoever has stolen it can pose as your server: give the server a new one, then accept that with: {ssh}",
+        )
+    if isinstance(error, UnknownHostKeyError):
+        return StepError(
+            f"{where}: unknown host key {key}; nothing was run",
+            f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
+        )
+    return StepError(
+        f"{where}: the host key has CHANGED to {key}, "
+        f"known is {fingerprint(error.expected_key)}; nothing was run",
+        "if you reinstalled the server: "
+        f"ssh-keygen -R '{known_name(c)}', then accept the new key with: {ssh}",
+    )
 
 
 def _give_up_on_silence(connection: object) -> None:
@@ -170,14 +187,3 @@ def fingerprint(key: paramiko.PKey) -> str:
     """The key's fingerprint as ssh prints it: SHA256 in unpadded base64."""
     digest = hashlib.sha256(key.asbytes()).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-
-
-def known_hosts(c: Connection) -> list[Path]:
-    """The known_hosts files that ssh would read for this host (ssh_config(5))."""
-    names = c.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-    names += c.ssh_config.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
-    return [Path(name.strip('"')).expanduser() for name in names]
-
-
-def _known_name(c: Connection) -> str:
-    return str(c.host) if c.port == 22 else f"[{c.host}]:{c.port}"

@@ -133,6 +133,33 @@ def test_an_unknown_host_key_is_refused_before_authentication(world: World, tmp_
     assert f"ssh-keygen -R '[127.0.0.1]:{port}'" in refused.stderr
 
 
+def test_marked_lines_of_known_hosts_mean_what_they_mean_to_ssh(
+    world: World, tmp_path: Path
+) -> None:
+    """A revoked host key is refused before it shows that the server would not accept our own key either."""
+    wrong, known = tmp_path / "wrong", tmp_path / "known_hosts"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(wrong)], check=True)
+    other = wrong.with_suffix(".pub").read_text()
+    real = " ".join(world.server("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+    plain = f"[127.0.0.1]:{world.sandbox.port(22)} {real}\n"
+    changes = {"UserKnownHostsFile": str(known)}
+    for line in (f"@cert-authority * {other}", f"@revoked * {other}"):
+        known.write_text(line + plain)
+        with ssh_config(world, tmp_path, **changes) as command:
+            done = run(*command[:-1], "unlock", ENV_FILE=str(world.settings))
+            ssh = run("ssh", "-F", command[2], "-o", "BatchMode=yes", "server", "true")
+        assert done.returncode == ssh.returncode == 0, (done.stderr, ssh.stderr)
+
+    known.write_text(f"{plain}@revoked * {real}\n")
+    with ssh_config(world, tmp_path, **changes, IdentityFile=str(wrong)) as command:
+        refused = run(*command, ENV_FILE=str(world.settings))
+        ssh = run("ssh", "-F", command[2], "-o", "BatchMode=yes", "server", "true")
+    assert refused.returncode == 1
+    assert f"was REVOKED in {known}; nothing was run" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 2
+    assert "REVOKED HOST KEY" in ssh.stderr
+
+
 def test_servers_that_cannot_be_reached(world: World, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(wrong)], check=True)

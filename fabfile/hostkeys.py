@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KNOWN = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 KNOWN_TO_ALL = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+# How a binary list of revoked keys begins (PROTOCOL.krl).
+KRL = b"SSHKRL\n\0"
 
 # Key as bytes -> the file that revokes it.
 Revoked = dict[bytes, Path]
@@ -29,11 +31,11 @@ def learn(c: Connection) -> Revoked:
     authentication. Certificates of hosts are unknown to paramiko: @cert-authority says nothing here.
     Raises StepError where a file cannot be read.
     """
-    revoked: Revoked = {}
+    revoked = _listed(c.ssh_config.get("revokedhostkeys", "none"))
     found: list[paramiko.PKey] = []
     for path in known_hosts(c):
         if path.is_file():
-            lines = [line.split() for line in _text(path).split("\n")]
+            lines = _lines(_bytes(path))
             revoked |= dict.fromkeys(_revoked(lines), path)
             found += _known(lines, known_name(c))
     keys = c.client.get_host_keys()
@@ -57,23 +59,52 @@ def known_name(c: Connection) -> str:
     return str(c.host) if c.port == 22 else f"[{c.host}]:{c.port}"
 
 
-def _text(path: Path) -> str:
+def _listed(name: str) -> Revoked:
+    """The keys in the file of RevokedHostKeys. Without a file that says it, ssh trusts no host, nor do we."""
+    if name == "none":
+        return {}
+    path = Path(name.strip('"')).expanduser()
+    data = _bytes(path)
+    if data.startswith(KRL):
+        raise StepError(
+            f"{path} (RevokedHostKeys) is a KRL, which only ssh itself can read; nothing was run",
+            "list the revoked public keys in a text file, one a line, and name that in ~/.ssh/config",
+        )
+    revoked: Revoked = {}
+    for number, fields in enumerate(_lines(data), 1):
+        if not fields or fields[0].startswith("#"):
+            continue
+        key = _decoded(fields[1]) if len(fields) > 1 else b""
+        if not key:
+            raise StepError(
+                f"{path}:{number}: no public key (RevokedHostKeys); nothing was run",
+                "correct that line: TYPE KEY, as in a file *.pub",
+            )
+        revoked[key] = path
+    return revoked
+
+
+def _lines(data: bytes) -> list[list[str]]:
+    return [line.split() for line in data.decode("utf-8", "replace").split("\n")]
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        return path.read_text("utf-8", "replace")
+        return path.read_bytes()
     except OSError as error:
         raise StepError(
             f"{path}: {error.strerror}, so no host key can be checked; nothing was run",
-            "make it readable for you: there may be revoked keys in it",
+            "correct that, or ~/.ssh/config: there may be revoked keys in it",
         ) from None
 
 
 def _revoked(lines: list[list[str]]) -> Iterator[bytes]:
     for fields in lines:
-        if len(fields) > 3 and fields[0] == "@revoked" and (key := decoded(fields[3])):
+        if len(fields) > 3 and fields[0] == "@revoked" and (key := _decoded(fields[3])):
             yield key
 
 
-def decoded(text: str) -> bytes:
+def _decoded(text: str) -> bytes:
     """The bytes of a public key, b"" where the text is none."""
     try:
         return base64.b64decode(text, validate=True)

@@ -133,7 +133,7 @@ def test_an_unknown_host_key_is_refused_before_authentication(world: World, tmp_
     assert f"ssh-keygen -R '[127.0.0.1]:{port}'" in refused.stderr
 
 
-def test_marked_lines_of_known_hosts_mean_what_they_mean_to_ssh(
+def test_marked_lines_and_revoked_keys_mean_what_they_mean_to_ssh(
     world: World, tmp_path: Path
 ) -> None:
     """A revoked host key is refused before it shows that the server would not accept our own key either."""
@@ -150,14 +150,22 @@ def test_marked_lines_of_known_hosts_mean_what_they_mean_to_ssh(
             ssh = run("ssh", "-F", command[2], "-o", "BatchMode=yes", "server", "true")
         assert done.returncode == ssh.returncode == 0, (done.stderr, ssh.stderr)
 
-    known.write_text(f"{plain}@revoked * {real}\n")
-    with ssh_config(world, tmp_path, **changes, IdentityFile=str(wrong)) as command:
-        refused = run(*command, ENV_FILE=str(world.settings))
-        ssh = run("ssh", "-F", command[2], "-o", "BatchMode=yes", "server", "true")
-    assert refused.returncode == 1
-    assert f"was REVOKED in {known}; nothing was run" in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 2
-    assert "REVOKED HOST KEY" in ssh.stderr
+    listed = tmp_path / "listed"
+    listed.write_text(f"{real}\n")
+    for line, file, words in (
+        (f"@revoked * {real}\n", known, "REVOKED HOST KEY"),
+        ("", listed, "revoked by file"),
+    ):
+        known.write_text(plain + line)
+        if file == listed:
+            changes["UserKnownHostsFile"] = f"{known}\n  RevokedHostKeys {listed}"
+        with ssh_config(world, tmp_path, **changes, IdentityFile=str(wrong)) as command:
+            refused = run(*command, ENV_FILE=str(world.settings))
+            ssh = run("ssh", "-F", command[2], "-o", "BatchMode=yes", "server", "true")
+        assert refused.returncode == 1
+        assert f"was REVOKED in {file}; nothing was run" in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 2
+        assert words in ssh.stderr
 
 
 def test_servers_that_cannot_be_reached(world: World, tmp_path: Path) -> None:

@@ -143,10 +143,46 @@ def test_a_file_that_cannot_be_read_is_named(
     file = tmp_path / "known_hosts"
     file.touch()
 
-    def refuse(path: Path, *_: object) -> str:
+    def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", refuse)  # to root nothing is forbidden
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # to root nothing is forbidden
     c: Any = Connection(userknownhostsfile=str(file))
     with pytest.raises(StepError, match=f"{file}: Permission denied, so no host key"):
         hostkeys.learn(c)
+
+
+def with_revoked(tmp_path: Path, content: bytes | None) -> Any:
+    """A connection to a host whose key is known, with such a file for RevokedHostKeys; None: it is missing."""
+    plain, listed = tmp_path / "plain", tmp_path / "revoked keys"
+    plain.write_text(f"{NAME} {OLD}\n")
+    if content is not None:
+        listed.write_bytes(content)
+    c = Connection(userknownhostsfile=str(plain), revokedhostkeys=str(listed))
+    c.shown = OLD_KEY
+    return c
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no SSH connection: accepted"),
+        (f"# gone\n\n{NEW} somebody\n".encode(), "no SSH connection: accepted"),
+        (f"{NEW}\r\n  {OLD} somebody@somewhere".encode(), "was REVOKED in {file}; nothing was run"),
+        (None, "{file}: No such file or directory, so no host key can be checked"),
+        (b"SSHKRL\n\0\0\0\0\1", "{file} (RevokedHostKeys) is a KRL"),
+        (f"{NEW}\nnonsense\n".encode(), "{file}:2: no public key"),
+        (b"\0\xff", "{file}:1: no public key"),
+        (b"ssh-ed25519 AAA", "{file}:1: no public key"),
+    ],
+)
+def test_revoked_host_keys(tmp_path: Path, content: bytes | None, words: str) -> None:
+    with pytest.raises(StepError) as refused:
+        trust.connect(with_revoked(tmp_path, content))
+    assert words.format(file=tmp_path / "revoked keys") in refused.value.what
+
+
+def test_revoked_host_keys_none(tmp_path: Path) -> None:
+    c = with_revoked(tmp_path, None)
+    c.ssh_config["revokedhostkeys"] = "none"
+    assert hostkeys.learn(c) == {}

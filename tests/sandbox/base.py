@@ -12,6 +12,8 @@ from .commands import SandboxError, Say, apt_install, apt_update, logged
 
 SUITE = "trixie"
 MIRROR = os.environ.get("SANDBOX_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+# Debian's keys; on Ubuntu debootstrap does not bring them, and then it would check nothing by itself.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # What the official slim image leaves out as well (debuerreotype: .slimify-excludes).
 USELESS = ("var/lib/apt/lists", "var/cache/apt", "usr/share/doc", "usr/share/man",
            "usr/share/locale", "usr/share/info", "var/log")  # fmt: skip
@@ -28,7 +30,8 @@ def import_base(tag: str, say: Say) -> None:
     _need_debootstrap(say)
     with tempfile.TemporaryDirectory(prefix="registry-sandbox-") as name:
         root = Path(name) / "root"
-        logged(["debootstrap", "--variant=minbase", SUITE, str(root), MIRROR])
+        checked = ["--force-check-gpg", f"--keyring={KEYRING}"]
+        logged(["debootstrap", *checked, "--variant=minbase", SUITE, str(root), MIRROR])
         _slim(root)
         _import(root, tag)
 
@@ -39,12 +42,15 @@ def _need_debootstrap(say: Say) -> None:
             "No image registry answers, and only root can make the images from Debian's "
             "packages: run the same command with sudo."
         )
-    if shutil.which("debootstrap"):
+    if shutil.which("debootstrap") and KEYRING.is_file():
         return
     if not shutil.which("apt-get"):
-        raise SandboxError("No image registry answers: install debootstrap and try again.")
+        raise SandboxError(
+            f"No image registry answers: install debootstrap and Debian's keys ({KEYRING}), and try again."
+        )
     apt_update()
-    apt_install(say, "debootstrap")
+    # gpgv: Debian 13 has another program for apt, and an older debootstrap does not know that one.
+    apt_install(say, "debootstrap", "debian-archive-keyring", "gpgv")
 
 
 def _slim(root: Path) -> None:

@@ -1,0 +1,36 @@
+"""How the sandbox's base image is made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox import base
+
+
+@pytest.mark.parametrize("missing", ["debootstrap", "keyring", ""])
+def test_no_package_is_taken_whose_signature_was_not_checked(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Ubuntu debootstrap comes without Debian's keys, and by itself it goes on without them."""
+    keyring = tmp_path / "debian.gpg"
+    if missing != "keyring":
+        keyring.touch()
+    commands: list[list[str]] = []
+    installed: list[str] = []
+    monkeypatch.setattr(base, "KEYRING", keyring)
+    monkeypatch.setattr(base, "logged", commands.append)
+    monkeypatch.setattr(base, "apt_update", lambda: None)
+    monkeypatch.setattr(base, "apt_install", lambda say, *names: installed.extend(names))
+    monkeypatch.setattr(base, "_slim", lambda root: None)
+    monkeypatch.setattr(base, "_import", lambda root, tag: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else f"/bin/{name}")
+    base.import_base("x:latest", lambda text: None)
+    assert installed == (["debootstrap", "debian-archive-keyring", "gpgv"] if missing else [])
+    ((program, *arguments),) = commands
+    assert program == "debootstrap"
+    assert {"--force-check-gpg", f"--keyring={keyring}"} <= set(arguments)

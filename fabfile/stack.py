@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from . import compose, nginx
@@ -32,7 +33,9 @@ def down(host: Host, settings: Settings) -> Outcome:
 def logs(host: Host, settings: Settings, lines: int) -> str:
     """The last lines of every container's log."""
     require_deployed(host, settings.deploy_dir)
-    return str(host.run(compose.logs(settings, lines), remedy="./fab -H … check").stdout)
+    shown = str(host.run(compose.logs(settings, lines), remedy="./fab -H … check").stdout)
+    # Compose itself begins each line with this, as if to a terminal (2.26, with --ansi never too).
+    return re.sub(r"(?m)^\\x1b\[2K", "", shown)
 
 
 def containers(host: Host, settings: Settings) -> list[dict[str, Any]]:

@@ -32,7 +32,9 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
     request = urllib.request.Request(url, headers={"User-Agent": "private-docker-registry"})  # noqa: S310 - https by rules.py
     try:
         with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310
-            meta = json.load(answer).get("meta") or {}
+            found = json.load(answer)
+            meta = found.get("meta") if isinstance(found, dict) else None
+            meta = meta if isinstance(meta, dict) else {}
     except urllib.error.HTTPError as error:
         return {
             "profiles": [],
@@ -46,9 +48,15 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
             reason, ssl.SSLCertVerificationError) else getattr(reason, "strerror", None) or reason  # fmt: skip
         raise RefusedError(f"the ACME server {where} cannot be reached: {text}", LATER) from None
     return {
-        "profiles": sorted(meta.get("profiles") or ()),
-        "identities": list(meta.get("caaIdentities") or ()),
+        "profiles": sorted(_texts(meta.get("profiles"))),
+        "identities": _texts(meta.get("caaIdentities")),
     }
+
+
+def _texts(value: object) -> list[str]:
+    return (
+        [text for text in value if isinstance(text, str)] if isinstance(value, (list, dict)) else []
+    )
 
 
 def retry_after(header: str) -> float:

@@ -1,17 +1,18 @@
 """What nginx runs, on the host's disk: a candidate goes live by one rename, and can be taken back.
 
 nginx/*.conf         what `sync` put there, and override.conf
-nginx/run/DIGEST/    a copy of it with the certificate, never changed afterwards
+nginx/run/DIGEST.N/  a copy of it with the certificate, never changed afterwards
 nginx/next           -> the candidate that `nginx -t` looks at
 nginx/live           -> the one that nginx runs, now and after a reboot
 nginx/previous       -> the one before it
-nginx/loaded         the digest that nginx was last told to load
+nginx/loaded         the one of them that nginx was last told to load
 nginx/started        what `up` started: the digest of compose.yml, containers and their images
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 import ssl
 import tempfile
@@ -43,13 +44,11 @@ def promote(
     new, problem = candidate(root, lineage, config)
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if changed:
-        digest = _write_candidate(nginx, new)
-        _link(nginx / "next", f"run/{digest}")
+        _link(nginx / "next", _write_candidate(nginx, new))
         test()
         if live.is_symlink():
             _link(nginx / "previous", str(live.readlink()))
-        (nginx / "next").replace(live)
-        sync_directory(nginx)
+        _go_live(nginx)
         _prune(nginx)
     return {"changed": changed, "problem": problem}
 
@@ -69,9 +68,14 @@ def go_back(root: Path) -> bool:
     if not (previous / "nginx.conf").is_file():
         return False
     _link(root / "nginx/next", str(previous.readlink()))
-    (root / "nginx/next").replace(root / "nginx/live")
-    (root / "nginx/loaded").unlink(missing_ok=True)
+    _go_live(root / "nginx")
     return True
+
+
+def _go_live(nginx: Path) -> None:
+    (nginx / "loaded").unlink(missing_ok=True)
+    (nginx / "next").replace(nginx / "live")
+    sync_directory(nginx)
 
 
 def synced(root: Path) -> dict[str, bytes]:
@@ -135,11 +139,11 @@ def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
         raise RefusedError(
             f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks"
         ) from None
-    # It may be there: refused once, or edited by hand since.
-    shutil.rmtree(nginx / "run" / digest, ignore_errors=True)
-    candidate.rename(nginx / "run" / digest)
-    (nginx / "loaded").unlink(missing_ok=True)
-    return digest
+    # One of that name may be there: refused once, or live and edited by hand since. None is ever replaced.
+    number = next(n for n in itertools.count() if not (nginx / "run" / f"{digest}.{n}").exists())
+    candidate.rename(nginx / "run" / f"{digest}.{number}")
+    sync_directory(nginx / "run")
+    return f"run/{digest}.{number}"
 
 
 def _link(path: Path, target: str) -> None:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
-import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import beneath
+from . import beneath, old_registry
 from .atomic import RefusedError, replace
-from .containers import bring_up, run
+from .containers import bring_up
 from .cron import CRON_FILE
-from .owner import AUTH, give, settle, strangers
+from .owner import AUTH, give, give_back, named, others, settle, strangers, take
 from .reserve import FILE as RESERVE
 from .sync import CLOSED, LARGEST, finish, state
 
@@ -29,13 +27,6 @@ OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
 # a root that may not write what is somebody else's.
 THEIRS = ("registry/data", "registry/auth", "certbot/conf", "certbot/www")
 MARK = "# taken over by private-docker-registry: "
-# What would make the old data something else than files in registry/data.
-STRANGE = (
-    "REGISTRY_PROXY_",
-    "REGISTRY_STORAGE_S3",
-    "REGISTRY_STORAGE_GCS",
-    "REGISTRY_STORAGE_AZURE",
-)
 
 
 def inspect(directory: str, project: str) -> dict[str, Any]:
@@ -47,16 +38,18 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
     directory is when it is not root's, "ours": whether it is one of ours that was never adopted}.
     """
     root = Path(directory)
-    containers = _containers(root, project)
+    containers = old_registry.containers(root, project)
     accounts = next((name for name in OLD_ACCOUNTS if (root / name).is_file()), "")
     return {
-        "repositories": _repositories(root / "registry/data/docker/registry/v2/repositories"),
+        "repositories": old_registry.repositories(
+            root / "registry/data/docker/registry/v2/repositories"
+        ),
         "accounts": accounts,
-        "entries": _lines(root, accounts) if accounts else [],
+        "entries": old_registry.lines(root, accounts) if accounts else [],
         "containers": containers,
         "strange": sorted({key for each in containers for key in each.pop("strange")}),
-        "cron": [line for line in _crontab() if _names(line, root)],
-        "owner": _name(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
+        "cron": [line for line in old_registry.crontab() if old_registry.names(line, root)],
+        "owner": named(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
         "ours": (root / ".sync").is_dir() and not recorded(directory),
     }
 
@@ -72,7 +65,7 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
     if recorded(directory):
         return
     # First the directory itself: from then on nobody else renames what is in it.
-    taken = {"": _take(root, ""), **{name: _take(root, name) for name in _others(root)}}
+    taken = {"": take(root, ""), **{name: take(root, name) for name in others(root, THEIRS)}}
     work.mkdir(mode=0o700, exist_ok=True)
     had_accounts = (root / OLD_ACCOUNTS[1]).is_file()
     if had_accounts:
@@ -115,7 +108,7 @@ def accounts(directory: str) -> int:
     if new.is_file() or not old.is_file():
         return 0
     replace(new, beneath.read(root, OLD_ACCOUNTS[0], LARGEST), 0o600, (AUTH, 0))
-    return len(_lines(root, OLD_ACCOUNTS[1]))
+    return len(old_registry.lines(root, OLD_ACCOUNTS[1]))
 
 
 def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
@@ -127,13 +120,13 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
     """
     root = Path(directory)
     kept = _record(root)
-    running = _docker("ps", "--quiet", "--no-trunc").split()
+    running = old_registry.docker("ps", "--quiet", "--no-trunc").split()
     there = [each for each in kept["containers"] if _exists(each["id"])]
     ids = [each["id"] for each in there]
     stopped = [str(each["name"]) for each in there if each["id"] in running]
     if stopped:
         # All at once: every second counts, and the old loops do not listen to a polite request.
-        _docker("stop", "--time", "5", *ids)
+        old_registry.docker("stop", "--time", "5", *ids)
     settle(root)
     try:
         bring_up(start)
@@ -146,12 +139,13 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
             "correct that; nothing of ours is left on the server",
         ) from None
     if ids:
-        _docker("update", "--restart", "no", *ids)
-    lines = _crontab()
+        old_registry.docker("update", "--restart", "no", *ids)
+    lines = old_registry.crontab()
     ours = [
-        MARK + line if _names(line, root) and not line.startswith("#") else line for line in lines
+        MARK + line if old_registry.names(line, root) and not line.startswith("#") else line
+        for line in lines
     ]
-    _write_crontab(lines, ours)
+    old_registry.write_crontab(lines, ours)
     if kept["placeholder"]:
         # nginx has a copy of its own by now.
         with (
@@ -191,14 +185,14 @@ def back(directory: str, down: list[str]) -> list[str]:
     _restore_files(root, kept, synced)
     for each in kept["containers"]:
         if _exists(each["id"]):
-            _docker("update", "--restart", each["restart"], each["id"])
+            old_registry.docker("update", "--restart", each["restart"], each["id"])
     for each in ran:
-        _docker("start", each["id"])
-    lines = _crontab()
-    _write_crontab(lines, [line.removeprefix(MARK) for line in lines])
+        old_registry.docker("start", each["id"])
+    lines = old_registry.crontab()
+    old_registry.write_crontab(lines, [line.removeprefix(MARK) for line in lines])
     Path(CRON_FILE).unlink(missing_ok=True)
     for name, was in reversed(kept.get("taken", {}).items()):
-        _give_back(root, name, was)
+        give_back(root, name, was)
     # The record is the last to go: as long as it is there, all of this can be repeated.
     shutil.rmtree(root / ".sync", ignore_errors=True)
     (root / ".adopt/record.json").unlink()
@@ -241,41 +235,8 @@ def _remove_empty(root: Path, directories: set[Path]) -> None:
             (root / directory).rmdir()
 
 
-def _name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return str(user)
-
-
 def _owner(path: Path) -> list[int]:
     return [path.stat().st_uid, path.stat().st_gid]
-
-
-def _others(root: Path) -> list[str]:
-    """What somebody else than root can change below the directory, parents first, but for the data."""
-    data = [part for name in THEIRS for part in ("-path", f"{root}/{name}", "-o")][:-1]
-    found = subprocess.run(
-        ["find", "-P", str(root), "-mindepth", "1", "(", *data, ")", "-prune", "-o", "!", "-type", "l",
-         "(", "!", "-uid", "0", "-o", "-perm", "/022", ")", "-printf", "%P\\0"],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    return [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
-
-
-def _take(root: Path, name: str) -> list[int]:
-    """Make it root's. Returns what it was: user, group, mode."""
-    with beneath.opened(root, name) as handle:
-        was = os.fstat(handle)
-        os.fchown(handle, 0, 0)
-        os.fchmod(handle, was.st_mode & 0o7777 & ~0o6022)
-    return [was.st_uid, was.st_gid, was.st_mode & 0o7777]
-
-
-def _give_back(root: Path, name: str, was: list[int]) -> None:
-    with contextlib.suppress(OSError, RefusedError), beneath.opened(root, name) as handle:
-        os.fchown(handle, was[0], was[1])
-        os.fchmod(handle, was[2])
 
 
 def _permissions(path: Path) -> int:
@@ -296,79 +257,8 @@ def _record(root: Path) -> dict[str, Any]:
     return found
 
 
-def _repositories(root: Path) -> list[str]:
-    """The names of the repositories, as the registry's own layout has them."""
-    found = subprocess.run(
-        ["find", "-P", str(root), "-type", "d", "-name", "_*", "-prune", "-name", "_manifests", "-printf", "%P\\0"],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    names = [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
-    return sorted(name.rpartition("/")[0] for name in names)
-
-
-def _containers(root: Path, project: str) -> list[dict[str, Any]]:
-    """Containers of others that mount something below the directory."""
-    if not shutil.which("docker"):
-        return []
-    ids = _docker("ps", "--all", "--quiet", "--no-trunc").split()
-    found = []
-    for each in json.loads(_docker("inspect", *ids)) if ids else []:
-        labels = each["Config"]["Labels"] or {}
-        sources = [Path(mount.get("Source", "")) for mount in each["Mounts"]]
-        if labels.get("com.docker.compose.project") == project:
-            continue
-        if any(source == root or root in source.parents for source in sources):
-            variables = [text.partition("=")[0] for text in each["Config"]["Env"] or ()]
-            elsewhere = [key for key in variables if key.startswith(STRANGE)]
-            elsewhere += [str(file) for file in sources if _is_elsewhere(file)]
-            found.append(
-                {
-                    "id": each["Id"],
-                    "name": each["Name"].lstrip("/"),
-                    "image": each["Config"]["Image"],
-                    "running": each["State"]["Running"],
-                    "restart": each["HostConfig"]["RestartPolicy"]["Name"] or "no",
-                    "strange": elsewhere,
-                }
-            )
-    # The web server goes last and comes first: so the ports are free for the shortest time.
-    return sorted(found, key=lambda each: ("nginx" in str(each["image"]), str(each["name"])))
-
-
-def _is_elsewhere(file: Path) -> bool:
-    """Whether a mounted registry configuration keeps images in some cloud, or is a cache of others."""
-    if file.suffix not in (".yml", ".yaml") or not file.is_file():
-        return False
-    text = beneath.text(file.parent, file.name)
-    return re.search(r"(?m)^\s*(s3|gcs|azure|swift|oss|proxy)\s*:", text) is not None
-
-
 def _exists(container: str) -> bool:
-    listing = _docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"id={container}")
+    listing = old_registry.docker(
+        "ps", "--all", "--quiet", "--no-trunc", "--filter", f"id={container}"
+    )
     return bool(listing.strip())
-
-
-def _docker(*args: str) -> str:
-    return run(["docker", *args], f"docker {args[0]}", "./fab -H … check").stdout
-
-
-def _names(line: str, root: Path) -> bool:
-    """Whether a line of a crontab is about that directory and no other that begins like it."""
-    return re.search(rf"(?<![\w./-]){re.escape(str(root))}(?![\w.-])", line) is not None
-
-
-def _lines(root: Path, name: str) -> list[str]:
-    return [line for line in beneath.text(root, name, LARGEST).splitlines() if line.strip()]
-
-
-def _crontab() -> list[str]:
-    if not shutil.which("crontab"):
-        return []
-    done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
-    return done.stdout.splitlines() if done.returncode == 0 else []
-
-
-def _write_crontab(before: list[str], after: list[str]) -> None:
-    if before != after:
-        text = "".join(f"{line}\n" for line in after)
-        subprocess.run(["crontab", "-"], input=text, text=True, capture_output=True, check=True)

@@ -6,12 +6,14 @@ user reads its memory, its secrets and its sockets through /proc.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import beneath
 from .atomic import RefusedError
 
 # Below those that systemd hands out, above those of people and of Debian (systemd.io/UIDS-GIDS), and below
@@ -79,10 +81,8 @@ def belongs(path: Path, owner: Sequence[int]) -> bool:
 def taken() -> str:
     """Which of our numbers somebody on this host has, as `NAME has 61100`; '' for none."""
     for number in (REGISTRY, AUTH, NGINX):
-        try:
-            return f"{pwd.getpwuid(number).pw_name} has {number}"
-        except KeyError:
-            continue
+        if named(number) != str(number):
+            return f"{named(number)} has {number}"
     return ""
 
 
@@ -104,3 +104,38 @@ def _open_to_others(path: Path) -> bool:
         return False
     group = found.st_mode & 0o020 and found.st_gid != 0
     return found.st_uid != 0 or bool(group) or bool(found.st_mode & 0o002)
+
+
+def named(user: int) -> str:
+    """The user's name on this host, or the number."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def others(root: Path, data: Sequence[str]) -> list[str]:
+    """What somebody else than root can change below the directory, parents first, but for the data."""
+    left_out = [part for name in data for part in ("-path", f"{root}/{name}", "-o")][:-1]
+    found = subprocess.run(
+        ["find", "-P", str(root), "-mindepth", "1", "(", *left_out, ")", "-prune", "-o", "(", "-type", "f", "-o", "-type", "d", ")",
+         "(", "!", "-uid", "0", "-o", "-perm", "/022", ")", "-printf", "%P\\0"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    return [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+
+
+def take(root: Path, name: str) -> list[int]:
+    """Make it root's. Returns what it was: user, group, mode."""
+    with beneath.opened(root, name) as handle:
+        was = os.fstat(handle)
+        os.fchown(handle, 0, 0)
+        os.fchmod(handle, was.st_mode & 0o7777 & ~0o6022)
+    return [was.st_uid, was.st_gid, was.st_mode & 0o7777]
+
+
+def give_back(root: Path, name: str, was: list[int]) -> None:
+    """What `take` took, as it was. What is not there any more is left out."""
+    with contextlib.suppress(OSError, RefusedError), beneath.opened(root, name) as handle:
+        os.fchown(handle, was[0], was[1])
+        os.fchmod(handle, was[2])

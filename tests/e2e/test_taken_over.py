@@ -73,10 +73,11 @@ def aside(world: World, *names: str) -> Iterator[None]:
 
 def test_a_worker_of_nginx_leads_root_nowhere(victim: World) -> None:
     """Finding 2: a link in the place of a directory, put there while root looks through it."""
+    # What was made last is listed first: so when that is gone, the list is read, and the rest is still to come.
     swap = (
-        f"cd /run/accounts && mkdir -p d && touch d/file d/other && ln -sfn {VICTIM} /run/accounts/l && "
-        "i=0; while [ $i -lt 4000 ]; do touch d/f$i; i=$((i+1)); done; touch /tmp/going; "
-        "while [ -e /tmp/going ]; do mv d e; ln -s /victim d; rm d; mv e d; done"
+        "cd /run/accounts && mkdir -p d && cd d && touch file other && seq -f f%g 20000 | xargs touch && cd .. && touch /tmp/going; "
+        f"while [ -e d/f20000 ] && [ -e /tmp/going ]; do :; done; mv d e; ln -s {VICTIM} d; "
+        "while [ -e /tmp/going ]; do sleep 0.1; done"
     )
     with subprocess.Popen(
         ["docker", "exec", victim.sandbox.container("server"), "docker", "exec", "--user", "61102:61102",
@@ -92,7 +93,7 @@ def test_a_worker_of_nginx_leads_root_nowhere(victim: World) -> None:
         finally:
             inside(victim, "nginx", "rm -f /tmp/going")
             running.wait(60)
-            inside(victim, "nginx", "rm -rf /run/accounts/d /run/accounts/e /run/accounts/l")
+            inside(victim, "nginx", "rm -rf /run/accounts/d /run/accounts/e")
 
 
 CERTBOTS = {
@@ -100,6 +101,7 @@ CERTBOTS = {
     f"ln -sfn {VICTIM}/file $n.pem; done; ln -sfn {VICTIM}/letsencrypt.log /var/log/letsencrypt/letsencrypt.log",
     "links to directories": f"cd /etc/letsencrypt && mv live live.old && ln -s {VICTIM} live; mv archive archive.old; "
     f"ln -s {VICTIM} archive; cd /var/www/certbot && rm -rf .well-known && ln -s {VICTIM} .well-known",
+    "a link for the challenges": f"cd /var/www/certbot && rm -rf .well-known && ln -s {VICTIM} .well-known",
     "fifos": f"cd /etc/letsencrypt/live/{DOMAIN} && for n in cert chain fullchain privkey; do rm $n.pem; mkfifo $n.pem; done; "
     "cd /var/log/letsencrypt; rm -f letsencrypt.log; mkfifo letsencrypt.log",
     "a fifo for its settings": f"cd /etc/letsencrypt/renewal && rm {DOMAIN}.conf && mkfifo {DOMAIN}.conf",
@@ -116,6 +118,9 @@ def test_a_certbot_that_was_taken_over(victim: World, way: str) -> None:
     """Root of the host reads nothing else, changes nothing else and waits for nothing; nginx goes on with what it has."""
     serial = victim.serial()
     with aside(victim, "certbot"):
+        if way == "a link for the challenges":
+            # So an order is due, and a probe is put there first.
+            victim.expire()
         as_certbot(victim, CERTBOTS[way])
         for command in (("renew",), ("status",), ("check",), ("init-letsencrypt",), ("up",)):
             started = time.monotonic()

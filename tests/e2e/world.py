@@ -49,7 +49,7 @@ class World:
         """Run `./fab -H server …` as a user would. ok: what the exit status must say, None for any."""
         done = subprocess.run(
             [*fab(self.sandbox, self.settings), *args],
-            input=input, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})},
+            input=input, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **(env or {})},
         )  # fmt: skip
         if ok is not None:
             assert (done.returncode == 0) == ok, (

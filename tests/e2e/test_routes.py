@@ -12,6 +12,7 @@ import itertools
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
 
@@ -131,8 +132,24 @@ WAYS = [
     (method, form, way)
     for method in ("POST", "PUT", "PATCH", "GET", "DELETE")
     for form in ("/v2/NAME/blobs/uploads/", "/v2/NAME/blobs/uploads/UUID")
-    for way in ("query", "form", "both")
+    for way in ("query", "form", "body wins", "multipart")
 ]
+
+
+def mount(path: str, digest: str, way: str) -> tuple[str, bytes, str]:
+    """Path, body and its type. A form's body wins over the query, and the parts of another count on every method."""
+    wanted = {"mount": digest, "from": "other/secret"}
+    query = urlencode(wanted if way == "query" else {"mount": digest, "from": "team-a/x"})
+    if way in ("query", "body wins"):
+        path += ("&" if "?" in path else "?") + query
+    parts = "".join(
+        f'--cut\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in wanted.items()
+    )
+    return {
+        "query": (path, b"", "application/x-www-form-urlencoded"),
+        "multipart": (path, f"{parts}--cut--\r\n".encode(), "multipart/form-data; boundary=cut"),
+    }.get(way, (path, urlencode(wanted).encode(), "application/x-www-form-urlencoded"))
 
 
 def test_no_way_leads_to_a_layer_of_another_repository(team: World) -> None:
@@ -145,14 +162,9 @@ def test_no_way_leads_to_a_layer_of_another_repository(team: World) -> None:
         login = ("-u", f"{user}:{PASSWORD}")
         if "UUID" in form and user not in ("puller", "reader"):
             begun = team.begin_upload("team-a/x", *login).rpartition("/")[2]
-        wanted = f"mount={secret}&from=other/secret"
         path = form.replace("NAME", "team-a/x").replace("UUID", begun)
-        if way != "form":
-            path += ("&" if "?" in path else "?") + wanted
-        body = b"" if way == "query" else wanted.encode()
-        status = wire.ask(
-            user, method, path, body, Content_Type="application/x-www-form-urlencoded"
-        )
+        path, body, kind = mount(path, secret, way)
+        status = wire.ask(user, method, path, body, Content_Type=kind)
         there = wire.ask("boss", "HEAD", f"/v2/team-a/x/blobs/{secret}") == 200
         if there:
             mounted[user, method, form, way] = status

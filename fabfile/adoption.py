@@ -17,6 +17,7 @@ from . import (
     preflight,
     report,
     stack,
+    templates,
     validity,
 )
 from .compose import PROJECT
@@ -102,8 +103,9 @@ def adopt(host: Host, settings: Settings) -> None:
 
     def sync(host: Host, settings: Settings) -> Outcome:
         host.call(
-            onhost.record, settings.deploy_dir, planned.containers, planned.overwritten, domain
-        )
+            onhost.record, settings.deploy_dir, planned.containers, planned.overwritten, domain,
+            templates.names(settings),
+        )  # fmt: skip
         return files.sync(host, settings, over=planned.overwritten)
 
     def htpasswd(passwords: list[str]) -> Outcome:

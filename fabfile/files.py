@@ -38,10 +38,11 @@ def sync(
         own.check(settings)
     names = templates.names(settings)
     there = host.call(onhost.state, directory, names)
+    # First of all: what a stranger left there, a journal for example, must not be carried out.
+    _refuse_strangers(host, directory, there)
     if there["unfinished"] and not diff:
         host.call(onhost.finish, directory)
         there = host.call(onhost.state, directory, names)
-    _refuse_strangers(host, directory, there)
     files = templates.tree(settings, capacity.derived(there["machine"]))
     changed = {
         name: file for name, file in files.items()

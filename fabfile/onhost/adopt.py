@@ -18,9 +18,9 @@ from . import beneath, old_registry
 from .atomic import RefusedError, replace
 from .containers import bring_up
 from .cron import CRON_FILE
-from .owner import AUTH, give, give_back, named, others, settle, strangers, take
+from .owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
 from .reserve import FILE as RESERVE
-from .sync import CLOSED, LARGEST, finish, state
+from .sync import CLOSED, LARGEST, directories, finish, state
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
@@ -54,31 +54,42 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
     }
 
 
-def record(directory: str, containers: list[dict[str, Any]], files: list[str], domain: str) -> None:
+def record(
+    directory: str,
+    containers: list[dict[str, Any]],
+    files: list[str],
+    domain: str,
+    ours: list[str],
+) -> None:
     """Write down what will be stopped, and copy what will be overwritten. A record that is there stays.
 
-    domain: where its certificate has no renewal settings (a placeholder of the old scripts, or one that
+    Then the directory, and what is `ours` below it, belongs to root: paths of files, of which some may be
+    there. Whatever else lies there is somebody's, and stays it. domain: where its certificate has no renewal settings (a placeholder of the old scripts, or one that
     was copied there by hand), it will be moved aside once nginx has it: certbot does not take its place.
     """
     root = Path(directory)
     work = root / ".adopt"
     if recorded(directory):
         return
-    # First the directory itself: from then on nobody else renames what is in it.
-    taken = {"": take(root, ""), **{name: take(root, name) for name in others(root, THEIRS)}}
-    work.mkdir(mode=0o700, exist_ok=True)
     had_accounts = (root / OLD_ACCOUNTS[1]).is_file()
     if had_accounts:
         # It goes on to be theirs and becomes ours: without what we add it comes back.
         files = [*files, OLD_ACCOUNTS[1]]
-    for name in files:
+    copies = {
+        name: (beneath.read(root, name, LARGEST), _permissions(root / name)) for name in files
+    }
+    taken = foreign(root, ["", *directories(ours), *ours])
+    # First the directory itself: from then on nobody else renames what is in it.
+    take(root, [""])
+    work.mkdir(mode=0o700, exist_ok=True)
+    for name, (content, mode) in copies.items():
         copy = work / "files" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        replace(copy, beneath.read(root, name, LARGEST), (root / name).stat().st_mode & 0o777)
+        replace(copy, content, mode)
     conf, placeholder = root / "certbot/conf", ""
     if conf.is_dir() and beneath.there(conf, f"live/{domain}"):
         placeholder = "" if beneath.there(conf, f"renewal/{domain}.conf") else domain
-    content = {
+    kept = {
         "containers": containers,
         "files": files,
         "switched": False,
@@ -88,12 +99,23 @@ def record(directory: str, containers: list[dict[str, Any]], files: list[str], d
         "taken": taken,
         "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
     }
-    _keep(root, content)
+    _keep(root, kept)
+    take(root, list(taken))
 
 
 def recorded(directory: str) -> bool:
-    """Whether there is a way back: an `adopt` has begun and has not put all back itself."""
-    return Path(directory, ".adopt/record.json").is_file()
+    """Whether there is a way back: an `adopt` has begun and has not put all back itself.
+
+    Raises RefusedError for a record that somebody else than root may have written: it would be obeyed.
+    """
+    work = Path(directory, ".adopt")
+    for path in (work, work / "record.json"):
+        if os.path.lexists(path) and not only_roots(path):
+            raise RefusedError(
+                f"{path} is not root's alone, so no adopt of ours made it",
+                f"on the server: mv {work} {work}.old, then run this again",
+            )
+    return (work / "record.json").is_file()
 
 
 def switched(directory: str) -> bool:
@@ -176,8 +198,12 @@ def back(directory: str, down: list[str]) -> list[str]:
     synced = list(state(directory, [])["ours"])
     # Where no Compose file of some project lies about: it would be taken for ours.
     subprocess.run(down, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
+    for name in (*kept["owners"], *kept["files"], *kept.get("taken", ())):
+        beneath.require_below(name)
     for name, owner in kept["owners"].items():
         give(root / name, owner)
+    # Others enter these again, and what certbot's container made there is its root's.
+    subprocess.run(["chmod", "-R", "u-s,g-s", "--", str(root / "certbot")], check=False)
     # A record of an earlier version has but the one.
     for name, mode in kept.get("modes", {"registry": kept.get("mode")}).items():
         (root / name).chmod(mode)
@@ -249,7 +275,7 @@ def _keep(root: Path, content: dict[str, Any]) -> None:
 
 def _record(root: Path) -> dict[str, Any]:
     file = root / ".adopt/record.json"
-    if not file.is_file():
+    if not recorded(str(root)):
         raise RefusedError(
             f"{root}: nothing was adopted here", "./fab -H … adopt shows what could be"
         )

@@ -37,6 +37,12 @@ def read(top: Path, name: str, limit: int = LIMIT) -> bytes:
         return found
 
 
+def require_below(name: str) -> None:
+    """Raise RefusedError for a name that does not stay below the directory that it is joined to."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise RefusedError(f"{name!r} is no path below it", "who wrote that? nothing was done")
+
+
 def text(top: Path, name: str, limit: int = LIMIT) -> str:
     """`read`, as text."""
     return read(top, name, limit).decode("utf-8", "replace")

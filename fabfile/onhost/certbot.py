@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -73,19 +75,30 @@ def bounded(command: list[str], seconds: float) -> tuple[int, str]:
     """
     kept = b""
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, **pipes) as process:
-        timer = threading.Timer(seconds, process.kill)
+    # A group of its own: a child that holds the pipe must not outlive the limit.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, start_new_session=True, **pipes
+    ) as process:
+        timer = threading.Timer(seconds, _end, [process.pid])
         timer.start()
         try:
             while block := os.read(process.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
                 kept = (kept + block)[-OUTPUT_BYTES:]
             code = process.wait()
+        except BaseException:
+            _end(process.pid)
+            raise
         finally:
             over = not timer.is_alive()
             timer.cancel()
     if over:
         raise subprocess.TimeoutExpired(command, seconds)
     return code, kept.decode("utf-8", "replace")
+
+
+def _end(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _retry_after(logs: Path) -> float:
@@ -95,8 +108,10 @@ def _retry_after(logs: Path) -> float:
     if beneath.there(logs, LOG) is None:
         return 0
     text = beneath.text(logs, LOG)
-    found = re.findall(r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After: *(.+?) *$", text, re.M | re.I)
-    return retry_after(found[-1]) if found else 0
+    found = re.findall(
+        r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After:[ \t]*([^\n]{1,64})", text, re.M | re.I
+    )
+    return retry_after(found[-1].strip()) if found else 0
 
 
 def wait(container: str, seconds: float = 120) -> None:

@@ -39,7 +39,7 @@ def _daemon_runs() -> bool:
     for comm in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):  # the process ended in the meantime
             if (
-                comm.read_text().strip() in ("cron", "crond")
+                comm.read_bytes().strip() in (b"cron", b"crond")
                 and own == (comm.parent / "ns/pid").readlink()
             ):
                 return True

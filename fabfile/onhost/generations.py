@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import shutil
 import ssl
 import tempfile
@@ -79,8 +80,12 @@ def _go_live(nginx: Path) -> None:
 
 
 def synced(root: Path) -> dict[str, bytes]:
-    """The configuration that waits: what `sync` brought, and override.conf."""
-    return {path.name: path.read_bytes() for path in sorted((root / "nginx").glob("*.conf"))}
+    """The configuration that waits: what `sync` brought, and override.conf. Nothing that somebody else may change."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted((root / "nginx").glob("*.conf"))
+        if path.lstat().st_uid == os.geteuid() and not path.lstat().st_mode & 0o002
+    }
 
 
 def content(directory: Path) -> dict[str, bytes]:

@@ -15,6 +15,8 @@ if [ "$wait" != - ]; then
 fi
 echo held
 IFS= read -r outcome || outcome='cut off'
+# Where somebody else could put a link or a fifo in its place, nothing is written.
 directory=${log%/*}
-[ -d "$directory" ] && printf '%s\t%s\t%s\t%s\n' "$(now)" "$who" "$task" "$outcome" >>"$log"
+roots() { [ -d "$1" ] && [ ! -L "$1" ] && [ -z "$(find "$1" -maxdepth 0 \( ! -user 0 -o -perm -0002 -o \( -perm -0020 ! -group 0 \) \))" ]; }
+roots "${directory%/*}" && roots "$directory" && [ ! -L "$log" ] && { [ ! -e "$log" ] || [ -f "$log" ]; } && printf '%s\t%s\t%s\t%s\n' "$(now)" "$who" "$task" "$outcome" >>"$log"
 [ "$wait" = - ] || rm -f "$lock.holder"

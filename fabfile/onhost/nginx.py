@@ -26,7 +26,7 @@ from .containers import (
     run,
 )
 from .generations import candidate, content, go_back, promote, synced
-from .owner import WRITTEN, give, settle
+from .owner import WRITTEN, give, owned, settle
 from .reserve import given, keep
 from .roles import maps
 
@@ -79,6 +79,7 @@ def settled(directory: str, lineage: str) -> bool:
         wanted, problem = candidate(root, Path(lineage), _wanted(root))
         return (
             not problem
+            and owned(root)
             and wanted == content(root / "nginx/live")
             and (root / "nginx/loaded").read_text() == str((root / "nginx/live").readlink())
             and started["compose"] == _digest(root)
@@ -238,10 +239,11 @@ def _workers(master: int) -> set[int]:
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended in the meantime
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            # Bytes: a process may give itself a name that is no text.
+            parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
             if (
                 parent == master
-                and (process / "cmdline").read_text().strip("\0 ") == "nginx: worker process"
+                and (process / "cmdline").read_bytes().strip(b"\0 ") == b"nginx: worker process"
             ):
                 found.add(int(process.name))
     return found
@@ -255,6 +257,9 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
     end = time.monotonic() + TAKEOVER_SECONDS
     while old & _workers(master) or not _workers(master):
         if time.monotonic() > end:
+            if _workers(master) - old:
+                # An old one that does not end answers with what the new ones know of the accounts.
+                return
             raise RefusedError(
                 "nginx does not take over the new configuration", "./fab -H … logs shows why"
             )

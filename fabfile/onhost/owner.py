@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,10 @@ def settle(root: Path) -> bool:
     changed = [name for name, owner in WRITTEN.items() if not belongs(root / name, owner)]
     for name in changed:
         give(root / name, WRITTEN[name])
+        # The group reads it, as nginx does, however it was copied. Links below are left alone (chmod(1)).
+        subprocess.run(["chmod", "-R", "g+rX", "--", str((root / name).resolve())], check=False)
+    for name in WRITTEN:
+        (root / name).chmod((root / name).stat().st_mode & 0o7777 | 0o050)
     for name in ROOTS:
         # Before, it was theirs alone; now they only read what is in it.
         os.chown(root / name, 0, 0)
@@ -49,6 +54,14 @@ def settle(root: Path) -> bool:
         if file.is_file() and not belongs(file, (user, 0)):
             os.chown(file, user, 0, follow_symlinks=False)
     return bool(changed)
+
+
+def owned(root: Path) -> bool:
+    """Whether `settle` would change nothing of what containers write."""
+    return all(
+        belongs(root / name, owner) and (root / name).stat().st_mode & 0o050 == 0o050
+        for name, owner in WRITTEN.items()
+    )
 
 
 def give(path: Path, owner: Sequence[int]) -> None:
@@ -65,6 +78,7 @@ def give(path: Path, owner: Sequence[int]) -> None:
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "LC_ALL": "C"},
     )
     # A file that goes away in the meantime, an upload for example, is none to give.
     lines = [line for line in done.stderr.splitlines() if "No such file or directory" not in line]
@@ -100,7 +114,7 @@ def strangers(root: Path, ours: Sequence[str]) -> list[str]:
 def _open_to_others(path: Path) -> bool:
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     group = found.st_mode & 0o020 and found.st_gid != 0
     return found.st_uid != 0 or bool(group) or bool(found.st_mode & 0o002)
@@ -114,24 +128,30 @@ def named(user: int) -> str:
         return str(user)
 
 
-def others(root: Path, data: Sequence[str]) -> list[str]:
-    """What somebody else than root can change below the directory, parents first, but for the data."""
-    left_out = [part for name in data for part in ("-path", f"{root}/{name}", "-o")][:-1]
-    found = subprocess.run(
-        ["find", "-P", str(root), "-mindepth", "1", "(", *left_out, ")", "-prune", "-o", "(", "-type", "f", "-o", "-type", "d", ")",
-         "(", "!", "-uid", "0", "-o", "-perm", "/022", ")", "-printf", "%P\\0"],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    return [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+def only_roots(path: Path) -> bool:
+    """Whether it is root's, no link, and nobody else may write there."""
+    found = path.lstat()
+    plain = stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)
+    return plain and found.st_uid == 0 and not found.st_mode & 0o022
 
 
-def take(root: Path, name: str) -> list[int]:
-    """Make it root's. Returns what it was: user, group, mode."""
-    with beneath.opened(root, name) as handle:
-        was = os.fstat(handle)
-        os.fchown(handle, 0, 0)
-        os.fchmod(handle, was.st_mode & 0o7777 & ~0o6022)
-    return [was.st_uid, was.st_gid, was.st_mode & 0o7777]
+def foreign(root: Path, names: Sequence[str]) -> dict[str, list[int]]:
+    """Name -> user, group and mode, of what is there of these below the directory and is not root's alone."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError, RefusedError), beneath.opened(root, name) as handle:
+            was = os.fstat(handle)
+            if was.st_uid or was.st_mode & 0o022:
+                found[name] = [was.st_uid, was.st_gid, was.st_mode & 0o7777]
+    return found
+
+
+def take(root: Path, names: Sequence[str]) -> None:
+    """Make these root's alone. What is not there any more is left out."""
+    for name in names:
+        with contextlib.suppress(OSError, RefusedError), beneath.opened(root, name) as handle:
+            os.fchown(handle, 0, 0)
+            os.fchmod(handle, os.fstat(handle).st_mode & 0o7777 & ~0o6022)
 
 
 def give_back(root: Path, name: str, was: list[int]) -> None:

@@ -31,9 +31,9 @@ def maps(accounts_file: Path) -> bytes:
         )
     accounts = [line for line in lines(accounts_file) if NAME.fullmatch(line.user) and line.cost]
     generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
-    roles = [f'"~^{_quoted(line.user)}$" {line.role};' for line in accounts]
-    known = [f'"~^{_quoted(line.user)}$" $http_authorization;' for line in accounts]
-    limited = [f'"~^{_quoted(line.user)}$" 1;' for line in accounts if line.repositories]
+    roles = [f'"~^{_quoted(line.user)}\\z" {line.role};' for line in accounts]
+    known = [f'"~^{_quoted(line.user)}\\z" $http_authorization;' for line in accounts]
+    limited = [f'"~^{_quoted(line.user)}\\z" 1;' for line in accounts if line.repositories]
     # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
     within = [
         f'"~^{_quoted(line.user)} {place}" 1;' for line in accounts for place in _places(line)
@@ -71,10 +71,10 @@ def _places(line: Line) -> list[str]:
     if not line.repositories:
         return [""]
     # With a slash more, `blobs/…` would be part of the name of another repository.
-    rest = "(?:manifests/[^/]+|blobs/[^/]+|blobs/uploads/[^/]*|tags/list|referrers/[^/]+)$"
+    rest = "(?:manifests/[^/]+|blobs/[^/]+|blobs/uploads/[^/]*|tags/list|referrers/[^/]+)\\z"
     # A name has 255 characters at most; many `*` and a long address would take long.
     names = map(pattern, line.repositories)
-    return ["/v2/$", *(f"(?=.{{1,420}}$)/v2/{name}/{rest}" for name in names)]
+    return ["/v2/\\z", *(f"(?=.{{1,420}}\\z)/v2/{name}/{rest}" for name in names)]
 
 
 def _quoted(text: str) -> str:

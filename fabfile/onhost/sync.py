@@ -12,6 +12,7 @@ from typing import Any
 
 from . import beneath
 from .atomic import RefusedError, locked, replace, sync_directory
+from .beneath import require_below
 from .machine import size
 from .owner import REGISTRY, WRITTEN, strangers, taken
 
@@ -38,13 +39,14 @@ def state(directory: str, names: list[str]) -> dict[str, Any]:
     owner.taken}.
     """
     root = Path(directory)
-    ours = _manifest(root)
+    open_to = strangers(root, directories(names))
+    ours = {} if open_to else _manifest(root)
     return {
         "files": {name: _state(root, name) for name in {*names, *ours} if (root / name).is_file()},
         "ours": ours,
-        "unfinished": (root / ".sync/journal").is_file(),
+        "unfinished": not open_to and (root / ".sync/journal").is_file(),
         "blocked": sorted(name for name in names if _blocked(root, name)),
-        "strangers": strangers(root, directories(names)),
+        "strangers": open_to,
         "machine": size(),
         "taken": taken(),
     }
@@ -143,6 +145,10 @@ def _prepare(root: Path, work: Path) -> None:
 def finish(directory: str) -> None:
     """Carry out the journal of a sync that was cut off, if there is one."""
     root = Path(directory)
+    if open_to := strangers(root, [".sync"]):
+        raise RefusedError(
+            f"somebody else than root can change {open_to[0]}", "./fab -H … sync says more"
+        )
     if (root / ".sync/journal").is_file():
         with locked(root / ".sync/lock"):
             _carry_out(root)
@@ -152,6 +158,8 @@ def _carry_out(root: Path) -> None:
     """Do the moves of the journal, from its beginning: each can be repeated."""
     work = root / ".sync"
     journal = json.loads((work / "journal").read_text())
+    for name in (*journal["remove"], *(part for move in journal["moves"] for part in move)):
+        require_below(name)
     for staged, name in journal["moves"]:
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)

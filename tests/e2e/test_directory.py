@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from .world import DEPLOY_DIR, PASSWORD, USER, World
 
 __all__ = ["old"]
 ANNA = 1234
+VICTIM = "/victim"
 
 
 def rows(world: World) -> dict[str, dict[str, str]]:
@@ -42,7 +44,7 @@ def test_a_directory_that_is_not_roots_alone_is_refused(
         before = clean.server(f"find {place} -printf '%p %U %m\\n' 2>/dev/null", check=False)
         refused = clean.fab("sync", ok=False)
         assert f"somebody else than root can change {path}" in refused.stderr
-        assert f"chown root: {path}" in refused.stderr
+        assert (f"chown root: {path}" in refused.stderr) == path.startswith(DEPLOY_DIR)
         assert (
             clean.server(f"find {place} -printf '%p %U %m\\n' 2>/dev/null", check=False) == before
         )
@@ -59,6 +61,58 @@ def test_a_directory_that_is_not_roots_alone_is_refused(
     finally:
         clean.server("rm -rf /home/anna /var/tmp/registry /srv/registry")
         clean.configure()
+
+
+JOURNAL = {"moves": [["0", "/etc/cron.d/evil"]], "remove": [f"{VICTIM}/file"], "digests": {}}
+RECORD = {
+    "owners": {VICTIM: [ANNA, ANNA], "registry/data": [ANNA, ANNA]}, "modes": {VICTIM: 0o777}, "files": [f"../..{VICTIM}/file"],
+    "containers": [], "switched": True, "placeholder": "", "accounts": False, "taken": {VICTIM: [ANNA, ANNA, 0o777]},
+}  # fmt: skip
+LEFT = {
+    "a journal of sync": (("sync",), f"mkdir -p .sync/stage && echo evil >.sync/stage/0 && echo '{json.dumps(JOURNAL)}' >.sync/journal"),
+    "a fifo as its lock": (("sync",), "mkdir -p .sync && mkfifo .sync/lock && echo '{}' >.sync/journal"),
+    "a manifest of others' names": (("sync",), f"mkdir -p .sync && echo '{{\"{VICTIM}/file\": \"0\"}}' >.sync/manifest"),
+    "a record of adopt": (("adopt", "--yes"), f"mkdir -p .adopt && echo '{json.dumps(RECORD)}' >.adopt/record.json && mkdir -p registry/data/docker/registry/v2/repositories/x/_manifests"),
+    "a record, and the way back": (("adopt", "--back"), f"mkdir -p .adopt && echo '{json.dumps(RECORD)}' >.adopt/record.json"),
+    "a link as the audit log": (("sync",), f"mkdir log && ln -s {VICTIM}/file log/audit.log"),
+    "a fifo as the audit log": (("sync",), "mkdir log && mkfifo log/audit.log"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_a_stranger_left_there_is_not_obeyed(clean: World, what: str) -> None:
+    """Files of ours that are an order to root: in a directory that somebody else owns they are none."""
+    command, made = LEFT[what]
+    place = "/opt/old"
+    clean.server(
+        f"mkdir -m 700 {VICTIM} && echo precious >{VICTIM}/file && mkdir {place} && cd {place} && ({made}) && chown -R {ANNA}:{ANNA} ."
+    )
+    before = clean.server(f"find {VICTIM} -printf '%p %U %m %s\\n'")
+    clean.configure(DEPLOY_DIR=place)
+    try:
+        started = time.monotonic()
+        refused = clean.fab(*command, ok=False)
+        assert time.monotonic() - started < 60
+        assert "unexpected" not in refused.stderr, refused.stderr
+        assert clean.server(f"find {VICTIM} -printf '%p %U %m %s\\n'") == before
+        assert clean.server("ls /etc/cron.d/evil", check=False) == ""
+        # And nobody waits for a lock that it holds.
+        assert "nobody holds the lock" in clean.fab("unlock").stdout
+    finally:
+        clean.server(f"rm -rf {VICTIM} {place} /etc/cron.d/evil")
+        clean.configure()
+
+
+def test_no_foreign_package_is_run_on_the_server(deployed: World) -> None:
+    """Debian and Ubuntu have an older invoke; cron's renewal is root's."""
+    site = deployed.server("python3 -c 'import site; print(site.getsitepackages()[0])'").strip()
+    deployed.server(
+        f"mkdir -p {site}/invoke && echo 'raise SystemExit(\"a foreign one\")' >{site}/invoke/__init__.py"
+    )
+    try:
+        assert "renew" in deployed.server(f"{DEPLOY_DIR}/inv --list")
+    finally:
+        deployed.server(f"rm -rf {site}/invoke")
 
 
 def test_what_lies_about_there_is_not_run(clean: World) -> None:
@@ -97,9 +151,10 @@ def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
     world.fab("adopt", "--yes")
     old.pull()
     theirs = world.server(
-        f"find {DEPLOY_DIR} ! -type l ! -path '*/registry/*' '(' ! -uid 0 -o -perm /022 ')'"
+        f"cd {DEPLOY_DIR} && find . ! -type l ! -path './registry/*' '(' ! -uid 0 -o -perm /022 ')' | sort"
     )
-    assert theirs == ""
+    # What is not ours stays theirs, and nothing of it is used.
+    assert theirs.split() == ["./docker-compose.yml", "./nginx/default.conf"]
     assert rows(world)["directory"]["mark"] == "ok"
     world.fab("adopt", "--back")
     old.pull()

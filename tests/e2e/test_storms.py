@@ -204,6 +204,24 @@ def test_only_a_firewall_stops_who_takes_every_connection(small: World, limits: 
     assert alive(small) == running
 
 
+def test_whoever_is_refused_keeps_no_place(small: World, limits: Capacity) -> None:
+    """A body that trickles in after the 401: for its sake the place was kept for half a minute."""
+    head = f"POST /v2/ HTTP/1.1\r\nHost: {DOMAIN}\r\nContent-Length: 1000000\r\n\r\nx"
+    with holding(small, "client", limits.requests_of_one, "pull", head) as client:
+        assert set(client["statuses"]) <= {"401", "429"}
+        started = time.monotonic()
+        known = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        ask = f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Authorization: Basic {known}' https://{DOMAIN}/v2/"
+        wait_until(
+            lambda: small.sandbox.exec("client", "sh", "-c", ask) == "200",
+            "the same address gets in",
+            20,
+        )
+        print(
+            f"\n{client['statuses']}; the same address got in again after {time.monotonic() - started:.1f} s"
+        )
+
+
 @pytest.fixture
 def names(small: World) -> Iterator[list[str]]:
     """Accounts that nginx has not seen yet."""
@@ -273,6 +291,23 @@ def test_the_time_does_not_tell_which_accounts_there_are(small: World) -> None:
     for number in range(7):
         known.append(asked(USER))
         unknown.append(asked(f"nobody-{number}"))
+    # Forms that nginx and Go read in two ways: either both say no at once, or both look.
+    for form in ("{}\n:wrong", "{}:wrong-"):
+        spelled = {}
+        for user in (USER, "nosuch"):
+            token = base64.b64encode(form.format(user).encode()).decode()
+            for name, header in {
+                "plain": f"Basic {token}",
+                "unpadded": f"Basic {token.rstrip('=')}",
+                "spaced": f"Basic  {token}",
+            }.items():
+                started = time.monotonic()
+                assert small.status("/v2/", "-H", f"Authorization: {header}") in (401, 429)
+                spelled[name, user] = time.monotonic() - started
+        for name in ("plain", "unpadded", "spaced"):
+            pair = spelled[name, USER], spelled[name, "nosuch"]
+            print(f"{form!r} {name}: {pair[0] * 1000:.0f} ms, {pair[1] * 1000:.0f} ms")
+            assert (pair[0] > 0.1) == (pair[1] > 0.1), (form, name, pair)
     there, missing = statistics.median(known), statistics.median(unknown)
     print(f"\nwrong password {there * 1000:.0f} ms, unknown name {missing * 1000:.0f} ms")
     assert missing > there / 2
@@ -280,6 +315,7 @@ def test_the_time_does_not_tell_which_accounts_there_are(small: World) -> None:
     # The account that stands in for them is not let in by that.
     config = small.server("cat /docker-registry/nginx/live/accounts.conf")
     decoy = config.partition("$checkable {")[2].partition('default "Basic ')[2].partition('"')[0]
-    assert base64.b64decode(decoy).startswith(b"demo:")
+    name = base64.b64decode(decoy).decode().partition(":")[0]
+    assert f"\n{name}:$2y$12$" in small.server("cat /docker-registry/registry/auth/htpasswd")
     assert small.status("/v2/", "-H", f"Authorization: Basic {decoy}") == 401
     forget_storms(small)

@@ -182,6 +182,64 @@ def test_a_registry_that_was_taken_over(victim: World) -> None:
         victim.fab("up")
 
 
+def test_a_process_whose_name_is_no_text_stops_nothing(victim: World) -> None:
+    """Root looks through all processes of the host for nginx's workers, and for cron."""
+    victim.fab("htpasswd", "--user", "leaver", input="secret\n")
+    assert victim.login("leaver", "secret") == 200
+    name = r"printf '\377\376' >/proc/self/comm; while [ ! -e /tmp/over ]; do sleep 0.2; done; rm /tmp/over"
+    command = [
+        "docker",
+        "exec",
+        victim.sandbox.container("server"),
+        "docker",
+        "exec",
+        f"{PROJECT}-registry-1",
+        "sh",
+        "-c",
+        name,
+    ]
+    with subprocess.Popen(command) as running:
+        try:
+            there = r"grep -lsP '^\xff' /proc/[0-9]*/comm"
+            wait_until(lambda: bool(victim.server(there, check=False)), "it has its name")
+            victim.fab("htpasswd", "--remove", "leaver")
+            assert victim.login("leaver", "secret") == 401
+            victim.fab("up")
+            victim.fab("status")
+            victim.fab("renew")
+        finally:
+            inside(victim, "registry", "touch /tmp/over")
+            running.wait(60)
+
+
+def test_a_certbot_that_was_taken_over_publishes_no_image(victim: World) -> None:
+    """Port 80 asks nobody who they are, and the images are within nginx's reach."""
+    digest = victim.push_blob("taken/private", b"a private layer", *LOGIN)
+    target = f"/blobs/docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}/data"
+    with aside(victim, "certbot"):
+        place = "/var/www/certbot/.well-known/acme-challenge"
+        as_certbot(
+            victim,
+            f"mkdir -p {place} && ln -s {target} {place}/blob && echo answer >{place}/answer",
+        )
+        assert victim.status("/.well-known/acme-challenge/answer", port=80) == 200
+        assert victim.status("/.well-known/acme-challenge/blob", port=80) in (403, 404)
+    victim.fab("up")
+
+
+def test_data_that_only_its_owner_may_read_is_put_right(victim: World) -> None:
+    """As after `cp -r` under a umask of 077: nginx reads layers as the group."""
+    digest = victim.push_blob("taken/closed", b"a layer of a closed directory", *LOGIN)
+    victim.server(
+        f"chmod -R go-rwx {DEPLOY_DIR}/registry/data && chown -R 0:0 {DEPLOY_DIR}/registry/data"
+    )
+    victim.fab("up")
+    assert victim.status(f"/v2/taken/closed/blobs/{digest}", *LOGIN) == 200
+    victim.server(f"chmod 700 {DEPLOY_DIR}/registry/data")
+    victim.fab("up")
+    assert victim.status(f"/v2/taken/closed/blobs/{digest}", *LOGIN) == 200
+
+
 @pytest.mark.parametrize("service", ["registry", "auth"])
 def test_sockets_of_one_that_was_taken_over(victim: World, service: str) -> None:
     """What it makes where its socket is: nothing that root does goes through it."""

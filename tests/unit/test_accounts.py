@@ -166,7 +166,7 @@ def test_adopt_gives_the_accounts_back_as_they_were(tmp_path: Path) -> None:
     file = tmp_path / adopt.OLD_ACCOUNTS[1]
     file.parent.mkdir(parents=True)
     file.write_text("anna:old\n")
-    adopt.record(str(tmp_path), [], [], "registry.example.org")
+    adopt.record(str(tmp_path), [], [], "registry.example.org", [])
     file.write_text("anna:old\nadmin:new\n")
     adopt._restore_files(tmp_path, adopt._record(tmp_path), [])
     assert file.read_text() == "anna:old\n"

@@ -6,6 +6,7 @@ import http.server
 import json
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -385,3 +386,22 @@ def test_the_probe_from_outside(web: tuple[Path, int]) -> None:
     assert json.dumps(probe.fetch(["no-such-name.invalid"], token)) == json.dumps(
         {"nameless": ["no-such-name.invalid"], "wrong": {}, "right": [], "unreachable": []}
     )
+
+
+def test_certbot_is_ended_with_all_that_it_started() -> None:
+    """A child that holds its output must not keep cron's renewal, and the lock, for ever."""
+    started = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        certbot.bounded(["sh", "-c", "sleep 60 & wait"], 0.5)
+    assert time.monotonic() - started < 30
+    code, output = certbot.bounded(
+        ["sh", "-c", "yes | head -c 3000000; echo the end >&2; exit 3"], 60
+    )
+    assert (code, output.endswith("the end\n"), len(output)) == (3, True, certbot.OUTPUT_BYTES)
+
+
+def test_a_retry_after_of_a_million_spaces(tmp_path: Path) -> None:
+    (tmp_path / "letsencrypt.log").write_text("HTTP 429\nRetry-After: a" + " " * 900_000 + "b\n\n")
+    started = time.monotonic()
+    assert certbot._retry_after(tmp_path) == 0
+    assert time.monotonic() - started < 10

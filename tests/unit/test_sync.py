@@ -15,6 +15,12 @@ from fabfile.onhost import sync
 from fabfile.onhost.atomic import RefusedError
 
 
+@pytest.fixture(autouse=True)
+def roots_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory of a test is nobody's DEPLOY_DIR: what is above it belongs to all."""
+    monkeypatch.setattr(sync, "strangers", lambda *_: [])
+
+
 def payload(**files: str) -> dict[str, Any]:
     return {
         name: {

@@ -36,8 +36,9 @@ class Capacity:
     requests: int  # of all addresses but the gateway's
     requests_of_one: int  # of each address
     requests_of_gateway: int  # of the bridge's: all clients over IPv6 or Docker's own proxy
-    checks: int  # passwords that are looked at, at once
+    checks: int  # passwords that are looked at, at once, of all addresses but the gateway's
     checks_of_one: int
+    checks_of_gateway: int
     checks_a_second: int  # that one address is let through to
     checks_waiting: int
 
@@ -52,7 +53,7 @@ def derived(size: Mapping[str, int]) -> Capacity:
     workers = min(cores, 16)
     connections = SLOTS * requests // workers
     pace = max(2, round(cores / CHECK / 2))
-    checks = max(8, 8 * cores)
+    checks = 16 * cores
     return Capacity(
         workers=workers,
         connections=connections,
@@ -64,7 +65,8 @@ def derived(size: Mapping[str, int]) -> Capacity:
         requests_of_one=max(64, requests // 8),
         requests_of_gateway=requests // 3,
         checks=checks,
-        checks_of_one=checks // 2,
+        checks_of_one=checks * 3 // 4,
+        checks_of_gateway=checks // 2,
         checks_a_second=pace,
         checks_waiting=pace * PATIENCE,
     )

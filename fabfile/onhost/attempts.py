@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import replace
+from .reserve import given
 
 ALERT_SECONDS = 60
 # No limit of an authority is longer than a week; one of years would be a mistake and end all renewals.
@@ -120,4 +121,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, key: str, value: Any) -> None:
-    replace(path, json.dumps(_read(path) | {key: value}, indent=1).encode(), 0o600)
+    with given(path.parent.parent):
+        replace(path, json.dumps(_read(path) | {key: value}, indent=1).encode(), 0o600)

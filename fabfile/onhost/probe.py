@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import beneath
+from .reserve import given
 
 # Where HTTP-01 answers lie: RFC 8555, 8.3.
 NO_WAY = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -21,7 +22,10 @@ def place(webroot: str) -> str:
     """Put a random file where certbot puts its answers. Returns its name, which is its content too."""
     token = f"probe-{os.urandom(16).hex()}"
     # nginx's workers are not root; neither may certbot's answers be hidden from them.
-    with beneath.directory(Path(webroot), CHALLENGES, make=0o755) as directory:
+    with (
+        given(Path(webroot).parent.parent),
+        beneath.directory(Path(webroot), CHALLENGES, make=0o755) as directory,
+    ):
         beneath.write_new(directory, token, token.encode(), 0o644)
     return token
 

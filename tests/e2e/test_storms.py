@@ -301,9 +301,12 @@ def test_the_time_does_not_tell_which_accounts_there_are(small: World) -> None:
                 "unpadded": f"Basic {token.rstrip('=')}",
                 "spaced": f"Basic  {token}",
             }.items():
-                started = time.monotonic()
-                assert small.status("/v2/", "-H", f"Authorization: {header}") in (401, 429)
-                spelled[name, user] = time.monotonic() - started
+                took = []
+                for _ in range(3):
+                    started = time.monotonic()
+                    assert small.status("/v2/", "-H", f"Authorization: {header}") in (401, 429)
+                    took.append(time.monotonic() - started)
+                spelled[name, user] = min(took)
         for name in ("plain", "unpadded", "spaced"):
             pair = spelled[name, USER], spelled[name, "nosuch"]
             print(f"{form!r} {name}: {pair[0] * 1000:.0f} ms, {pair[1] * 1000:.0f} ms")

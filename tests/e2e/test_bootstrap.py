@@ -65,6 +65,8 @@ def test_each_step_alone(clean: World) -> None:
 
 
 def test_bootstrap_a_second_time_changes_nothing(deployed: World) -> None:
+    # Once more: what the tests before made it forget, it learns again.
+    deployed.bootstrap()
     accounts = f"./{DEPLOY_DIR[1:]}/registry/auth/htpasswd".replace(f"{DEPLOY_DIR[1:]}/", "")
     files, containers, serial = deployed.files(), deployed.containers(), deployed.serial()
     content = deployed.server(f"cat {DEPLOY_DIR}/registry/auth/htpasswd")

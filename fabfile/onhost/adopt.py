@@ -64,7 +64,9 @@ def record(
     """Write down what will be stopped, and copy what will be overwritten. A record that is there stays.
 
     Then the directory, and what is `ours` below it, belongs to root: paths of files, of which some may be
-    there. Whatever else lies there is somebody's, and stays it. domain: where its certificate has no renewal settings (a placeholder of the old scripts, or one that
+    there. Whatever else lies there is somebody's, and stays it.
+
+    domain: where its certificate has no renewal settings (a placeholder of the old scripts, or one that
     was copied there by hand), it will be moved aside once nginx has it: certbot does not take its place.
     """
     root = Path(directory)

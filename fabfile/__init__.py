@@ -136,9 +136,7 @@ def logs(c: Context, lines: int = 50) -> None:
 
 @task(
     name="init-letsencrypt",
-    help={
-        "force": "Order although the old one is good, during a pause, or against the look before it."
-    },
+    help={"force": "Order although the old one is good, during a pause, or against the look before it."},
 )
 @for_people
 def init_letsencrypt(c: Context, force: bool = False) -> None:
@@ -149,9 +147,7 @@ def init_letsencrypt(c: Context, force: bool = False) -> None:
 
 
 @task(
-    help={
-        "dry_run": "Only rehearse it: certbot asks Let's Encrypt's test service, or ACME_SERVER where that is a URL."
-    }
+    help={"dry_run": "Only rehearse it: certbot asks Let's Encrypt's test service, or ACME_SERVER where that is a URL."}
 )
 @for_people
 def renew(c: Context, dry_run: bool = False) -> None:
@@ -248,9 +244,7 @@ def server(c: Context) -> Server:
     return host.remote(c), checked
 
 
-def run(
-    c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any
-) -> None:
+def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
     """Do one step on the server and print its line; alone: while nobody else does one."""
     from . import lock, report
 

@@ -170,9 +170,7 @@ def show(accounts: list[dict[str, Any]], *, as_json: bool = False) -> None:
             account["role"],
             ", ".join(account["repositories"]) or "all",
             account["changed"] or "before roles, or by hand",
-            f"bcrypt {account['cost']}"
-            if account["usable"]
-            else "not bcrypt: the registry refuses it",
+            f"bcrypt {account['cost']}" if account["usable"] else "not bcrypt: the registry refuses it",
         )
         for account in accounts
     ]

@@ -84,9 +84,7 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     require_deployed(host, settings.deploy_dir)
     before = on_disk(host, settings)
     if not before:
-        raise StepError(
-            f"{host.name}: there is no certificate to renew", "./fab -H … init-letsencrypt"
-        )
+        raise StepError(f"{host.name}: there is no certificate to renew", "./fab -H … init-letsencrypt")
     if settings.tls_certificate and dry_run:
         return Outcome("your own certificate: there is nothing to rehearse", changed=False)
     waiting = ""

@@ -35,16 +35,12 @@ def steps(passwords: list[str]) -> dict[str, Step]:
 
     return {
         "check": lambda h, s: complete.append(preflight.require(h, s)),
-        "provision": lambda h, s: report.step(
-            "provision", lambda: engine.provision(h, s, known=any(complete))
-        ),
+        "provision": lambda h, s: report.step("provision", lambda: engine.provision(h, s, known=any(complete))),
         "sync": lambda h, s: report.step("sync", lambda: sync(h, s)),
         "htpasswd": lambda h, s: report.step("htpasswd", lambda: accounts.first(h, s, passwords)),
         "ship": lambda h, s: s.images == "pull" or report.step("ship", lambda: images.ship(h, s)),
         "up": lambda h, s: report.step("up", lambda: stack.up(h, s)),
-        "init-letsencrypt": lambda h, s: report.step(
-            "init-letsencrypt", lambda: certificates.init_letsencrypt(h, s)
-        ),
+        "init-letsencrypt": lambda h, s: report.step("init-letsencrypt", lambda: certificates.init_letsencrypt(h, s)),
         "schedule": lambda h, s: report.step("schedule", lambda: certificates.schedule(h, s)),
         "push-test": smoke.prove,
     }

@@ -58,9 +58,7 @@ def _understood(parse: Callable[[], None]) -> None:
         raise Exit("error: no answer to the question above", USAGE) from None
     except (ParseError, ValueError, TypeError, FileNotFoundError) as error:
         text = re.sub(r"<Argument: (\w+?)_? .*?>", r"--\1", str(error))
-        raise Exit(
-            f"error: {text}\n  -> ./fab --list and ./fab TASK --help show what there is", USAGE
-        ) from None
+        raise Exit(f"error: {text}\n  -> ./fab --list and ./fab TASK --help show what there is", USAGE) from None
 
 
 def main(name: str, argv: list[str]) -> None:
@@ -95,9 +93,7 @@ def main(name: str, argv: list[str]) -> None:
             def load_project(self, merge: bool = True) -> None:
                 """Nothing."""
 
-        program = strict(Program)(
-            name="Invoke", version=__version__, config_class=OwnAlone, binary="inv"
-        )
+        program = strict(Program)(name="Invoke", version=__version__, config_class=OwnAlone, binary="inv")
     try:
         program.run([name, *argv])
         sys.stdout.flush()

@@ -92,10 +92,11 @@ def issue(settings: Settings, *, again: bool) -> list[str]:
     again: order although the one at hand is still good (another ACME server, other names).
     """
     return certbot(
-        settings, "certonly", *_order(settings, settings.acme_directory),
-        *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again
-          else ["--keep-until-expiring"]),
-    )  # fmt: skip
+        settings,
+        "certonly",
+        *_order(settings, settings.acme_directory),
+        *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again else ["--keep-until-expiring"]),
+    )
 
 
 def rehearse(settings: Settings) -> list[str]:

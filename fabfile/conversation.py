@@ -40,9 +40,7 @@ class LocalConversation:
 
     def __init__(self, command: str) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, text=True
-        )
+        self._process = subprocess.Popen(["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, text=True)
         self._input = cast("TextIO", self._process.stdin)
         self._output = cast("TextIO", self._process.stdout)
 

@@ -22,7 +22,5 @@ def provision(host: Host, settings: Settings, *, known: bool = False) -> Outcome
     lines = [] if known else host.script(SCRIPT).splitlines()
     for line in lines:
         if line.startswith("refused "):
-            raise StepError(
-                f"{host.name}: {line.removeprefix('refused ')}", "correct that, then run this again"
-            )
+            raise StepError(f"{host.name}: {line.removeprefix('refused ')}", "correct that, then run this again")
     return Outcome("; ".join(lines) or "Docker, Compose, cron and Python are there", bool(lines))

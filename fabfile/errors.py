@@ -71,9 +71,7 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             raise
         except ExpectedError as error:
             log.debug("%s", traceback.format_exc())
-            raise Exit(
-                printable(f"error: {addressed(str(error), *args[:1])}"), error.code
-            ) from None
+            raise Exit(printable(f"error: {addressed(str(error), *args[:1])}"), error.code) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough (`| head`); the interpreter would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -45,24 +45,22 @@ def sync(
         there = host.call(onhost.state, directory, names)
     files = templates.tree(settings, capacity.derived(there["machine"]))
     changed = {
-        name: file for name, file in files.items()
+        name: file
+        for name, file in files.items()
         if there["files"].get(name) != {"digest": file.digest, "mode": file.mode, "owner": 0}
-    }  # fmt: skip
+    }
     removed = sorted(name for name in there["ours"] if name not in files)
     _refuse_foreign(host, directory, changed.keys() - set(over), there)
     if SETTINGS in changed and SETTINGS in there["ours"] and not diff:
         _refuse_other_registry(host, settings)
     if diff:
         text = _diff(host, directory, changed, removed, there)
-        return Outcome(
-            f"{len(changed) + len(removed)} files would change", changed=False, details=text
-        )
+        return Outcome(f"{len(changed) + len(removed)} files would change", changed=False, details=text)
     digests = {name: file.digest for name, file in files.items()}
     if not changed and not removed and digests == there["ours"]:
         return Outcome(f"{directory} is up to date", changed=False)
     payload = {
-        name: {"content": base64.b64encode(file.content).decode(), "mode": file.mode}
-        for name, file in changed.items()
+        name: {"content": base64.b64encode(file.content).decode(), "mode": file.mode} for name, file in changed.items()
     }
     host.call(onhost.apply, directory, payload, removed, digests)
     if not there["ours"]:
@@ -92,9 +90,7 @@ def _refuse_strangers(host: Host, directory: str, there: dict[str, Any]) -> None
         )
 
 
-def _refuse_foreign(
-    host: Host, directory: str, changed: Collection[str], there: dict[str, Any]
-) -> None:
+def _refuse_foreign(host: Host, directory: str, changed: Collection[str], there: dict[str, Any]) -> None:
     for name in sorted({*changed, *there["blocked"]}):
         if name in there["blocked"] or (name in there["files"] and name not in there["ours"]):
             raise StepError(

@@ -259,11 +259,7 @@ def _elevation(c: Context) -> Elevation:
         return Elevation()
     passwordless = Elevation(("sudo", "-n", "--"))
     run = partial(_run_there, c)
-    if (
-        Host(run, c.original_host, local=False, elevation=passwordless)
-        .run(["true"], check=False)
-        .ok
-    ):
+    if Host(run, c.original_host, local=False, elevation=passwordless).run(["true"], check=False).ok:
         return passwordless
     password = c.config.sudo.password
     if not password:

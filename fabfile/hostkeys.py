@@ -124,9 +124,7 @@ def _key(fields: list[str], name: str) -> paramiko.PKey | None:
             return None
         entry = HostKeyEntry.from_line(" ".join(fields[:3]))
     except Exception:
-        return (
-            None  # ssh passes over garbage; paramiko says of it whatever its parser stumbled over
-        )
+        return None  # ssh passes over garbage; paramiko says of it whatever its parser stumbled over
     return entry.key if entry else None
 
 

@@ -18,9 +18,7 @@ from .onhost import images as onhost
 from .report import Outcome
 from .settings import Settings
 
-CACHE = (
-    Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "private-docker-registry"
-)
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "private-docker-registry"
 BLOCK = 1 << 20
 MB = 1e6
 
@@ -52,9 +50,7 @@ def ship(host: Host, settings: Settings) -> Outcome:
 def _identities(host: Host, names: list[str]) -> dict[str, str]:
     """What each image is, on this machine; one that is not here is pulled, for the host's platform."""
     if by_digest := [name for name in names if "@" in name]:
-        raise UsageError(
-            f"IMAGES=ship: {by_digest[0]}: docker saves no digest", "name it by its tag"
-        )
+        raise UsageError(f"IMAGES=ship: {by_digest[0]}: docker saves no digest", "name it by its tag")
     platform = host.call(onhost.platform)
     found = here().call(onhost.identities, names)
     for name in names:

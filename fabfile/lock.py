@@ -56,13 +56,8 @@ def clear(host: Host, *, yes: bool) -> None:
     print(f"held by {lines[0]}")
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(
-                "clearing it needs a yes", "add --yes, if their machine is really gone"
-            )
-        if (
-            input("Is their machine gone, and shall the lock be cleared? [y/N] ").strip().lower()
-            != "y"
-        ):
+            raise UsageError("clearing it needs a yes", "add --yes, if their machine is really gone")
+        if input("Is their machine gone, and shall the lock be cleared? [y/N] ").strip().lower() != "y":
             print("left as it is")
             return
     host.run(["kill", lines[1]], remedy="it may have ended in the meantime: look again")

@@ -39,9 +39,7 @@ def prepare(host: Host, settings: Settings) -> None:
 
 def activate(host: Host, settings: Settings) -> Outcome:
     """Have the running nginx take over the configuration and the newest certificate. As `up`."""
-    answer = host.call(
-        onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test_running(settings)
-    )  # fmt: skip
+    answer = host.call(onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test_running(settings))
     return _outcome(host, answer)
 
 

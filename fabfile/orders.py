@@ -15,9 +15,7 @@ from .validity import moment
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
 
 
-def order(
-    host: Host, settings: Settings, *, again: bool, first: bool, force: bool = False
-) -> list[str]:
+def order(host: Host, settings: Settings, *, again: bool, first: bool, force: bool = False) -> list[str]:
     """Order a certificate: no pause running, self-test green, rehearsed, and only then the real one.
 
     again: although there is one. first: this authority never gave one for these names, so it is
@@ -174,9 +172,7 @@ def _rehearse(host: Host, settings: Settings) -> None:
 
 
 def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
-    return host.call(
-        certbot.run, command, compose.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot"
-    )
+    return host.call(certbot.run, command, compose.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot")
 
 
 def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:

@@ -38,9 +38,7 @@ def check(settings: Settings) -> None:
     except ValueError as error:
         raise UsageError(f"{settings.tls_key}: not a readable key: {error}", AGAIN) from None
     if key.public_key() != first.public_key():
-        raise UsageError(
-            f"{settings.tls_key} is not the key of the first certificate in {place}", AGAIN
-        )
+        raise UsageError(f"{settings.tls_key} is not the key of the first certificate in {place}", AGAIN)
     if problem := _wrong(first, settings):
         raise UsageError(f"{place}: {problem}", AGAIN)
 

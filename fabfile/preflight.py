@@ -108,9 +108,7 @@ def _software(facts: Facts) -> Iterator[Row]:
     if compose and _version(compose) >= MIN_COMPOSE:
         yield Row("compose", "ok", compose)
     elif compose:
-        yield Row(
-            "compose", "failed", compose, "too old, 2.17 is needed: upgrade docker-compose-v2"
-        )
+        yield Row("compose", "failed", compose, "too old, 2.17 is needed: upgrade docker-compose-v2")
     else:
         found = f"only version 1 ({v1})" if v1 else "missing"
         yield Row("compose", "failed", found, PROVISION, provisioned=True)
@@ -215,9 +213,7 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
-def require(
-    host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False
-) -> bool:
+def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False) -> bool:
     """One line, and what is not green. Returns whether `provision`, which comes next, has nothing to do.
 
     Raises StepError when something is red that it does not repair.
@@ -239,13 +235,10 @@ def require(
             listing = "".join(f"\n  {row.name}: {row.found}\n  -> {row.remedy}" for row in red)
             raise StepError(f"{host.name}: not fit yet, nothing was changed{listing}")
         details = [
-            f"warn     {row.name}: {row.found}; "
-            + ("provision comes next" if row.provisioned else row.remedy)
+            f"warn     {row.name}: {row.found}; " + ("provision comes next" if row.provisioned else row.remedy)
             for row in bad
         ]
-        return Outcome(
-            f"{len(rows) - len(bad)} of {len(rows)} lines green", changed=False, details=details
-        )
+        return Outcome(f"{len(rows) - len(bad)} of {len(rows)} lines green", changed=False, details=details)
 
     report.step("check", look)
     return not missing
@@ -262,6 +255,4 @@ def show(rows: Sequence[Row], *, as_json: bool, connection: object = None) -> No
         )
     red = [row.name for row in rows if row.mark == "failed"]
     if red:
-        raise StepError(
-            f"not fit yet: {', '.join(red)}", "do what the table says, then ./fab -H … check again"
-        )
+        raise StepError(f"not fit yet: {', '.join(red)}", "do what the table says, then ./fab -H … check again")

@@ -50,9 +50,7 @@ def line(mark: str, name: str, text: str, seconds: float) -> None:
 
 def coloured() -> bool:
     """Whether colours are welcome: on a terminal that can show them (https://no-color.org)."""
-    return (
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(mark: str) -> str:
@@ -100,10 +98,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for row in lines:
         cells = [cell + " " * (width - len(cell)) for cell, width in zip(row, widths, strict=True)]
-        cells = [
-            cell.replace(mark, paint(mark), 1) if (mark := cell.strip()) in COLOURS else cell
-            for cell in cells
-        ]
+        cells = [cell.replace(mark, paint(mark), 1) if (mark := cell.strip()) in COLOURS else cell for cell in cells]
         print("  ".join(cells).rstrip())
 
 

@@ -43,9 +43,7 @@ IMAGE = r"[a-z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?"
 def user_name(text: str) -> str:
     """Check an account's name. Raises ValueError with what is expected."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", text):
-        raise ValueError(
-            "expected 1 to 64 letters, digits or . _ @ -, beginning with a letter or digit"
-        )
+        raise ValueError("expected 1 to 64 letters, digits or . _ @ -, beginning with a letter or digit")
     if text.startswith("push-test-"):
         raise ValueError("names that begin with push-test- belong to the push-test task")
     return text
@@ -62,9 +60,7 @@ def repositories(texts: Sequence[str]) -> list[str]:
     """Patterns of repository names, each once; `*` is anything, slashes too. `*` alone means all: none."""
     for text in texts:
         if not re.fullmatch(r"[a-z0-9*][a-z0-9._/*-]{0,254}", text) or "//" in text:
-            raise ValueError(
-                f"'{text}': expected the name of a repository in lower case, * for anything: team-a/*"
-            )
+            raise ValueError(f"'{text}': expected the name of a repository in lower case, * for anything: team-a/*")
     return [] if "*" in texts else list(dict.fromkeys(texts))
 
 
@@ -88,9 +84,7 @@ def _domain(text: str) -> str:
             ascii_form = "xn--…"
         raise ValueError(f"expected the ASCII form of the name: {ascii_form}")
     if not re.fullmatch(rf"({LABEL}\.)+{LABEL}", name) or len(name) > 253 or name[-1].isdigit():
-        raise ValueError(
-            f"'{text}': expected a full domain name such as registry.example.com, no https://, no port"
-        )
+        raise ValueError(f"'{text}': expected a full domain name such as registry.example.com, no https://, no port")
     return name
 
 
@@ -102,11 +96,7 @@ def wildcard(name: str) -> str:
 def _aliases(text: str) -> tuple[str, ...]:
     """Names, each once; `*.` may stand in front (whether it may here, settings.py says)."""
     names = [name for name in re.split(r"[\s,]+", text) if name]
-    return tuple(
-        dict.fromkeys(
-            "*." * name.startswith("*.") + _domain(name.removeprefix("*.")) for name in names
-        )
-    )
+    return tuple(dict.fromkeys("*." * name.startswith("*.") + _domain(name.removeprefix("*.")) for name in names))
 
 
 def _addresses(text: str) -> tuple[str, ...]:
@@ -125,12 +115,8 @@ def _email(text: str) -> str:
 
 
 def _acme_server(text: str) -> str:
-    if text not in ACME_SERVERS and not re.fullmatch(
-        r"https://[A-Za-z0-9.:\[\]-]+[A-Za-z0-9._~/-]*", text
-    ):
-        raise ValueError(
-            "expected staging, production, or the https:// directory URL of an ACME server"
-        )
+    if text not in ACME_SERVERS and not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+[A-Za-z0-9._~/-]*", text):
+        raise ValueError("expected staging, production, or the https:// directory URL of an ACME server")
     return text
 
 
@@ -190,9 +176,7 @@ def _directory(text: str) -> str:
     path = text.rstrip("/")
     # Cron gives % a meaning, shells and Compose give one to $ and spaces: none of them is needed.
     if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+", path):
-        raise ValueError(
-            "expected an absolute path of letters, digits, . _ -, for example /docker-registry"
-        )
+        raise ValueError("expected an absolute path of letters, digits, . _ -, for example /docker-registry")
     top = path.split("/")[1]
     if top in SYSTEM or (top in SHARED and path.count("/") == 1):
         raise ValueError(f"{path} belongs to the system; expected a directory of its own")

@@ -39,9 +39,7 @@ def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]
     """
     problems = _profile(settings, offered)
     if offered["identities"]:
-        problems += host.call(
-            caa.forbidden, list(settings.certificate_names), offered["identities"]
-        )
+        problems += host.call(caa.forbidden, list(settings.certificate_names), offered["identities"])
     if settings.acme_challenge == "dns-01":
         return Findings(problems)
     host.run(

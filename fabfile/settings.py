@@ -74,9 +74,7 @@ class Settings:
     @property
     def rehearsal(self) -> str:
         """The directory URL of the ACME server where a first order is rehearsed; '' for none."""
-        if self.acme_rehearsal == "none" or (
-            not self.acme_rehearsal and self.acme_server != "production"
-        ):
+        if self.acme_rehearsal == "none" or (not self.acme_rehearsal and self.acme_server != "production"):
             return ""
         return ACME_SERVERS.get(self.acme_rehearsal or "staging", self.acme_rehearsal)
 
@@ -162,9 +160,7 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
         if key in values:
             continue
         if default is None:
-            raise UsageError(
-                f"{path}: {key} is missing", f"{schema.name}:{line} explains it; add {key}=…"
-            )
+            raise UsageError(f"{path}: {key} is missing", f"{schema.name}:{line} explains it; add {key}=…")
         values[key] = _checked(f"{schema}:{line}: {key}", key, default, path.parent)
     _refuse_contradictions(path, values)
     return Settings(**{key.lower(): value for key, value in values.items()})  # type: ignore[arg-type]
@@ -173,9 +169,7 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
 def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
     """Raise UsageError for settings that are right each, and wrong together."""
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
-        raise UsageError(
-            f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither"
-        )
+        raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
     wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
     if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
         raise UsageError(

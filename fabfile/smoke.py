@@ -20,9 +20,7 @@ from .onhost.accounts import Rights
 from .settings import Settings
 
 REPOSITORY = "push-test"
-REFUSED = re.compile(
-    r"unauthorized|no basic auth credentials|\b401\b|access denied|authentication required", re.I
-)
+REFUSED = re.compile(r"unauthorized|no basic auth credentials|\b401\b|access denied|authentication required", re.I)
 UNTRUSTED = re.compile(r"x509: .*(unknown authority|not trusted)|certificate is not trusted", re.I)
 NO_ENGINE = re.compile(
     r"docker: (command )?not found|Cannot connect to the Docker daemon|failed to connect to the docker API|permission denied.*docker",
@@ -59,9 +57,7 @@ class Test:
 
     __test__ = False  # not a pytest class
 
-    def __init__(
-        self, host: Host, machine: Host, settings: Settings, tell: Tell, receipt: Receipt
-    ) -> None:
+    def __init__(self, host: Host, machine: Host, settings: Settings, tell: Tell, receipt: Receipt) -> None:
         self.host = host
         self.machine = machine
         self.settings = settings
@@ -119,10 +115,7 @@ class Test:
                 if self.machine is not self.host:
                     raise
                 self.trust()
-                done(
-                    self.refused("pull", self.reference)
-                    + "; Docker trusts the issuer for this test alone"
-                )
+                done(self.refused("pull", self.reference) + "; Docker trusts the issuer for this test alone")
 
     def trust(self) -> None:
         """Make the server's own Docker trust the certificate until the test is over."""
@@ -172,18 +165,14 @@ class Test:
             self.client("image", "rm", self.reference)
             pulled = self.digest(self.client("pull", self.reference))
             if pulled != pushed:
-                raise StepError(
-                    f"pushed {pushed}, but pulled {pulled}", "check the server's disk and its logs"
-                )
+                raise StepError(f"pushed {pushed}, but pulled {pulled}", "check the server's disk and its logs")
             done(f"{pulled}, equal")
         with self.line("SUCCESS") as done:
             self.undo.callback(self.client, "rm", self.user, check=False)
             self.client("create", "--name", self.user, self.reference, "/SUCCESS")
             self.client("cp", f"{self.user}:/SUCCESS", f"{self.directory}/back")
             if self.machine.run(["cat", f"{self.directory}/back"]).stdout.strip() != self.user:
-                raise StepError(
-                    "the file SUCCESS came back with another content", "check the server's disk"
-                )
+                raise StepError("the file SUCCESS came back with another content", "check the server's disk")
             done("the file is in the pulled image")
 
     def delete(self) -> None:
@@ -205,9 +194,7 @@ class Test:
         """Remove what an earlier test left when it was killed: trust, and images."""
         self.host.call(registry.sweep, self.settings.registry_domain)
         images = f"reference={self.settings.registry_domain}/{REPOSITORY}"
-        for image in self.client(
-            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", images
-        ).split():
+        for image in self.client("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", images).split():
             self.client("image", "rm", "--force", image, check=False)
 
     @property
@@ -223,9 +210,7 @@ class Test:
     def client(self, *args: str, input: str = "", check: bool = True) -> str:
         """Run the docker client of the machine; return what it prints."""
         remedy = "" if self.machine is self.host else REMEDY
-        return str(
-            self.machine.run([*self.docker, *args], input=input, check=check, remedy=remedy).stdout
-        )
+        return str(self.machine.run([*self.docker, *args], input=input, check=check, remedy=remedy).stdout)
 
     def refused(self, *args: str, password: str = "") -> str:
         """Run a docker command that the registry must refuse; return the client's words."""
@@ -253,9 +238,7 @@ class Test:
         """The manifest's digest in what push or pull printed."""
         found = re.search(r"[Dd]igest: (sha256:[0-9a-f]{64})", output)
         if not found:
-            raise StepError(
-                "docker printed no digest", "run it again with --debug as the first option"
-            )
+            raise StepError("docker printed no digest", "run it again with --debug as the first option")
         return found[1]
 
     @contextlib.contextmanager

@@ -23,9 +23,7 @@ def down(host: Host, settings: Settings) -> Outcome:
     running = containers(host, settings)
     host.run(compose.down(settings), remedy="./fab -H … check")
     return Outcome(
-        "containers removed; data, accounts and certificates are still there"
-        if running
-        else "nothing runs",
+        "containers removed; data, accounts and certificates are still there" if running else "nothing runs",
         changed=bool(running),
     )
 

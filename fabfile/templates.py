@@ -72,13 +72,10 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
         "listening": _listening,
     }
     context["digests"] = {
-        name: hashlib.sha256(_render(deploy / f"{name}.j2", context)).hexdigest()[:16]
-        for name in CONFIGS
+        name: hashlib.sha256(_render(deploy / f"{name}.j2", context)).hexdigest()[:16] for name in CONFIGS
     }
     files = {
-        str(name): File(
-            _render(path, context) if path.suffix == ".j2" else path.read_bytes(), _mode(name, path)
-        )
+        str(name): File(_render(path, context) if path.suffix == ".j2" else path.read_bytes(), _mode(name, path))
         for name, path in _sources(deploy)
     }
     if settings.acme_ca_bundle:
@@ -179,7 +176,5 @@ def _libraries() -> bytes:
                 raise ModuleNotFoundError(library)
             root = Path(spec.origin).parent
             for path in sorted(root.rglob("*.py")):
-                archive.writestr(
-                    zipfile.ZipInfo(f"{library}/{path.relative_to(root)}"), path.read_bytes()
-                )
+                archive.writestr(zipfile.ZipInfo(f"{library}/{path.relative_to(root)}"), path.read_bytes())
     return buffer.getvalue()

@@ -7,9 +7,7 @@ from typing import Any
 
 # C0 but for tab and line break, DEL, C1; what turns the direction of writing or ends a line (Unicode);
 # and halves of pairs, which stand for bytes that are no text, and cannot be written out.
-CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:

@@ -79,9 +79,7 @@ def connect(c: Connection) -> None:
             f"does `{ssh}` work? ssh-copy-id sets it up",
         ) from None
     except socket.gaierror as error:
-        raise StepError(
-            f"{where}: this name has no address ({error.strerror})", "check -H"
-        ) from None
+        raise StepError(f"{where}: this name has no address ({error.strerror})", "check -H") from None
     except FileNotFoundError as error:
         raise StepError(
             f"{where}: there is no SSH key {error.filename}",
@@ -112,9 +110,7 @@ def _ssh(c: Connection) -> str:
     return " ".join(target)
 
 
-def _not_trusted(
-    c: Connection, error: UnknownHostKeyError | BadHostKeyException, revoked: Revoked
-) -> StepError:
+def _not_trusted(c: Connection, error: UnknownHostKeyError | BadHostKeyException, revoked: Revoked) -> StepError:
     where, ssh, key = _where(c), _ssh(c), f"{error.key.get_name()} {fingerprint(error.key)}"
     if file := revoked.get(error.key.asbytes()):
         return StepError(
@@ -127,10 +123,8 @@ def _not_trusted(
             f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
         )
     return StepError(
-        f"{where}: the host key has CHANGED to {key}, "
-        f"known is {fingerprint(error.expected_key)}; nothing was run",
-        "if you reinstalled the server: "
-        f"ssh-keygen -R '{known_name(c)}', then accept the new key with: {ssh}",
+        f"{where}: the host key has CHANGED to {key}, known is {fingerprint(error.expected_key)}; nothing was run",
+        f"if you reinstalled the server: ssh-keygen -R '{known_name(c)}', then accept the new key with: {ssh}",
     )
 
 

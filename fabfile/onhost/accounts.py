@@ -54,9 +54,7 @@ class Line:
         """What stands in the file."""
         if not self.changed:
             return f"{self.text}\n"
-        facts = (
-            f"role={self.role} repositories={','.join(self.repositories)} changed={self.changed}"
-        )
+        facts = f"role={self.role} repositories={','.join(self.repositories)} changed={self.changed}"
         return f"# {self.user} {facts}\n{self.text}\n"
 
     @property
@@ -99,9 +97,7 @@ def put(path: str, entries: dict[str, str], rights: Rights, alone: bool = False)
         for user, entry in entries.items():
             old = there.get(user)
             if not entry and not old:
-                raise RefusedError(
-                    f"there is no account {user}", f"./fab -H … htpasswd --user {user}"
-                )
+                raise RefusedError(f"there is no account {user}", f"./fab -H … htpasswd --user {user}")
             there[user] = _changed(old or Line(user, entry, "push"), entry, rights)
         known = [line.user for line in kept]
         new = [there[user] for user in entries if user not in known]
@@ -131,9 +127,7 @@ def lines(path: Path) -> list[Line]:
         user, colon, digest = text.strip().partition(":")
         if facts and user != facts["user"]:
             # Taken for a comment, it would make the account an admin.
-            raise _not_an_entry(
-                path, number, f"the line of the account {facts['user']} belongs here"
-            )
+            raise _not_an_entry(path, number, f"the line of the account {facts['user']} belongs here")
         if (not user and not colon) or user.startswith("#"):
             facts = FACTS.fullmatch(text.strip())
             if not facts and re.match(r"#\s*\S+ role=", text):
@@ -175,9 +169,7 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
         number = error.object[: error.start].count(b"\n") + 1
-        raise RefusedError(
-            f"{path}:{number}: not text; nothing was changed", "restore or delete the file"
-        ) from None
+        raise RefusedError(f"{path}:{number}: not text; nothing was changed", "restore or delete the file") from None
 
 
 def _locked(file: Path) -> AbstractContextManager[None]:
@@ -205,6 +197,4 @@ def _write(path: Path, found: list[Line]) -> None:
         owner = (old.st_uid, old.st_gid) if old else (AUTH, 0)
         replace(path, "".join(map(str, found)).encode(), 0o600, owner)
     except OSError as error:
-        raise RefusedError(
-            f"{path}: {error.strerror}; nothing was changed", "df -h shows the disks"
-        ) from None
+        raise RefusedError(f"{path}: {error.strerror}; nothing was changed", "df -h shows the disks") from None

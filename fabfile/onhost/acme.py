@@ -54,9 +54,7 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    return (
-        [text for text in value if isinstance(text, str)] if isinstance(value, (list, dict)) else []
-    )
+    return [text for text in value if isinstance(text, str)] if isinstance(value, (list, dict)) else []
 
 
 def retry_after(header: str) -> float:

@@ -41,9 +41,7 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
     containers = old_registry.containers(root, project)
     accounts = next((name for name in OLD_ACCOUNTS if (root / name).is_file()), "")
     return {
-        "repositories": old_registry.repositories(
-            root / "registry/data/docker/registry/v2/repositories"
-        ),
+        "repositories": old_registry.repositories(root / "registry/data/docker/registry/v2/repositories"),
         "accounts": accounts,
         "entries": old_registry.lines(root, accounts) if accounts else [],
         "containers": containers,
@@ -77,9 +75,7 @@ def record(
     if had_accounts:
         # It goes on to be theirs and becomes ours: without what we add it comes back.
         files = [*files, OLD_ACCOUNTS[1]]
-    copies = {
-        name: (beneath.read(root, name, LARGEST), _permissions(root / name)) for name in files
-    }
+    copies = {name: (beneath.read(root, name, LARGEST), _permissions(root / name)) for name in files}
     taken = foreign(root, ["", *directories(ours), *ours])
     # First the directory itself: from then on nobody else renames what is in it.
     take(root, [""])
@@ -165,10 +161,7 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
     if ids:
         old_registry.docker("update", "--restart", "no", *ids)
     lines = old_registry.crontab()
-    ours = [
-        MARK + line if old_registry.names(line, root) and not line.startswith("#") else line
-        for line in lines
-    ]
+    ours = [MARK + line if old_registry.names(line, root) and not line.startswith("#") else line for line in lines]
     old_registry.write_crontab(lines, ours)
     if kept["placeholder"]:
         # nginx has a copy of its own by now.
@@ -278,15 +271,11 @@ def _keep(root: Path, content: dict[str, Any]) -> None:
 def _record(root: Path) -> dict[str, Any]:
     file = root / ".adopt/record.json"
     if not recorded(str(root)):
-        raise RefusedError(
-            f"{root}: nothing was adopted here", "./fab -H … adopt shows what could be"
-        )
+        raise RefusedError(f"{root}: nothing was adopted here", "./fab -H … adopt shows what could be")
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
 
 def _exists(container: str) -> bool:
-    listing = old_registry.docker(
-        "ps", "--all", "--quiet", "--no-trunc", "--filter", f"id={container}"
-    )
+    listing = old_registry.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"id={container}")
     return bool(listing.strip())

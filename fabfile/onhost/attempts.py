@@ -38,9 +38,7 @@ def remembered(path: str, server: str) -> dict[str, Any]:
     return found
 
 
-def failed(
-    path: str, server: str, reason: str, pauses: list[float], retry_after: float
-) -> dict[str, Any]:
+def failed(path: str, server: str, reason: str, pauses: list[float], retry_after: float) -> dict[str, Any]:
     """Remember a failure; the pause after it grows from one to the next. See `remembered`.
 
     pauses: in seconds, the last one for every failure from there on; retry_after: seconds since 1970,

@@ -34,9 +34,7 @@ def forbidden(names: list[str], identities: list[str]) -> list[str]:
         allowed = [value.split(";")[0].strip().lower() for key, value in records if key == tag]
         if allowed and not set(allowed) & {name.lower() for name in identities}:
             told = ", ".join(filter(None, allowed)) or "nobody"
-            problems.append(
-                f"the CAA record of {where} lets only {told} issue for {name}, not {identities[0]}"
-            )
+            problems.append(f"the CAA record of {where} lets only {told} issue for {name}, not {identities[0]}")
     return problems
 
 
@@ -54,9 +52,7 @@ def _ask(name: str) -> list[tuple[str, str]]:
     """The CAA records of exactly that name. Raises OSError or ValueError without a clear answer."""
     number = os.urandom(2)
     question = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
-    query = (
-        number + struct.pack(">HHHHH", 0x0100, 1, 0, 0, 0) + question + struct.pack(">HH", CAA, 1)
-    )
+    query = number + struct.pack(">HHHHH", 0x0100, 1, 0, 0, 0) + question + struct.pack(">HH", CAA, 1)
     for server in _servers():
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         try:
@@ -93,7 +89,7 @@ def _records(answer: bytes) -> list[tuple[str, str]]:
         place += 10 + size
         if kind == CAA and len(data) > 2:
             end = 2 + data[1]
-            found.append((data[2:end].decode("ascii", "replace").lower(), data[end:].decode("ascii", "replace")))  # fmt: skip
+            found.append((data[2:end].decode("ascii", "replace").lower(), data[end:].decode("ascii", "replace")))
     return found
 
 

@@ -76,9 +76,7 @@ def bounded(command: list[str], seconds: float) -> tuple[int, str]:
     kept = b""
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     # A group of its own: a child that holds the pipe must not outlive the limit.
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, start_new_session=True, **pipes
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, **pipes) as process:
         timer = threading.Timer(seconds, _end, [process.pid])
         timer.start()
         try:
@@ -108,9 +106,7 @@ def _retry_after(logs: Path) -> float:
     if beneath.there(logs, LOG) is None:
         return 0
     text = beneath.text(logs, LOG)
-    found = re.findall(
-        r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After:[ \t]*([^\n]{1,64})", text, re.M | re.I
-    )
+    found = re.findall(r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After:[ \t]*([^\n]{1,64})", text, re.M | re.I)
     return retry_after(found[-1].strip()) if found else 0
 
 

@@ -47,10 +47,7 @@ def damage(conf: str, name: str) -> str:
     is none.
     """
     top, renewal = Path(conf), f"renewal/{name}.conf"
-    there = {
-        part: beneath.there(top, part) is not None
-        for part in (f"live/{name}", f"archive/{name}", renewal)
-    }
+    there = {part: beneath.there(top, part) is not None for part in (f"live/{name}", f"archive/{name}", renewal)}
     if len(set(there.values())) > 1:
         missing = ", ".join(part.partition("/")[0] for part, exists in there.items() if not exists)
         return f"certbot's files for {name} do not belong together: no {missing}"

@@ -64,16 +64,12 @@ def containers(start: list[str]) -> dict[str, str]:
 def _rows(ps: list[str]) -> list[dict[str, str]]:
     text = run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
     # One object a line; versions before 2.21 print one list, with fewer fields and longer IDs.
-    rows = (
-        json.loads(text)
-        if text.startswith("[")
-        else [json.loads(line) for line in text.splitlines()]
-    )
+    rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
     found = [
         {"service": row["Service"], "id": row["ID"][:12], "image": row.get("Image", ""), "state": row["State"]}
         for row in rows
         if "-run-" not in row["Name"] and row["Service"] != "certbot"
-    ]  # fmt: skip
+    ]
     return sorted(found, key=lambda row: str(row["service"]))
 
 
@@ -103,9 +99,7 @@ def bring_up(start: list[str]) -> dict[str, str]:
 def _inspected(ids: list[str]) -> list[dict[str, Any]]:
     if not ids:
         return []
-    found: list[dict[str, Any]] = json.loads(
-        run(["docker", "inspect", *ids], "docker inspect", "").stdout
-    )
+    found: list[dict[str, Any]] = json.loads(run(["docker", "inspect", *ids], "docker inspect", "").stdout)
     return found
 
 
@@ -181,9 +175,7 @@ def project_of(command: list[str]) -> str:
 def run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[str]:
     """Run a docker command. Raises RefusedError with what it said, and the remedy for what is known."""
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:
         raise RefusedError("Docker is missing", "./fab -H … provision") from None
     if done.returncode:
@@ -195,8 +187,7 @@ def run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[
         if found := NO_IMAGE.search(text):
             raise RefusedError(
                 f"an image cannot be pulled: {found[0].strip()}",
-                "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; "
-                "then run bootstrap again",
+                "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; then run bootstrap again",
             )
         raise RefusedError(f"{what}: {_telling(text)}", remedy)
     return done

@@ -38,9 +38,6 @@ def _daemon_runs() -> bool:
     own = Path("/proc/self/ns/pid").readlink()
     for comm in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):  # the process ended in the meantime
-            if (
-                comm.read_bytes().strip() in (b"cron", b"crond")
-                and own == (comm.parent / "ns/pid").readlink()
-            ):
+            if comm.read_bytes().strip() in (b"cron", b"crond") and own == (comm.parent / "ns/pid").readlink():
                 return True
     return False

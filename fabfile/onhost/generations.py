@@ -31,9 +31,7 @@ SECRET = ("tls/privkey.pem", "accounts.conf")
 KEPT = 2
 
 
-def promote(
-    root: Path, lineage: Path, config: dict[str, bytes], test: Callable[[], object]
-) -> dict[str, Any]:
+def promote(root: Path, lineage: Path, config: dict[str, bytes], test: Callable[[], object]) -> dict[str, Any]:
     """Let a configuration, with the best pair of certificate and key, go live by one rename.
 
     test: looks at nginx/next and raises RefusedError when it is not good; then nothing goes live.
@@ -102,9 +100,7 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
 
     A pair that went live once is kept there and served until a better one comes.
     """
-    kept = {
-        name: (live / "tls" / name).read_bytes() for name in PAIR if (live / "tls" / name).is_file()
-    }
+    kept = {name: (live / "tls" / name).read_bytes() for name in PAIR if (live / "tls" / name).is_file()}
     try:
         newest = {name: beneath.read(*place(lineage, name)) for name in PAIR}
         _require_pair(newest)
@@ -141,9 +137,7 @@ def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
             replace(candidate / name, data, 0o600 if name in SECRET else 0o644)
     except OSError as error:
         shutil.rmtree(candidate, ignore_errors=True)
-        raise RefusedError(
-            f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks"
-        ) from None
+        raise RefusedError(f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks") from None
     # One of that name may be there: refused once, or live and edited by hand since. None is ever replaced.
     number = next(n for n in itertools.count() if not (nginx / "run" / f"{digest}.{n}").exists())
     candidate.rename(nginx / "run" / f"{digest}.{number}")
@@ -158,8 +152,6 @@ def _link(path: Path, target: str) -> None:
 
 def _prune(nginx: Path) -> None:
     kept = {(nginx / name).resolve() for name in ("live", "previous")}
-    old = [
-        path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() not in kept
-    ]
+    old = [path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() not in kept]
     for path in sorted(old, key=lambda p: p.stat().st_mtime)[:-KEPT]:
         shutil.rmtree(path)

@@ -10,9 +10,7 @@ from .atomic import RefusedError
 
 # What an image is made of. Its ID would not do: engines that keep images in containerd give the
 # same image another one (docs.docker.com/engine/storage/containerd).
-IDENTITY = (
-    "{{.Architecture}} {{json .RootFS.Layers}} {{json .Config.Env}} {{json .Config.Entrypoint}}"
-)
+IDENTITY = "{{.Architecture}} {{json .RootFS.Layers}} {{json .Config.Env}} {{json .Config.Entrypoint}}"
 
 
 def platform() -> str:

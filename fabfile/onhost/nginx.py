@@ -63,9 +63,7 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
         if moved:
             # What the old containers wrote while that was going on.
             give(root / "registry/data", WRITTEN["registry/data"])
-        answer["started"] = sorted(
-            name for name, there in after.items() if before.get(name) != there
-        )
+        answer["started"] = sorted(name for name, there in after.items() if before.get(name) != there)
         answer["reloaded"] = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
         _remember_started(root, after)
     return answer
@@ -204,9 +202,7 @@ def _start(start: list[str]) -> dict[str, str]:
         return bring_up(start)
     except RefusedError as error:
         if port := re.search(r":(80|443)\b.*(already allocated|already in use)", error.what):
-            raise RefusedError(
-                f"port {port[1]} is taken by somebody else", "./fab -H … check names it"
-            ) from None
+            raise RefusedError(f"port {port[1]} is taken by somebody else", "./fab -H … check names it") from None
         raise
 
 
@@ -241,10 +237,7 @@ def _workers(master: int) -> set[int]:
         with contextlib.suppress(OSError):  # it ended in the meantime
             # Bytes: a process may give itself a name that is no text.
             parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
-            if (
-                parent == master
-                and (process / "cmdline").read_bytes().strip(b"\0 ") == b"nginx: worker process"
-            ):
+            if parent == master and (process / "cmdline").read_bytes().strip(b"\0 ") == b"nginx: worker process":
                 found.add(int(process.name))
     return found
 
@@ -260,9 +253,7 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
             if _workers(master) - old:
                 # An old one that does not end answers with what the new ones know of the accounts.
                 return
-            raise RefusedError(
-                "nginx does not take over the new configuration", "./fab -H … logs shows why"
-            )
+            raise RefusedError("nginx does not take over the new configuration", "./fab -H … logs shows why")
         time.sleep(0.02)
 
 

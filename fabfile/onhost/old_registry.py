@@ -27,8 +27,9 @@ def repositories(root: Path) -> list[str]:
     """The names of the repositories, as the registry's own layout has them."""
     found = subprocess.run(
         ["find", "-P", str(root), "-type", "d", "-name", "_*", "-prune", "-name", "_manifests", "-printf", "%P\\0"],
-        capture_output=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+    )
     names = [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
     return sorted(name.rpartition("/")[0] for name in names)
 

@@ -59,8 +59,7 @@ def settle(root: Path) -> bool:
 def owned(root: Path) -> bool:
     """Whether `settle` would change nothing of what containers write."""
     return all(
-        belongs(root / name, owner) and (root / name).stat().st_mode & 0o050 == 0o050
-        for name, owner in WRITTEN.items()
+        belongs(root / name, owner) and (root / name).stat().st_mode & 0o050 == 0o050 for name, owner in WRITTEN.items()
     )
 
 

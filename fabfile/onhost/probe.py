@@ -59,9 +59,7 @@ def fetch(names: list[str], token: str, port: int = 80) -> dict[str, Any]:
             try:
                 problem = _fetch(name, address, port, token)
             except OSError as error:
-                problem = (
-                    f"port {port} of {address} ({name}) does not answer: {error.strerror or error}"
-                )
+                problem = f"port {port} of {address} ({name}) does not answer: {error.strerror or error}"
                 if error.errno in NO_WAY:
                     unreachable.append(address)
             if problem:

@@ -10,9 +10,7 @@ from pathlib import Path
 from .accounts import COST, Line, lines
 from .atomic import RefusedError
 
-HEAD = (
-    "# Written by `htpasswd` and `up` from the accounts file; your changes would be overwritten.\n"
-)
+HEAD = "# Written by `htpasswd` and `up` from the accounts file; your changes would be overwritten.\n"
 # A name of other characters, written by hand, gets no role: it could mean something to nginx.
 NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
@@ -35,9 +33,7 @@ def maps(accounts_file: Path) -> bytes:
     known = [f'"~^{_quoted(line.user)}\\z" $http_authorization;' for line in accounts]
     limited = [f'"~^{_quoted(line.user)}\\z" 1;' for line in accounts if line.repositories]
     # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
-    within = [
-        f'"~^{_quoted(line.user)} {place}" 1;' for line in accounts for place in _places(line)
-    ]
+    within = [f'"~^{_quoted(line.user)} {place}" 1;' for line in accounts for place in _places(line)]
     return "\n".join(
         [
             HEAD,

@@ -84,9 +84,7 @@ def read(directory: str, names: list[str]) -> dict[str, str]:
     return {name: beneath.text(root, name, LARGEST) for name in names if (root / name).is_file()}
 
 
-def apply(
-    directory: str, files: dict[str, Any], remove: list[str], digests: dict[str, str]
-) -> None:
+def apply(directory: str, files: dict[str, Any], remove: list[str], digests: dict[str, str]) -> None:
     """Put files in place, all or nothing.
 
     files: {path: {"content": base64, "mode": int}}; remove: paths; digests: all that is ours now.
@@ -98,9 +96,7 @@ def apply(
     _prepare(root, work)
     with locked(work / "lock"):
         if (work / "journal").is_file():
-            raise RefusedError(
-                f"{root}: an earlier sync was cut off a moment ago", "run sync again"
-            )
+            raise RefusedError(f"{root}: an earlier sync was cut off a moment ago", "run sync again")
         stage = work / "stage"
         shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir(mode=0o700)
@@ -111,9 +107,7 @@ def apply(
                 moves.append((str(number), name))
         except OSError as error:
             shutil.rmtree(stage, ignore_errors=True)
-            raise RefusedError(
-                f"{stage}: {error.strerror}; no file was changed", "df -h shows the disks"
-            ) from None
+            raise RefusedError(f"{stage}: {error.strerror}; no file was changed", "df -h shows the disks") from None
         journal = {"moves": moves, "remove": remove, "digests": digests}
         replace(work / "journal", json.dumps(journal).encode(), 0o600)
         _carry_out(root)
@@ -130,9 +124,7 @@ def _prepare(root: Path, work: Path) -> None:
             try:
                 path.mkdir(parents=True, mode=mode)
             except OSError as error:
-                raise RefusedError(
-                    f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR"
-                ) from None
+                raise RefusedError(f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR") from None
             path.chmod(mode)
             if os.geteuid() == 0:
                 os.chown(path, *WRITTEN.get(str(path.relative_to(root)), (0, 0)))
@@ -146,9 +138,7 @@ def finish(directory: str) -> None:
     """Carry out the journal of a sync that was cut off, if there is one."""
     root = Path(directory)
     if open_to := strangers(root, [".sync"]):
-        raise RefusedError(
-            f"somebody else than root can change {open_to[0]}", "./fab -H … sync says more"
-        )
+        raise RefusedError(f"somebody else than root can change {open_to[0]}", "./fab -H … sync says more")
     if (root / ".sync/journal").is_file():
         with locked(root / ".sync/lock"):
             _carry_out(root)
@@ -168,9 +158,7 @@ def _carry_out(root: Path) -> None:
             sync_directory(target.parent)
     for name in journal["remove"]:
         (root / name).unlink(missing_ok=True)
-    replace(
-        work / "manifest", json.dumps(journal["digests"], indent=1, sort_keys=True).encode(), 0o600
-    )
+    replace(work / "manifest", json.dumps(journal["digests"], indent=1, sort_keys=True).encode(), 0o600)
     (work / "journal").unlink()
     shutil.rmtree(work / "stage", ignore_errors=True)
 

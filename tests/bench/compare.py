@@ -38,10 +38,7 @@ class Verdict:
 
     def __str__(self) -> str:
         word = "WORSE" if self.worse else "ok"
-        return (
-            f"{word:5}  {self.measure}: {OURS} / {self.contender} was {_shown(self.old)}, "
-            f"is {_shown(self.new)}"
-        )
+        return f"{word:5}  {self.measure}: {OURS} / {self.contender} was {_shown(self.old)}, is {_shown(self.new)}"
 
 
 def compare(old: Iterable[Result], new: Iterable[Result]) -> list[Verdict]:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 STACK = "private-docker-registry"
 OURS_DATA = "/docker-registry/registry/data"
 BENCH = "/bench"  # on the server and in every container alike
-REGISTRY, NGINX, TOOLS = (
-    f"registry-sandbox/{name}:latest" for name in ("registry", "nginx", "bench")
-)
+REGISTRY, NGINX, TOOLS = (f"registry-sandbox/{name}:latest" for name in ("registry", "nginx", "bench"))
 LOWEST_COST = 5
 
 

@@ -41,9 +41,7 @@ async def _listen(port: int, seconds: float) -> asyncio.Server:
     return await asyncio.start_server(connected, "127.0.0.1", 0)
 
 
-async def _one_way(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
-) -> None:
+async def _one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
     """Read at once, write when it is due: what is under way does not hold up what follows."""
     under_way: asyncio.Queue[Piece] = asyncio.Queue()
     clock = asyncio.get_running_loop().time

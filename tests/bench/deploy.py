@@ -30,9 +30,7 @@ def prepare(server: Server, contenders: Sequence[Contender], user: str, password
     """Files for all of them: configurations, passwords, a certificate."""
     tutorial = (HERE / "config/tutorial.conf").read_text()
     server.write("config/tutorial-h1.conf", tutorial)
-    server.write(
-        "config/tutorial-h2.conf", tutorial.replace("listen 443 ssl;", "listen 443 ssl http2;")
-    )
+    server.write("config/tutorial-h2.conf", tutorial.replace("listen 443 ssl;", "listen 443 ssl http2;"))
     for name in ("file.conf", "Caddyfile", "registry.yml", "certificate.sh"):
         server.write(f"config/{name}", (HERE / "config" / name).read_text())
     server.sh(f"rm -rf {BENCH}/data")
@@ -113,9 +111,7 @@ def _knows_registry(server: Server, contender: Contender) -> tuple[str, ...]:
     return (f"--add-host=registry:{server.address(f'{contender.front}-registry')}",)
 
 
-def _start_registry(
-    server: Server, contender: Contender, container: str, settings: dict[str, str]
-) -> None:
+def _start_registry(server: Server, contender: Contender, container: str, settings: dict[str, str]) -> None:
     settings = {
         "REGISTRY_AUTH": "htpasswd",
         "REGISTRY_AUTH_HTPASSWD_REALM": "bench",

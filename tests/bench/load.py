@@ -112,9 +112,7 @@ def pull(job: Answer) -> Answer:
 def curl(job: Answer, path: str, *options: str, status: int) -> Answer:
     form = "%{http_code} %{time_total} %{http_version} %{size_download} %header{location}"
     argv = ["curl", "-sS", "-o", "/dev/null", "-w", form, "-u", job["user"], *job["curl"], *options]
-    done = subprocess.run(
-        [*argv, urljoin(job["url"], path)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*argv, urljoin(job["url"], path)], capture_output=True, text=True, check=False)
     code, seconds, version, size, location = (done.stdout.split(" ", 4) + [""] * 5)[:5]
     if done.returncode or int(code) != status:
         sys.exit(f"{path}: {code} instead of {status}: {done.stderr}")
@@ -178,7 +176,7 @@ def pulls(job: Answer) -> Answer:
     running = [
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(0, count, share)
-    ]  # fmt: skip
+    ]
     for number, each in enumerate(running):
         assert each.stdin is not None
         each.stdin.write(one * min(share, count - number * share))

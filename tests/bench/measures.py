@@ -149,9 +149,7 @@ def copying(field: Field, contender: Contender, directory: str, *, out: bool) ->
     options = [f"--{side}-creds", field.login]
     if not contender.tls:
         options.append(f"--{side}-tls-verify=false")
-    return {"from": there, "to": here, "options": options} if out else {
-        "from": here, "to": there, "options": options
-    }  # fmt: skip
+    return {"from": there, "to": here, "options": options} if out else {"from": here, "to": there, "options": options}
 
 
 def blob(digest: str) -> str:

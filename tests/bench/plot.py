@@ -36,17 +36,14 @@ def throughput(results: Iterable[Result]) -> str:
     """Megabytes a second of every push and pull."""
     found = list(results)
     panels = [
-        (TITLES[measure], [_speed(r, moved) for r in found if r.measure == measure])
-        for measure, moved in MOVED.items()
+        (TITLES[measure], [_speed(r, moved) for r in found if r.measure == measure]) for measure, moved in MOVED.items()
     ]
     return _picture("MB/s, more is better", panels)
 
 
 def requests(results: Iterable[Result]) -> str:
     """Requests a second."""
-    bars = [
-        Bar(r.contender, r.median, r.q1, r.q3) for r in results if r.measure == "requests"
-    ]  # fmt: skip
+    bars = [Bar(r.contender, r.median, r.q1, r.q3) for r in results if r.measure == "requests"]
     return _picture("requests a second, more is better", [(TITLES["requests"], bars)])
 
 

@@ -34,7 +34,7 @@ COMMANDS = ("fab-list", "fab-true", "bootstrap-first", "bootstrap-second-before-
 TABLES = (
     Table(f"| {' | '.join(CONTENDERS)} |", tuple(tuple((each, name) for name in CONTENDERS) for each in MEASURES)),
     Table("| +100 ", tuple((("tool", each), ("tool", f"{each}-100ms")) for each in COMMANDS)),
-)  # fmt: skip
+)
 
 
 def filled(text: str, results: Sequence[Result]) -> str:

@@ -53,14 +53,12 @@ def merged(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
 def table(results: Iterable[Result]) -> str:
     """A line each, for people."""
     rows = [
-        (r.measure, r.contender, f"{short(r.median)} {r.unit}",
-         f"{short(r.q1)} to {short(r.q3)}", f"n={r.n}")
+        (r.measure, r.contender, f"{short(r.median)} {r.unit}", f"{short(r.q1)} to {short(r.q3)}", f"n={r.n}")
         for r in results
-    ]  # fmt: skip
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(5)] if rows else []
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 

@@ -75,9 +75,7 @@ def bench(choice: Choice) -> list[Result]:
         started = list(dict.fromkeys(each for run in runs for each in run.contenders))
         need = choice.megabytes * COPIES
         if server.free_megabytes() < need:
-            raise SandboxError(
-                f"{need} MB must be free on the disk of Docker: --size, or make room"
-            )
+            raise SandboxError(f"{need} MB must be free on the disk of Docker: --size, or make room")
         say(f"starting {', '.join(each.name for each in started)}")
         ensure_image("bench", say)
         world.sandbox.carry(contenders.TOOLS)
@@ -96,11 +94,7 @@ def chosen(runs: Sequence[Run], choice: Choice) -> list[Run]:
     _known(choice.contenders, {each.name for each in contenders.ALL}, "contender")
     kept = []
     for run in runs:
-        some = tuple(
-            each
-            for each in run.contenders
-            if not choice.contenders or each.name in choice.contenders
-        )
+        some = tuple(each for each in run.contenders if not choice.contenders or each.name in choice.contenders)
         if some and (not choice.only or choice.only & run.units.keys()):
             kept.append(replace(run, contenders=some, rounds=choice.rounds or run.rounds))
     if not kept:

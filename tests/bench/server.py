@@ -51,16 +51,12 @@ class Server:
         self.run(CLIENT, TOOLS, "sleep", "infinity", options=("--init", *names))
         trust = f"cp {BENCH}/tls/ca.pem /usr/local/share/ca-certificates/bench.crt\n"
         trust += f"cp {BENCH}/tls/ours.pem /usr/local/share/ca-certificates/ours.crt\n"
-        self.sandbox.exec(
-            "server", "docker", "exec", CLIENT, "sh", "-ec", trust + "update-ca-certificates"
-        )
+        self.sandbox.exec("server", "docker", "exec", CLIENT, "sh", "-ec", trust + "update-ca-certificates")
 
     def ask(self, order: str, **job: object) -> dict[str, Any]:
         """Let the client do something, see `load.py`; what it found."""
         python = ("docker", "exec", CLIENT, "python3", f"{BENCH}/client/load.py")
-        found: dict[str, Any] = json.loads(
-            self.sandbox.exec("server", *python, order, json.dumps(job))
-        )
+        found: dict[str, Any] = json.loads(self.sandbox.exec("server", *python, order, json.dumps(job)))
         return found
 
     def watch_memory(self, containers: tuple[str, ...]) -> subprocess.Popen[str]:

@@ -50,16 +50,12 @@ def bench_tool(choice: Choice) -> list[Result]:
     return found
 
 
-def over_ssh(
-    world: World, command: Sequence[str], config: Path, suffix: str, choice: Choice
-) -> list[Result]:
+def over_ssh(world: World, command: Sequence[str], config: Path, suffix: str, choice: Choice) -> list[Result]:
     """The commands that go to the server, as that ssh_config leads to it."""
     with tempfile.TemporaryDirectory(prefix="registry-sandbox-") as directory:
         (Path(directory) / "fabfile.py").write_text(TRUE)
         fabric = [str(ROOT / ".venv/bin/fab"), "-r", directory, "--ssh-config", str(config)]
-        true = timed(
-            f"fab-true{suffix}", choice.rounds or ROUNDS, true_of([*fabric, "-H", "server", "true"])
-        )
+        true = timed(f"fab-true{suffix}", choice.rounds or ROUNDS, true_of([*fabric, "-H", "server", "true"]))
     times = choice.rounds or ROUNDS_OF_BOOTSTRAP
     whole = [*command, "bootstrap"]
 
@@ -85,9 +81,7 @@ def bootstraps(argv: Sequence[str], suffix: str, times: int) -> list[Result]:
         whole, before = bootstrap(argv)
         wholes.append(whole)
         befores.append(before)
-        say(
-            f"tool bootstrap-second{suffix} {number + 1}/{times}: {whole:.1f} s, {before:.1f} before {LAST}"
-        )
+        say(f"tool bootstrap-second{suffix} {number + 1}/{times}: {whole:.1f} s, {before:.1f} before {LAST}")
     return [
         summary("tool", f"bootstrap-second{suffix}", "s", wholes),
         summary("tool", f"bootstrap-second-before-{LAST}{suffix}", "s", befores),
@@ -102,7 +96,7 @@ def bootstrap(argv: Sequence[str]) -> tuple[float, float]:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as running:  # fmt: skip
+    ) as running:
         assert running.stdout is not None
         for line in running.stdout:
             lines.append(line)
@@ -117,9 +111,7 @@ def bootstrap(argv: Sequence[str]) -> tuple[float, float]:
 def seconds(argv: Sequence[str]) -> float:
     """Of a command that must succeed."""
     started = time.monotonic()
-    done = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SandboxError(f"{' '.join(argv)}: {done.stderr}")
     return time.monotonic() - started

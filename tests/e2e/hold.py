@@ -32,7 +32,7 @@ async def hold(job: Job, held: list[asyncio.StreamWriter], room: asyncio.Semapho
                     job["address"], job["port"], ssl=tls, server_hostname=job["host"] if tls else None, limit=4096
                 ),
                 60,
-            )  # fmt: skip
+            )
             held.append(writer)
             writer.write(HELLO if job["kind"] == "hello" else job["head"].encode())
             await writer.drain()

@@ -26,10 +26,7 @@ def main() -> None:
     job: Job = json.loads(sys.stdin.readline())
     answers: Answers = []
     over = threading.Event()
-    threads = [
-        threading.Thread(target=ask, args=(job, number, answers, over))
-        for number in range(job["threads"])
-    ]
+    threads = [threading.Thread(target=ask, args=(job, number, answers, over)) for number in range(job["threads"])]
     for thread in threads:
         thread.start()
     print("going", flush=True)
@@ -59,9 +56,7 @@ def ask(job: Job, number: int, answers: Answers, over: threading.Event) -> None:
             for kept in (True, False):
                 try:
                     if connection is None or not kept:
-                        connection = http.client.HTTPSConnection(
-                            job["host"], timeout=60, context=context
-                        )
+                        connection = http.client.HTTPSConnection(job["host"], timeout=60, context=context)
                     connection.request("GET", path, headers=headers)
                     answer = connection.getresponse()
                     answer.read()

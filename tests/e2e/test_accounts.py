@@ -16,9 +16,7 @@ from .world import DEPLOY_DIR, PASSWORD, USER, World
 FILE = f"{DEPLOY_DIR}/registry/auth/htpasswd"
 
 
-@pytest.mark.parametrize(
-    "password", ["a:b::c", 'it\'s "$(reboot)" `id` \\ ;|&', "пароль с пробелом", "x" * 72]
-)
+@pytest.mark.parametrize("password", ["a:b::c", 'it\'s "$(reboot)" `id` \\ ;|&', "пароль с пробелом", "x" * 72])
 def test_any_password_works_at_once(deployed: World, password: str) -> None:
     deployed.fab("htpasswd", "--user", "odd", input=password + "\n")
     assert deployed.login("odd", password) == 200
@@ -57,9 +55,7 @@ def test_a_changed_password_counts_at_once(deployed: World) -> None:
         (["--user", "ci", "--list"], "secret\n", "expected one of"),
     ],
 )
-def test_bad_input_exits_2_and_changes_nothing(
-    deployed: World, arguments: list[str], input: str, words: str
-) -> None:
+def test_bad_input_exits_2_and_changes_nothing(deployed: World, arguments: list[str], input: str, words: str) -> None:
     before = deployed.server(f"stat -c '%i %Y' {FILE}; cat {FILE}")
     refused = deployed.fab("htpasswd", *arguments, input=input, ok=False)
     assert refused.returncode == 2

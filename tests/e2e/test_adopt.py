@@ -210,9 +210,7 @@ def test_adopt_and_back(old: Old) -> None:
     old.pull()
     for task in (("adopt", "--yes"), ("bootstrap",)):
         output = world.fab(*task).stdout
-        assert not re.search(
-            r"^ok +[\d.]+ s  (sync|htpasswd|up|init-letsencrypt|schedule) ", output, re.M
-        ), output
+        assert not re.search(r"^ok +[\d.]+ s  (sync|htpasswd|up|init-letsencrypt|schedule) ", output, re.M), output
     new = old.push("new-image")
 
     # As a way back that was cut off would leave it: it can be gone again.

@@ -40,9 +40,7 @@ def load(world: World, **job: Any) -> Iterator[Answers]:
         "-c",
         LOAD.read_text(),
     ]
-    with subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(job) + "\n")
@@ -66,9 +64,7 @@ def counted(answers: Answers) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("how", ["removed", "changed", "role"])
-def test_a6_an_account_that_goes_is_gone_under_load(
-    deployed: World, how: str, record_property: Any
-) -> None:
+def test_a6_an_account_that_goes_is_gone_under_load(deployed: World, how: str, record_property: Any) -> None:
     """50 requests a second by the user; not one is answered later than a second after the command's end."""
     leaver = f"leaver-{how}"
     deployed.fab("htpasswd", "--user", leaver, "--role", "admin", input="secret\n")
@@ -91,9 +87,7 @@ def test_a6_an_account_that_goes_is_gone_under_load(
     assert set(counted(answers)) - {429} == {200, refused}
     assert counted(answers)[refused] >= 5
     record_property("last 200, seconds after the end", round(max(good) - ended, 3))
-    print(
-        f"\n{how}: {counted(answers)}, last 200 {max(good) - ended:+.3f} s after the command's end"
-    )
+    print(f"\n{how}: {counted(answers)}, last 200 {max(good) - ended:+.3f} s after the command's end")
     # Nothing of it is remembered, not even where nobody asks.
     assert how == "role" or f"{leaver}:secret" not in remembered(deployed)
     deployed.fab("htpasswd", "--remove", leaver)
@@ -141,9 +135,7 @@ def test_passwords_are_remembered_in_memory_alone(deployed: World) -> None:
     mounted = deployed.server(f"docker exec {PROJECT}-nginx-1 cat /proc/mounts")
     assert " /run tmpfs " in mounted
     encoded = deployed.server(f"printf %s 'canary:{canary}' | base64").strip()
-    left = deployed.server(
-        f"grep -rlFs -e {canary} -e {encoded} / --exclude-dir=proc --exclude-dir=sys", check=False
-    )
+    left = deployed.server(f"grep -rlFs -e {canary} -e {encoded} / --exclude-dir=proc --exclude-dir=sys", check=False)
     assert left == ""
     deployed.fab("htpasswd", "--remove", "canary")
     assert canary not in remembered(deployed)
@@ -162,9 +154,7 @@ def test_a7_a_storm_of_wrong_passwords(deployed: World) -> None:
             started = time.monotonic()
             assert deployed.status("/v2/", *login) == 200
             took.append(time.monotonic() - started)
-    print(
-        f"\nfrom another address, in the storm: {max(took[:5]):.2f} s, a new password {took[5]:.2f} s"
-    )
+    print(f"\nfrom another address, in the storm: {max(took[:5]):.2f} s, a new password {took[5]:.2f} s")
     assert max(took) < 10
     seen = counted(answers)
     print(f"\nstorm: {seen}")
@@ -209,19 +199,12 @@ def test_a7_a_gateway_is_never_shut_out(deployed: World) -> None:
     """From the server itself all come through Docker's own proxy, like everyone over IPv6 would."""
     curl = f"curl -sk -o /dev/null -w '%{{http_code}} ' --resolve {DOMAIN}:443:127.0.0.1"
     storm = f"for n in $(seq 12); do {curl} -u {USER}:wrong-$1-$n https://{DOMAIN}/v2/; done"
-    codes = deployed.server(
-        f"storm() {{ {storm}; }}; for i in 1 2 3 4; do storm $i & done; wait"
-    ).split()
+    codes = deployed.server(f"storm() {{ {storm}; }}; for i in 1 2 3 4; do storm $i & done; wait").split()
     assert collections.Counter(codes) == {"401": 48}
-    assert (
-        deployed.server(f'{curl} -u "$1" https://{DOMAIN}/v2/', f"{USER}:{PASSWORD}").strip()
-        == "200"
-    )
+    assert deployed.server(f'{curl} -u "$1" https://{DOMAIN}/v2/', f"{USER}:{PASSWORD}").strip() == "200"
 
 
-@pytest.mark.parametrize(
-    "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"]
-)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
 def test_a8_strangers_get_401(deployed: World, method: str) -> None:
     """TRACE nginx itself refuses, before anything else."""
     paths = (
@@ -301,7 +284,7 @@ def test_bodies_that_nobody_reads_fill_no_memory(deployed: World) -> None:
         send = "head -c 150000000 /dev/zero | curl -sS -o /dev/null -w '%{http_code}' --data-binary @- -H 'Expect:' -X"
         status = deployed.sandbox.exec(
             "client", "sh", "-c", f'{send} "$@" || true', "sh", method, *who, f"https://{DOMAIN}{path}"
-        )  # fmt: skip
+        )
         assert status in ("202", "403", "413", "000", "400", "404"), (path, status)
         peak = deployed.server(used, check=False).split()
         assert all(int(number) < 100e6 for number in peak), (path, peak)
@@ -356,9 +339,7 @@ def test_no_secret_is_printed_or_left(deployed: World) -> None:
         if command[:2] == ("htpasswd", "--user"):
             deployed.login("canary", password)
             deployed.login("canary", password + "x")
-    printed += deployed.server(
-        f"cd / && {DEPLOY_DIR}/inv renew 2>&1; {DEPLOY_DIR}/inv --debug renew 2>&1"
-    )
+    printed += deployed.server(f"cd / && {DEPLOY_DIR}/inv renew 2>&1; {DEPLOY_DIR}/inv --debug renew 2>&1")
     printed += deployed.server(
         "docker inspect $(docker ps -aq); for c in $(docker ps -aq); do docker logs $c 2>&1; done"
     )
@@ -379,10 +360,7 @@ def test_no_secret_is_printed_or_left(deployed: World) -> None:
         check=False,
     ).split()
     for secret, files in allowed.items():
-        assert (
-            set(deployed.server(f"grep -lF '{secret}' {' '.join(there)}", check=False).split())
-            == files
-        )
+        assert set(deployed.server(f"grep -lF '{secret}' {' '.join(there)}", check=False).split()) == files
     holding = deployed.server(f"grep -lF '{key}' {' '.join(there)}").split()
     assert all(name.startswith(DEPLOY_DIR) for name in holding)
     for name in [

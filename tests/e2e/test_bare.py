@@ -55,9 +55,7 @@ class Bare:
         (self.directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {host_key}\n")
         text = (sandbox.directory / "ssh_config").read_text()
         text = re.sub(r"(?m)^(\s+Port) .*$", rf"\1 {port}", text)
-        text = re.sub(
-            r"(?m)^(\s+UserKnownHostsFile) .*$", rf"\1 {self.directory}/known_hosts", text
-        )
+        text = re.sub(r"(?m)^(\s+UserKnownHostsFile) .*$", rf"\1 {self.directory}/known_hosts", text)
         self.ssh_config.write_text(text)
         self.settings.write_text(settings_text(sandbox, IMAGES="ship"))
         client = f"unix://{sandbox.client_socket}"
@@ -124,9 +122,7 @@ def test_bootstrap_of_a_bare_server(bare: Bare) -> None:
 
 def test_bootstrap_of_a_bare_server_as_a_sudo_user(bare: Bare) -> None:
     argv = bare.command("--prompt-for-sudo-password", "bootstrap", host="anna@server")
-    terminal = pexpect.spawn(
-        argv[0], argv[1:], encoding="utf-8", timeout=300, env={**os.environ, "TERM": "dumb"}
-    )
+    terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=300, env={**os.environ, "TERM": "dumb"})
     terminal.expect("sudo.password")
     terminal.sendline("anna-password")
     terminal.expect(pexpect.EOF)
@@ -144,13 +140,9 @@ def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
         "--ssh-config", str(clean.sandbox.directory / "ssh_config"), "--hosts", "server",
     ]  # fmt: skip
     subprocess.run([*command, "sync"], check=True, capture_output=True)
-    with subprocess.Popen(
-        [*command, "ship"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as first:
+    with subprocess.Popen([*command, "ship"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         wait_until(
-            lambda: (
-                int(clean.server("cat /docker-registry/.images/* 2>/dev/null | wc -c")) > 5_000_000
-            ),
+            lambda: int(clean.server("cat /docker-registry/.images/* 2>/dev/null | wc -c")) > 5_000_000,
             "some of it is there",
         )
         clean.cut(first)
@@ -187,6 +179,4 @@ def test_images_come_from_the_mirror(clean: World) -> None:
     clean.bootstrap(IMAGE_MIRROR=mirror, **names)
     used = clean.server("docker ps --format '{{.Image}}'").split()
     assert {f"{mirror}/mirrored/nginx:1", f"{mirror}/mirrored/registry:1"} < set(used)
-    clean.server(
-        f"docker image rm {' '.join(f'{mirror}/mirrored/{name}:1' for name in STACK)}", check=False
-    )
+    clean.server(f"docker image rm {' '.join(f'{mirror}/mirrored/{name}:1' for name in STACK)}", check=False)

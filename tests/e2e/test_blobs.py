@@ -18,9 +18,7 @@ def layer(deployed: World) -> tuple[str, bytes]:
     return deployed.push_blob("blobs/here", content, *LOGIN), content
 
 
-def test_a_blob_comes_whole_in_parts_and_again(
-    deployed: World, layer: tuple[str, bytes], tmp_path: Path
-) -> None:
+def test_a_blob_comes_whole_in_parts_and_again(deployed: World, layer: tuple[str, bytes], tmp_path: Path) -> None:
     digest, content = layer
     url = f"/v2/blobs/here/blobs/{digest}"
     pulled = tmp_path / "pulled"
@@ -66,9 +64,7 @@ def test_nothing_is_spooled(deployed: World, tmp_path: Path) -> None:
     file.write_bytes(os.urandom(40_000_000))
     pid = deployed.nginx_pid()
     # nginx removes the names of its temporary files at once: its workers still have them open.
-    spool = (
-        f"for p in $(pgrep -P {pid}); do find -L /proc/$p/fd -maxdepth 1 -type f -size +100k; done"
-    )
+    spool = f"for p in $(pgrep -P {pid}); do find -L /proc/$p/fd -maxdepth 1 -type f -size +100k; done"
     slow = deployed.pushing("blobs/large", file, "--limit-rate", "8M")
     spooled, sizes = "", set()
     while slow.poll() is None:

@@ -23,18 +23,13 @@ def test_check_changes_nothing(clean: World) -> None:
     assert clean.server(changed) == ""
     assert clean.containers() == before
     assert {row["mark"] for row in rows} == {"ok"}
-    assert {"system", "free disk", "docker", "compose", "port 80", f"A {DOMAIN}"} <= {
-        row["name"] for row in rows
-    }
+    assert {"system", "free disk", "docker", "compose", "port 80", f"A {DOMAIN}"} <= {row["name"] for row in rows}
 
 
 def test_each_step_alone(clean: World) -> None:
     assert "new files in /docker-registry" in clean.fab("sync").stdout
     assert "is up to date" in clean.fab("sync").stdout
-    assert (
-        f"account {USER} added"
-        in clean.fab("htpasswd", "--user", USER, input=PASSWORD + "\n").stdout
-    )
+    assert f"account {USER} added" in clean.fab("htpasswd", "--user", USER, input=PASSWORD + "\n").stdout
     assert "started auth, nginx, registry" in clean.fab("up").stdout
     # No certificate yet: port 80 answers all the same, 443 does not (C13).
     assert clean.status("/", port=80) == 308
@@ -80,9 +75,7 @@ def test_bootstrap_a_second_time_changes_nothing(deployed: World) -> None:
     assert deployed.serial() == serial
     changed = {name for name, facts in deployed.files().items() if files.get(name) != facts}
     # push-test makes an account and removes it, and nginx is told twice.
-    assert {
-        name for name in changed if not name.startswith(("./nginx/run/", "./nginx/loaded"))
-    } == {accounts}
+    assert {name for name in changed if not name.startswith(("./nginx/run/", "./nginx/loaded"))} == {accounts}
     assert deployed.server(f"readlink {DEPLOY_DIR}/nginx/live").startswith(f"{before}.")
     assert deployed.server(f"cat {DEPLOY_DIR}/registry/auth/htpasswd") == content
 
@@ -113,9 +106,7 @@ def test_foreign_names_are_refused_and_never_echoed(deployed: World) -> None:
     with pytest.raises(Exception, match="returned non-zero exit status 35"):
         deployed.curl("/v2/", "-k", name="other.test")
     with pytest.raises(Exception, match="returned non-zero exit status 35"):
-        deployed.curl(
-            "/v2/", "-k", "--connect-to", f"{DOMAIN}:{port}:127.0.0.1:{port}", name="127.0.0.1"
-        )
+        deployed.curl("/v2/", "-k", "--connect-to", f"{DOMAIN}:{port}:127.0.0.1:{port}", name="127.0.0.1")
     assert deployed.status("/v2/", "-H", "Host: evil.example") == 0
     assert deployed.status("/", "-H", "Host: evil.example", port=80) == 0
 
@@ -266,9 +257,7 @@ def test_containers_have_no_more_than_they_need(deployed: World) -> None:
         "nginx": (["CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"], "0:0"),
     }
     names = [f"{PROJECT}-{service}-1" for service in needs]
-    found = dict(
-        zip(needs, json.loads(deployed.server(f"docker inspect {' '.join(names)}")), strict=True)
-    )
+    found = dict(zip(needs, json.loads(deployed.server(f"docker inspect {' '.join(names)}")), strict=True))
     for service, (capabilities, user) in needs.items():
         each = found[service]
         limits = each["HostConfig"]
@@ -299,9 +288,7 @@ def test_containers_have_no_more_than_they_need(deployed: World) -> None:
     assert set(found["nginx"]["NetworkSettings"]["Networks"]) == {f"{PROJECT}_outside"}
     assert set(found["nginx"]["HostConfig"]["PortBindings"]) == {"80/tcp", "443/tcp"}
     # Nothing in its container but its memory can be written.
-    workers = deployed.server(
-        f"docker top {PROJECT}-nginx-1 -o pid,uid,args | awk '/worker process/ {{print $2}}'"
-    )
+    workers = deployed.server(f"docker top {PROJECT}-nginx-1 -o pid,uid,args | awk '/worker process/ {{print $2}}'")
     assert set(workers.split()) == {"61102"}
 
 

@@ -32,9 +32,7 @@ def typed(world: World, script: str, directory: Path) -> str:
     ssh = f"ssh -F {world.sandbox.directory}/ssh_config server"
     script = script.replace(SERVER, " ".join(fab(world.sandbox, world.settings)))
     script = script.replace("ssh root@registry.example.com", ssh)
-    done = subprocess.run(
-        ["sh", "-ec", script], cwd=directory, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["sh", "-ec", script], cwd=directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -45,11 +43,12 @@ def push_image(world: World, name: str, content: bytes) -> tuple[str, str]:
     config = world.push_blob(name, b"{}", *LOGIN)
     manifest = json.dumps(
         {
-            "schemaVersion": 2, "mediaType": KIND,
+            "schemaVersion": 2,
+            "mediaType": KIND,
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
             "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": len(content)}],
         }
-    )  # fmt: skip
+    )
     put = ("-X", "PUT", "-H", f"Content-Type: {KIND}", "-d", manifest)
     assert world.status(f"/v2/{name}/manifests/1", *put, *LOGIN) == 201
     return f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}", layer

@@ -149,9 +149,7 @@ def test_caa_records_are_read_first(acme: World) -> None:
         sandbox.caa(DOMAIN)
 
 
-def test_c6_another_certbot_holds_the_lock(
-    acme: World, record_property: Record, tmp_path: Path
-) -> None:
+def test_c6_another_certbot_holds_the_lock(acme: World, record_property: Record, tmp_path: Path) -> None:
     wants(acme)
     held = "import fcntl,time; f=open('/c/.certbot.lock','w'); fcntl.lockf(f,fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
     argv = [*fab(acme.sandbox, acme.settings), "init-letsencrypt"]
@@ -204,9 +202,7 @@ def test_c7_the_disk_is_full(acme: World, record_property: Record) -> None:
             assert acme.serial() == serial
             assert acme.login(USER, PASSWORD) == 200
         finally:
-            acme.server(
-                "umount /docker-registry/registry/auth; umount /docker-registry/certbot/conf"
-            )
+            acme.server("umount /docker-registry/registry/auth; umount /docker-registry/certbot/conf")
         assert "ordered" in order(acme, "--force")
         assert acme.serial() not in ("", serial)
 
@@ -272,9 +268,7 @@ def test_a_first_order_is_rehearsed_elsewhere(acme: World) -> None:
 
 def test_a_profile_that_is_not_offered_is_refused(acme: World) -> None:
     wants(acme, ACME_PROFILE="shortlived")
-    assert "ACME_PROFILE=shortlived: the ACME server acme.test:14009 offers none" in order(
-        acme, ok=False
-    )
+    assert "ACME_PROFILE=shortlived: the ACME server acme.test:14009 offers none" in order(acme, ok=False)
     assert acme.sandbox.orders() == 0
 
 
@@ -324,9 +318,7 @@ def test_c14_a_long_push_during_five_reloads(acme: World, record_property: Recor
         for _ in range(5):
             assert push.poll() is None, "the push was too quick for this test"
             before = acme.server(WORKERS)
-            acme.server(
-                f"docker exec {PROJECT}-nginx-1 nginx -c {NGINX_DIR}/live/nginx.conf -s reload"
-            )
+            acme.server(f"docker exec {PROJECT}-nginx-1 nginx -c {NGINX_DIR}/live/nginx.conf -s reload")
             wait_until(lambda old=before: acme.server(WORKERS) != old, "new workers are there", 20)  # type: ignore[misc]
         answer, _ = push.communicate(timeout=120)
         assert answer == "201"
@@ -354,17 +346,12 @@ def test_a_wildcard_by_dns_01_with_port_80_closed(acme: World, tmp_path: Path) -
         ignore=shutil.ignore_patterns(".git", ".venv", ".sandbox", ".mypy_cache"),
     )
     (copy / ".venv").symlink_to(ROOT / ".venv")
-    command = [
-        word.replace(str(ROOT / "fab"), str(copy / "fab"))
-        for word in fab(acme.sandbox, acme.settings)
-    ]
+    command = [word.replace(str(ROOT / "fab"), str(copy / "fab")) for word in fab(acme.sandbox, acme.settings)]
 
     def run(*tasks: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *tasks], capture_output=True, text=True, check=False)
 
-    acme.configure(
-        ACME_SERVER=PROXY, ACME_CHALLENGE="dns-01", REGISTRY_ALIASES=f"*.{DOMAIN} any.{DOMAIN}"
-    )
+    acme.configure(ACME_SERVER=PROXY, ACME_CHALLENGE="dns-01", REGISTRY_ALIASES=f"*.{DOMAIN} any.{DOMAIN}")
     refused = run("sync")
     assert refused.returncode == 2
     assert "needs an executable" in refused.stderr

@@ -86,9 +86,7 @@ def test_a_broken_pair_is_not_loaded(deployed: World) -> None:
             )
             assert deployed.serial() == serial
         finally:
-            deployed.server(
-                f"rm -rf {DEPLOY_DIR}/certbot/conf; mv /root/conf {DEPLOY_DIR}/certbot/conf"
-            )
+            deployed.server(f"rm -rf {DEPLOY_DIR}/certbot/conf; mv /root/conf {DEPLOY_DIR}/certbot/conf")
     assert "nothing to change" in deployed.fab("up").stdout
 
 
@@ -108,18 +106,11 @@ def test_renewed_on_disk_but_not_served_is_noticed(deployed: World) -> None:
 def test_cron_itself_renews(clean: World) -> None:
     """The real daemon, once a minute, with cron's bare environment: no pip, no fabric, no SSH."""
     clean.bootstrap(RENEW_SCHEDULE="* * * * *")
-    assert (
-        clean.server("python3 -m pip --version 2>&1; python3 -c 'import fabric' 2>&1; true").count(
-            "No module"
-        )
-        == 2
-    )
+    assert clean.server("python3 -m pip --version 2>&1; python3 -c 'import fabric' 2>&1; true").count("No module") == 2
     first = clean.serial()
     log = f"{DEPLOY_DIR}/log/renew.log"
     clean.expire()
-    wait_until(
-        lambda: "renewed and served" in clean.server(f"cat {log}", check=False), "cron renewed", 120
-    )
+    wait_until(lambda: "renewed and served" in clean.server(f"cat {log}", check=False), "cron renewed", 120)
     assert clean.serial() not in ("", first)
     assert clean.login(USER, PASSWORD) == 200
     assert "Traceback" not in clean.server(f"cat {log}")
@@ -132,8 +123,7 @@ def test_the_log_of_cron_rotates(deployed: World) -> None:
                     "env -i PATH=/usr/bin:/bin sh -c './inv renew --log log/renew.log >>log/renew.log 2>&1'")  # fmt: skip
     deployed.server(f"cd {DEPLOY_DIR} && ./inv renew --log log/renew.log >>log/renew.log 2>&1")
     sizes = dict(
-        line.split()[::-1]
-        for line in deployed.server(f"cd {DEPLOY_DIR}/log && stat -c '%s %n' renew*").splitlines()
+        line.split()[::-1] for line in deployed.server(f"cd {DEPLOY_DIR}/log && stat -c '%s %n' renew*").splitlines()
     )
     assert set(sizes) == {"renew.log", "renew.log.1"}
     assert int(sizes["renew.log.1"]) > 1_000_000

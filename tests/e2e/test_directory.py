@@ -34,9 +34,7 @@ def rows(world: World) -> dict[str, dict[str, str]]:
         ("/srv/registry", f"mkdir -p /home/anna/r && chown {ANNA} /home/anna && ln -sfn /home/anna/r /srv/registry", "/home/anna"),
     ],
 )  # fmt: skip
-def test_a_directory_that_is_not_roots_alone_is_refused(
-    clean: World, place: str, made: str, path: str
-) -> None:
+def test_a_directory_that_is_not_roots_alone_is_refused(clean: World, place: str, made: str, path: str) -> None:
     """Finding 3: whoever can change it has root run programs of theirs, at cron's next minute."""
     try:
         clean.configure(DEPLOY_DIR=place)
@@ -45,9 +43,7 @@ def test_a_directory_that_is_not_roots_alone_is_refused(
         refused = clean.fab("sync", ok=False)
         assert f"somebody else than root can change {path}" in refused.stderr
         assert (f"chown root: {path}" in refused.stderr) == path.startswith(DEPLOY_DIR)
-        assert (
-            clean.server(f"find {place} -printf '%p %U %m\\n' 2>/dev/null", check=False) == before
-        )
+        assert clean.server(f"find {place} -printf '%p %U %m\\n' 2>/dev/null", check=False) == before
         row = rows(clean)["directory" if path.startswith(DEPLOY_DIR) else "above"]
         assert row["mark"] == "failed"
         assert path in row["found"]
@@ -106,9 +102,7 @@ def test_what_a_stranger_left_there_is_not_obeyed(clean: World, what: str) -> No
 def test_no_foreign_package_is_run_on_the_server(deployed: World) -> None:
     """Debian and Ubuntu have an older invoke; cron's renewal is root's."""
     site = deployed.server("python3 -c 'import site; print(site.getsitepackages()[0])'").strip()
-    deployed.server(
-        f"mkdir -p {site}/invoke && echo 'raise SystemExit(\"a foreign one\")' >{site}/invoke/__init__.py"
-    )
+    deployed.server(f"mkdir -p {site}/invoke && echo 'raise SystemExit(\"a foreign one\")' >{site}/invoke/__init__.py")
     try:
         assert "renew" in deployed.server(f"{DEPLOY_DIR}/inv --list")
     finally:
@@ -173,9 +167,7 @@ ADDED = {
 
 def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: Path) -> None:
     """Finding 14: whoever may push fills the disk, and nothing of ours could be written."""
-    clean.server(
-        f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=1400m,mode=755 tmpfs {DEPLOY_DIR}"
-    )
+    clean.server(f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=1400m,mode=755 tmpfs {DEPLOY_DIR}")
     try:
         clean.bootstrap()
         login = ("-u", f"{USER}:{PASSWORD}")

@@ -72,8 +72,7 @@ def test_the_directory_names_the_proxy(sandbox: Sandbox) -> None:
         assert directory["newOrder"] == f"https://acme.test:{port}{NEW_ORDER}"
     seen = [{**entry, "time": 0} for entry in sandbox.acme_log()]
     assert seen == [
-        {"port": port, "method": "GET", "path": "/dir", "status": 200, "time": 0}
-        for port in (14009, 14008)
+        {"port": port, "method": "GET", "path": "/dir", "status": 200, "time": 0} for port in (14009, 14008)
     ]
 
 

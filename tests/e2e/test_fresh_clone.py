@@ -32,11 +32,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
 
 def shell(clone: Path, script: str) -> str:
     """Run a script as somebody would type it in the clone."""
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("SANDBOX_", "COMPOSE_"))
-    }
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SANDBOX_", "COMPOSE_"))}
     return subprocess.run(
         ["sh", "-ec", script],
         cwd=clone,
@@ -55,14 +51,8 @@ def test_the_demo(world: World, clone: Path) -> None:
     assert f"pull: {pushed[1]}, equal" in output
     curl = "curl -s --cacert $CA_FILE --resolve $REGISTRY_DOMAIN:$HTTPS_PORT:127.0.0.1"
     url = "https://$REGISTRY_DOMAIN:$HTTPS_PORT"
-    assert (
-        shell(clone, f". .sandbox/demo.env; {curl} -u $REGISTRY_USER:$REGISTRY_PASSWORD {url}/v2/")
-        == "{}"
-    )
-    assert (
-        shell(clone, f". .sandbox/demo.env; {curl} -o /dev/null -w '%{{http_code}}' {url}/v2/")
-        == "401"
-    )
+    assert shell(clone, f". .sandbox/demo.env; {curl} -u $REGISTRY_USER:$REGISTRY_PASSWORD {url}/v2/") == "{}"
+    assert shell(clone, f". .sandbox/demo.env; {curl} -o /dev/null -w '%{{http_code}}' {url}/v2/") == "401"
     assert "running healthy" in shell(clone, ". .sandbox/demo.env; $FAB status")
     environment = (clone / ".sandbox/demo.env").read_text()
     assert set(re.findall(r"^(\w+)=", environment, re.M)) == {

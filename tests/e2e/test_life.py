@@ -68,9 +68,7 @@ class Life:
         self.world.configure(ACME_SERVER=SERVER, RETRY_PAUSES=pauses)
         self.world.clean()
         self.world.configure(ACME_SERVER=SERVER, RETRY_PAUSES=pauses)
-        self.world.fab(
-            "sync", "htpasswd", "--user", "demo", "up", "init-letsencrypt", input="password\n"
-        )
+        self.world.fab("sync", "htpasswd", "--user", "demo", "up", "init-letsencrypt", input="password\n")
         self.serials.append(self.world.serial())
         self.world.sandbox.clear_acme_log()
         return root
@@ -78,9 +76,7 @@ class Life:
     def end(self) -> float:
         """When the newest certificate on disk ends, as seconds since 1970."""
         file = f"{DEPLOY_DIR}/certbot/conf/live/registry.test/cert.pem"
-        end = (
-            self.world.server(f"openssl x509 -noout -enddate -in {file}").strip().partition("=")[2]
-        )
+        end = self.world.server(f"openssl x509 -noout -enddate -in {file}").strip().partition("=")[2]
         return calendar.timegm(time.strptime(end, "%b %d %H:%M:%S %Y %Z"))
 
     def left(self) -> float:
@@ -105,9 +101,7 @@ class Life:
         self.set("")
         while (serial := self.world.serial()) in ("", self.serials[-1]):
             if self.left() < 0:
-                self.broken.append(
-                    f"renewal {len(self.serials)} ({fault}): not in time: {self.cron()}"
-                )
+                self.broken.append(f"renewal {len(self.serials)} ({fault}): not in time: {self.cron()}")
                 return
             self.cron()
         self.closest = min(self.closest, (round(end - time.time(), 1), fault))

@@ -80,9 +80,7 @@ def test_no_stranger_writes_into_the_log(deployed: World) -> None:
 
 def test_a_challenge_is_served_and_nothing_beside_it(deployed: World) -> None:
     place = "/docker-registry/certbot/www/.well-known/acme-challenge"
-    deployed.server(
-        f"mkdir -p {place} && cd {place} && echo answer >to_ken-1 && echo secret >to.ken"
-    )
+    deployed.server(f"mkdir -p {place} && cd {place} && echo answer >to_ken-1 && echo secret >to.ken")
     try:
         assert deployed.curl("/.well-known/acme-challenge/to_ken-1", port=80) == "answer\n"
         for path in ("to.ken", "", "x/to_ken-1", "%74o_ken-1%0a"):

@@ -35,9 +35,7 @@ def anna(clean: World) -> Iterator[World]:
         f"anna:{SUDO_PASSWORD}\n",
     )
     yield clean
-    clean.server(
-        "pkill -u anna; rm -f /etc/sudoers.d/anna; userdel --remove anna 2>/dev/null; true"
-    )
+    clean.server("pkill -u anna; rm -f /etc/sudoers.d/anna; userdel --remove anna 2>/dev/null; true")
 
 
 def as_anna(world: World, *options: str) -> list[str]:
@@ -61,9 +59,7 @@ def test_a_user_with_passwordless_sudo(anna: World) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert anna.status("/v2/") == 401
-    foreign = anna.server(
-        f"find {DEPLOY_DIR} /etc/cron.d/private-docker-registry ! -user root -o -perm /022 ! -type l"
-    )
+    foreign = anna.server(f"find {DEPLOY_DIR} /etc/cron.d/private-docker-registry ! -user root -o -perm /022 ! -type l")
     # All but what the registry's containers use, below a directory that root alone can enter.
     assert [path for path in foreign.split() if "/registry/" not in path] == []
     assert anna.server(f"stat -c '%U %a' {DEPLOY_DIR}/registry").strip() == "root 700"
@@ -149,9 +145,7 @@ def test_a_dead_holder_is_recognised(deployed: World) -> None:
         first.send_signal(signal.SIGKILL)
         first.wait()
     deployed.bootstrap()
-    assert re.search(
-        r"\tbootstrap\tcut off\n(.*\n)*.*\tbootstrap\tok\n", deployed.server(f"cat {AUDIT}")
-    )
+    assert re.search(r"\tbootstrap\tcut off\n(.*\n)*.*\tbootstrap\tok\n", deployed.server(f"cat {AUDIT}"))
 
 
 def test_a_holder_that_hangs_is_cleared_by_unlock(deployed: World) -> None:
@@ -211,9 +205,7 @@ def forwarded(port: int, delay: float = 0) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def by_ipv6(
-    world: World, directory: Path, port: int, task: str
-) -> subprocess.CompletedProcess[str]:
+def by_ipv6(world: World, directory: Path, port: int, task: str) -> subprocess.CompletedProcess[str]:
     """Run a task on the sandbox's server through that port of ::1."""
     known = (world.sandbox.directory / "known_hosts").read_text().split(maxsplit=1)[1]
     (directory / "known_hosts").write_text(f"[::1]:{port} {known}")

@@ -60,18 +60,13 @@ def test_from_host_trusts_the_issuer_for_the_test_alone(deployed: World) -> None
 def test_an_engine_that_does_not_trust_the_issuer_falls_back(clean: World) -> None:
     """The client machine trusts authority A and not B."""
     output = clean.bootstrap(ACME_SERVER=B)
-    assert (
-        "its Docker engine does not trust the certificate's issuer; going on from the server"
-        in output
-    )
+    assert "its Docker engine does not trust the certificate's issuer; going on from the server" in output
     assert "equal" in output
 
 
 def test_without_a_client_it_falls_back(deployed: World, tmp_path: Path) -> None:
     for name in ("python3", "env", "sh", "cmp", "dirname", "basename"):
-        program = subprocess.run(
-            ["which", name], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        program = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
         (tmp_path / name).symlink_to(program)
     output = deployed.fab("push-test", env={"PATH": str(tmp_path)}).stdout
     assert "there is no docker client; going on from the server" in output
@@ -109,15 +104,11 @@ def test_a_failure_leaves_nothing_either(deployed: World) -> None:
 
 @pytest.mark.parametrize("line_before", ["login: accepted", "push: sha256:"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_one_leaves_nothing_either(
-    deployed: World, number: int, line_before: str
-) -> None:
+def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int, line_before: str) -> None:
     before = traces(deployed)
     # What runs in the background may have been told to ignore some of these.
     argv = ["env", "--default-signal", *fab(deployed.sandbox, deployed.settings), "push-test"]
-    with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         for line in running.stdout:
             if line_before in line:
@@ -140,9 +131,7 @@ def test_what_a_client_pushes_another_pulls(deployed: World, size: int) -> None:
     docker = f"docker --config /root/config-{size}"
     image = f"{DOMAIN}/team/app:{size}"
     client = deployed.sandbox.exec
-    client(
-        "client", "sh", "-c", f"{docker} login -u {USER} --password-stdin {DOMAIN}", input=PASSWORD
-    )
+    client("client", "sh", "-c", f"{docker} login -u {USER} --password-stdin {DOMAIN}", input=PASSWORD)
     pushed = client("client", "sh", "-c",
         f"head -c {size}M /dev/urandom >/tmp/random && tar -C /tmp -c random | {docker} import - {image} >/dev/null && "
         f"sha256sum </tmp/random && {docker} push {image} && {docker} image rm {image}")  # fmt: skip

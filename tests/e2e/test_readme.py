@@ -65,7 +65,5 @@ def test_every_block_does_what_it_says(deployed: World) -> None:
             continue
         assert SERVER in text
         script = text.replace(SERVER, command)
-        done = subprocess.run(
-            ["sh", "-ec", script], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["sh", "-ec", script], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"

@@ -61,9 +61,7 @@ def test_a_mistake_on_the_command_line_exits_2(argv: list[str], words: str) -> N
 def test_a_bad_setting_is_found_before_ssh(world: World, tmp_path: Path) -> None:
     """A1: the host does not even exist."""
     settings = tmp_path / "bad.env"
-    settings.write_text(
-        "REGISTRY_DOMAIN=registry.example.org\nACME_EMAIL=nobody\nREGISTRY_USER=a\n"
-    )
+    settings.write_text("REGISTRY_DOMAIN=registry.example.org\nACME_EMAIL=nobody\nREGISTRY_USER=a\n")
     refused = run(FAB, "-H", "root@192.0.2.1", "bootstrap", ENV_FILE=str(settings))
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"error: {settings}:2: ACME_EMAIL: 'nobody' is not allowed")
@@ -89,9 +87,7 @@ def test_steps_refuse_where_nothing_is_deployed(clean: World) -> None:
         refused = clean.fab(task, ok=False)
         assert re.search("nothing is deployed", refused.stderr), task
     assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
-    assert (
-        "nothing is deployed" in clean.fab("htpasswd", "--user", "ci", input="x\n", ok=False).stderr
-    )
+    assert "nothing is deployed" in clean.fab("htpasswd", "--user", "ci", input="x\n", ok=False).stderr
 
 
 @contextmanager
@@ -112,9 +108,7 @@ def test_an_unknown_host_key_is_refused_before_authentication(world: World, tmp_
     empty = tmp_path / "known_hosts"
     empty.touch()
     real = world.server("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
-    with ssh_config(
-        world, tmp_path, UserKnownHostsFile=str(empty), IdentityFile=str(wrong)
-    ) as command:
+    with ssh_config(world, tmp_path, UserKnownHostsFile=str(empty), IdentityFile=str(wrong)) as command:
         refused = run(*command, ENV_FILE=str(world.settings))
     assert refused.returncode == 1
     assert f"unknown host key ssh-ed25519 {real}; nothing was run" in refused.stderr
@@ -124,18 +118,14 @@ def test_an_unknown_host_key_is_refused_before_authentication(world: World, tmp_
     port = world.sandbox.port(22)
     other = wrong.with_suffix(".pub").read_text().split()[1]
     empty.write_text(f"[127.0.0.1]:{port} ssh-ed25519 {other}\n")
-    with ssh_config(
-        world, tmp_path, UserKnownHostsFile=str(empty), IdentityFile=str(wrong)
-    ) as command:
+    with ssh_config(world, tmp_path, UserKnownHostsFile=str(empty), IdentityFile=str(wrong)) as command:
         refused = run(*command, ENV_FILE=str(world.settings))
     assert refused.returncode == 1
     assert f"the host key has CHANGED to ssh-ed25519 {real}, known is SHA256:" in refused.stderr
     assert f"ssh-keygen -R '[127.0.0.1]:{port}'" in refused.stderr
 
 
-def test_marked_lines_and_revoked_keys_mean_what_they_mean_to_ssh(
-    world: World, tmp_path: Path
-) -> None:
+def test_marked_lines_and_revoked_keys_mean_what_they_mean_to_ssh(world: World, tmp_path: Path) -> None:
     """A revoked host key is refused before it shows that the server would not accept our own key either."""
     wrong, known = tmp_path / "wrong", tmp_path / "known_hosts"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(wrong)], check=True)
@@ -185,9 +175,7 @@ def test_servers_that_cannot_be_reached(world: World, tmp_path: Path) -> None:
 
 def test_docker_is_not_there_or_not_as_needed(clean: World) -> None:
     """S5: missing, stopped, no Compose 2."""
-    plugin = clean.server(
-        "find / -xdev -name docker-compose -path '*cli-plugins*' 2>/dev/null"
-    ).split()[0]
+    plugin = clean.server("find / -xdev -name docker-compose -path '*cli-plugins*' 2>/dev/null").split()[0]
     for path, words in (("/usr/bin/docker", "docker: missing"), (plugin, "compose: missing")):
         clean.server(f"mv {path} /root/moved")
         try:
@@ -217,12 +205,8 @@ def test_a_cron_in_a_container_is_not_the_servers(deployed: World) -> None:
         "-c 'cp /bin/sleep /tmp/crond; exec /tmp/crond 600'"
     )
     try:
-        wait_until(
-            lambda: "crond" in deployed.server("cat /proc/[0-9]*/comm", check=False), "it runs"
-        )
-        rows = {
-            row["name"]: row for row in json.loads(deployed.fab("check", "--json", ok=None).stdout)
-        }
+        wait_until(lambda: "crond" in deployed.server("cat /proc/[0-9]*/comm", check=False), "it runs")
+        rows = {row["name"]: row for row in json.loads(deployed.fab("check", "--json", ok=None).stdout)}
         assert rows["cron"]["mark"] != "ok"
         assert "no cron daemon runs" in deployed.fab("schedule", ok=False).stderr
         assert "started cron" in deployed.fab("provision").stdout
@@ -239,9 +223,7 @@ def states(world: World) -> str:
 
 def test_a_port_that_somebody_else_has_is_named(clean: World) -> None:
     """S6: a program, then a container of another project; neither is touched."""
-    clean.server(
-        "cd /root && nohup python3 -m http.server 80 >/dev/null 2>&1 & echo $! >/root/web.pid"
-    )
+    clean.server("cd /root && nohup python3 -m http.server 80 >/dev/null 2>&1 & echo $! >/root/web.pid")
     wait_until(lambda: clean.server("ss -Hltn 'sport = :80'") != "", "the other program listens")
     try:
         refused = clean.fab("bootstrap", ok=False)
@@ -249,9 +231,7 @@ def test_a_port_that_somebody_else_has_is_named(clean: World) -> None:
         assert clean.server("kill -0 $(cat /root/web.pid) && echo alive") == "alive\n"
     finally:
         clean.server("kill $(cat /root/web.pid)")
-    clean.server(
-        "docker run -d --name neighbour -p 443:443 --entrypoint sleep registry-sandbox/nginx 600"
-    )
+    clean.server("docker run -d --name neighbour -p 443:443 --entrypoint sleep registry-sandbox/nginx 600")
     before = states(clean)
     refused = clean.fab("bootstrap", ok=False)
     assert "port 443: taken by the container neighbour" in refused.stderr
@@ -300,10 +280,7 @@ def test_a_file_that_is_not_ours_is_not_overwritten(clean: World) -> None:
     clean.server(f"mkdir -p {DEPLOY_DIR} && echo 'services: {{}}' >{DEPLOY_DIR}/compose.yml")
     refused = clean.fab("sync", ok=False)
     assert f"{DEPLOY_DIR}/compose.yml is there already and was not made by sync" in refused.stderr
-    assert (
-        clean.server(f"ls -A {DEPLOY_DIR}; cat {DEPLOY_DIR}/compose.yml")
-        == "compose.yml\nservices: {}\n"
-    )
+    assert clean.server(f"ls -A {DEPLOY_DIR}; cat {DEPLOY_DIR}/compose.yml") == "compose.yml\nservices: {}\n"
     # Docker makes a directory where a file is missing that it should mount.
     clean.server(f"rm {DEPLOY_DIR}/compose.yml; mkdir -p {DEPLOY_DIR}/nginx/nginx.conf")
     refused = clean.fab("sync", ok=False)

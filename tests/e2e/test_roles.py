@@ -37,9 +37,7 @@ class Client:
         return status == "0", text
 
     def login(self, client: str, user: str, password: str = SECRET) -> tuple[bool, str]:
-        return self.run(
-            f'printf %s "$2" | {client} login -u "$1" --password-stdin {DOMAIN}', user, password
-        )
+        return self.run(f'printf %s "$2" | {client} login -u "$1" --password-stdin {DOMAIN}', user, password)
 
     def logout(self, client: str) -> None:
         self.run(f"{client} logout {DOMAIN}")
@@ -214,9 +212,7 @@ def test_deleting_takes_an_admin(client: Client) -> None:
     done, words = client.push("skopeo", "team-a/gone")
     assert done, words
     for user, allowed in (("pusher", False), ("puller", False), ("boss", True)):
-        done, words = client.run(
-            f'skopeo delete --creds "$1:$2" docker://{DOMAIN}/team-a/gone', user, SECRET
-        )
+        done, words = client.run(f'skopeo delete --creds "$1:$2" docker://{DOMAIN}/team-a/gone', user, SECRET)
         assert done == allowed, words
         if not allowed:
             assert f"denied: the account {user} may" in words
@@ -328,10 +324,7 @@ def test_the_challenge_and_the_token(public: World) -> None:
     head = public.curl("/v2/", "-I").lower()
     port = public.sandbox.port(443)
     assert f'www-authenticate: bearer realm="https://{DOMAIN}:{port}/token"' in head
-    assert (
-        "www-authenticate: basic realm="
-        in public.curl("/v2/", "-I", "-H", "Accept: text/html").lower()
-    )
+    assert "www-authenticate: basic realm=" in public.curl("/v2/", "-I", "-H", "Accept: text/html").lower()
     assert json.loads(public.curl("/token"))["token"] == "anonymous"
     assert public.status("/token", *as_user("puller", "wrong")) == 401
     assert public.status("/token", "-X", "POST", "-d", "grant_type=password") == 404

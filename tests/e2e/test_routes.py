@@ -29,7 +29,7 @@ ACCOUNTS: dict[str, tuple[tuple[str, ...], set[str], bool]] = {
     "ci": (("--role", "push", *LIMIT), {"ping", "pull", "begin", "upload", "push"}, False),
     "ladmin": (("--role", "admin", *LIMIT), {"ping", "pull", "begin", "upload", "push", "delete"}, False),
     "boss": (("--role", "admin"), {"everything"}, True),
-}  # fmt: skip
+}
 PASSWORD = "of-the-routes"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "LOCK")
 DIGEST = f"sha256:{'0' * 64}"
@@ -143,8 +143,7 @@ def mount(path: str, digest: str, way: str) -> tuple[str, bytes, str]:
     if way in ("query", "body wins"):
         path += ("&" if "?" in path else "?") + query
     parts = "".join(
-        f'--cut\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
-        for key, value in wanted.items()
+        f'--cut\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in wanted.items()
     )
     return {
         "query": (path, b"", "application/x-www-form-urlencoded"),
@@ -183,11 +182,7 @@ def test_a_page_of_another_site_changes_nothing(team: World) -> None:
         ("GET", "POST", "DELETE"),
         ("boss", "ci"),
     ):
-        path = (
-            "/v2/team-a/x/blobs/uploads/"
-            if method == "POST"
-            else f"/v2/team-a/x/manifests/{DIGEST}"
-        )
+        path = "/v2/team-a/x/blobs/uploads/" if method == "POST" else f"/v2/team-a/x/manifests/{DIGEST}"
         status = wire.ask(user, method, path, Sec_Fetch_Site=site)
         foreign = method != "GET" and site in ("cross-site", "same-site")
         limited = user == "ci" and method == "DELETE"

@@ -30,9 +30,7 @@ from .world import PASSWORD, PROJECT, USER, World, wait_until
 HOLD = Path(__file__).with_name("hold.py")
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 MEMORY = 1 << 30
-FIREWALL = (
-    "-p tcp --syn --dport 443 -m connlimit --connlimit-above 500 -j REJECT --reject-with tcp-reset"
-)
+FIREWALL = "-p tcp --syn --dport 443 -m connlimit --connlimit-above 500 -j REJECT --reject-with tcp-reset"
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +38,7 @@ def small(world: World) -> Iterator[World]:
     """A server that says it has 1 GB."""
     text = world.server("cat /proc/meminfo").splitlines()
     said = "\n".join([f"MemTotal: {MEMORY // 1024} kB", *text[1:]])
-    world.server(
-        'printf "%s\\n" "$1" >/root/meminfo && mount --bind /root/meminfo /proc/meminfo', said
-    )
+    world.server('printf "%s\\n" "$1" >/root/meminfo && mount --bind /root/meminfo /proc/meminfo', said)
     world.standard()
     world.fab("sync", "up")
     yield world
@@ -61,9 +57,7 @@ def limits(small: World) -> Capacity:
 
 def alive(world: World) -> str:
     """What changes when a process of nginx was killed."""
-    workers = world.server(
-        f"pgrep -P {world.nginx_pid()} -f 'nginx: worker process$' | sort"
-    ).split()
+    workers = world.server(f"pgrep -P {world.nginx_pid()} -f 'nginx: worker process$' | sort").split()
     state = world.server(
         f"docker inspect --format '{{{{.State.OOMKilled}}}} {{{{.State.StartedAt}}}}' {PROJECT}-nginx-1 {PROJECT}-auth-1"
     )
@@ -72,17 +66,13 @@ def alive(world: World) -> str:
 
 def memory(world: World, service: str) -> int:
     """MB that the service has now, the kernel's part of it included, without its caches of files."""
-    shown = world.server(
-        f"docker stats --no-stream --format '{{{{.MemUsage}}}}' {PROJECT}-{service}-1"
-    )
+    shown = world.server(f"docker stats --no-stream --format '{{{{.MemUsage}}}}' {PROJECT}-{service}-1")
     number = shown.partition("/")[0].strip()
     return round(float(number[:-3]) * {"MiB": 1, "GiB": 1024, "KiB": 0.001}[number[-3:]])
 
 
 @contextlib.contextmanager
-def holding(
-    world: World, where: str, count: int, kind: str, head: str = ""
-) -> Iterator[dict[str, Any]]:
+def holding(world: World, where: str, count: int, kind: str, head: str = "") -> Iterator[dict[str, Any]]:
     """Connections held by `client`, by `server` (which comes as the gateway) or from `here`."""
     job: dict[str, Any] = {
         "host": DOMAIN,
@@ -108,9 +98,7 @@ def holding(
     elif where == "here":
         command = [sys.executable, "-c", HOLD.read_text()]
         job |= {"address": "127.0.0.1", "port": world.sandbox.port(443), "ca": str(ca)}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(job) + "\n")
@@ -175,9 +163,7 @@ def test_headers_that_are_begun_fit_the_memory(small: World, limits: Capacity) -
     slots = limits.connections * limits.workers
     with holding(small, "client", slots * 3 // 4, "header", head) as client:
         used = memory(small, "nginx")
-        print(
-            f"\n{client['connected']} begun of {slots}, nginx {used} of {limits.nginx_memory} MB, {times(small)}"
-        )
+        print(f"\n{client['connected']} begun of {slots}, nginx {used} of {limits.nginx_memory} MB, {times(small)}")
         assert client["connected"] == slots * 3 // 4
         assert used < limits.nginx_memory
     assert alive(small) == running
@@ -217,9 +203,7 @@ def test_whoever_is_refused_keeps_no_place(small: World, limits: Capacity) -> No
             "the same address gets in",
             20,
         )
-        print(
-            f"\n{client['statuses']}; the same address got in again after {time.monotonic() - started:.1f} s"
-        )
+        print(f"\n{client['statuses']}; the same address got in again after {time.monotonic() - started:.1f} s")
 
 
 @pytest.fixture
@@ -245,9 +229,7 @@ def fresh_logins(world: World, users: list[str]) -> list[float]:
     return took
 
 
-def test_300_wrong_passwords_stop_no_login(
-    small: World, names: list[str], limits: Capacity
-) -> None:
+def test_300_wrong_passwords_stop_no_login(small: World, names: list[str], limits: Capacity) -> None:
     """Finding 4: at once, from one address and from the gateway, each with many names."""
     forget_storms(small)
     running = alive(small)
@@ -266,9 +248,7 @@ def test_300_wrong_passwords_stop_no_login(
     flood.join()
     after = fresh_logins(small, names[7:10])
     print(f"\nthe address: {counted(answers)}, the gateway: {dict(collections.Counter(gateway))}")
-    print(
-        f"fresh logins from another: before {before}, during {during}, after {after}; known {known}; auth {used} MB"
-    )
+    print(f"fresh logins from another: before {before}, during {during}, after {after}; known {known}; auth {used} MB")
     # Whoever gets no check is told so, and at once; nobody's check is given up.
     assert set(counted(answers)) <= {401, 429}
     assert set(gateway) <= {"401", "429"}

@@ -107,7 +107,7 @@ CERTBOTS = {
     "depth and names": "cd /etc/letsencrypt && i=0; while [ $i -lt 3000 ]; do mkdir d && cd d || break; i=$((i+1)); done; "
     "cd /var/www/certbot; mkdir \"$(printf 'a\\nb\\033[31m')\" \"$(printf '%0255d' 0)\"; touch -- -rf '$(id)'",
     "a set-user-ID shell": "cp /bin/sh /var/www/certbot/sh && chmod 4755 /var/www/certbot/sh",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("way", CERTBOTS)
@@ -128,9 +128,7 @@ def test_a_certbot_that_was_taken_over(victim: World, way: str) -> None:
         # An expired one was put there for one of the ways.
         assert victim.status("/v2/", "-k", *LOGIN) == 200
         if way == "a set-user-ID shell":
-            tried = victim.server(
-                f"su -s /bin/sh daemon -c '{DEPLOY_DIR}/certbot/www/sh -p -c id' 2>&1", check=False
-            )
+            tried = victim.server(f"su -s /bin/sh daemon -c '{DEPLOY_DIR}/certbot/www/sh -p -c id' 2>&1", check=False)
             assert "euid=0" not in tried
             assert "Permission denied" in tried
         changed = victim.serial() != serial
@@ -148,9 +146,10 @@ def test_a_registry_that_was_taken_over(victim: World) -> None:
     many = "i=0; while [ $i -lt 300 ]; do mkdir m$i; ( cd m$i; seq 1000 | xargs touch ); i=$((i+1)); done"
     deep = "i=0; while [ $i -lt 3000 ]; do mkdir d && cd d || break; i=$((i+1)); done"
     inside(
-        victim, "registry",
+        victim,
+        "registry",
         f"mkdir {inner}/made && cd {inner}/made && ln -s {VICTIM} l && ln -s /etc/shadow s && mkfifo f && ({many}) && {deep}",
-    )  # fmt: skip
+    )
     try:
         for command in (("status",), ("check",)):
             started = time.monotonic()
@@ -158,13 +157,9 @@ def test_a_registry_that_was_taken_over(victim: World) -> None:
             assert time.monotonic() - started < 60, command
         # As after an update from a version with another owner: the whole tree is given away.
         victim.server(f"chown 65534:65534 {DEPLOY_DIR}/registry/data")
-        victim.server(
-            f"touch {DEPLOY_DIR}/registry/data/new && sed -i 's/^# Written.*/& /' {DEPLOY_DIR}/compose.yml"
-        )
+        victim.server(f"touch {DEPLOY_DIR}/registry/data/new && sed -i 's/^# Written.*/& /' {DEPLOY_DIR}/compose.yml")
         victim.fab("up")
-        owners = victim.server(
-            f"find {DEPLOY_DIR}/registry/data ! -uid 61100 -o ! -gid 61102 | head -3"
-        )
+        owners = victim.server(f"find {DEPLOY_DIR}/registry/data ! -uid 61100 -o ! -gid 61102 | head -3")
         assert owners == ""
         # A layer as a link: nginx sends none of its own files.
         path = f"{inner}/docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}"
@@ -228,9 +223,7 @@ def test_a_certbot_that_was_taken_over_publishes_no_image(victim: World) -> None
 def test_data_that_only_its_owner_may_read_is_put_right(victim: World) -> None:
     """As after `cp -r` under a umask of 077: nginx reads layers as the group."""
     digest = victim.push_blob("taken/closed", b"a layer of a closed directory", *LOGIN)
-    victim.server(
-        f"chmod -R go-rwx {DEPLOY_DIR}/registry/data && chown -R 0:0 {DEPLOY_DIR}/registry/data"
-    )
+    victim.server(f"chmod -R go-rwx {DEPLOY_DIR}/registry/data && chown -R 0:0 {DEPLOY_DIR}/registry/data")
     victim.fab("up")
     assert victim.status(f"/v2/taken/closed/blobs/{digest}", *LOGIN) == 200
     victim.server(f"chmod 700 {DEPLOY_DIR}/registry/data")
@@ -243,9 +236,10 @@ def test_sockets_of_one_that_was_taken_over(victim: World, service: str) -> None
     """What it makes where its socket is: nothing that root does goes through it."""
     place = f"/sockets/{service}"
     inside(
-        victim, service,
+        victim,
+        service,
         f"cd {place} && ln -s {VICTIM} l && ln -s {VICTIM}/file {service}.bak && mkfifo f && mv {service}.sock old.sock && ln -s /run/docker.sock {service}.sock",
-    )  # fmt: skip
+    )
     try:
         for command in (("status",), ("up",), ("check",)):
             done = victim.fab(*command, ok=None)
@@ -264,9 +258,7 @@ def test_no_other_user_of_the_host_sees_into_the_containers(deployed: World) -> 
     """Finding 7: `nobody` is many programs of a host; ours have numbers that nobody else has."""
     assert deployed.status("/v2/_catalog", *LOGIN) == 200
     pids = {
-        service: deployed.server(
-            f"docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-{service}-1"
-        ).strip()
+        service: deployed.server(f"docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-{service}-1").strip()
         for service in ("registry", "auth", "nginx")
     }
     worker = deployed.server(f"pgrep -P {pids['nginx']} -f 'worker process' | head -n 1").strip()
@@ -292,16 +284,12 @@ def test_no_other_user_of_the_host_sees_into_the_containers(deployed: World) -> 
                 "-c",
                 command,
             ]
-            seen = deployed.sandbox.exec(
-                "server", "sh", "-c", '"$@" 2>&1; echo "status $?"', "sh", *run
-            )
+            seen = deployed.sandbox.exec("server", "sh", "-c", '"$@" 2>&1; echo "status $?"', "sh", *run)
             assert not seen.rstrip().endswith("status 0"), (user, what, seen)
             assert "denied" in seen or "Could not connect" in seen, (user, what, seen)
     # They are there, so the rows above can fail.
     assert "$2" in deployed.server(things["hashes"])
-    assert base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode() in deployed.server(
-        things["passwords"]
-    )
+    assert base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode() in deployed.server(things["passwords"])
 
 
 def test_nginx_has_no_more_of_certbot_than_the_challenges(deployed: World) -> None:

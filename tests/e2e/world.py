@@ -52,9 +52,7 @@ class World:
             input=input, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **(env or {})},
         )  # fmt: skip
         if ok is not None:
-            assert (done.returncode == 0) == ok, (
-                f"{args} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
-            )
+            assert (done.returncode == 0) == ok, f"{args} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
         return done
 
@@ -108,9 +106,7 @@ class World:
     def status(self, path: str, *options: str, port: int = 443) -> int:
         """The HTTP status of a path; 0 when there was no answer."""
         try:
-            return int(
-                self.curl(path, "-o", "/dev/null", "-w", "%{http_code}", *options, port=port)
-            )
+            return int(self.curl(path, "-o", "/dev/null", "-w", "%{http_code}", *options, port=port))
         except subprocess.CalledProcessError:
             return 0
 
@@ -139,9 +135,7 @@ class World:
 
     def arrived(self, repository: str) -> int:
         """Bytes of unfinished pushes to a repository that are on the registry's disk."""
-        uploads = (
-            f"{DEPLOY_DIR}/registry/data/docker/registry/v2/repositories/{repository}/_uploads"
-        )
+        uploads = f"{DEPLOY_DIR}/registry/data/docker/registry/v2/repositories/{repository}/_uploads"
         return int(self.server(f"find {uploads} -name data -exec cat {{}} + | wc -c"))
 
     def push_blob(self, repository: str, content: bytes, *login: str) -> str:
@@ -163,9 +157,7 @@ class World:
 
     def nginx_pid(self) -> str:
         """The process of nginx's master, as the server counts."""
-        return self.server(
-            f"docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-nginx-1"
-        ).strip()
+        return self.server(f"docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-nginx-1").strip()
 
     def serial(self) -> str:
         """The serial of the certificate that clients get, as OpenSSL prints it."""

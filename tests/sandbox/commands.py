@@ -87,9 +87,7 @@ def logged(argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         log.write(f"\n$ {' '.join(argv)}\n{done.stdout}")
     if done.returncode != 0:
         where = os.path.relpath(BUILD_LOG)
-        raise SandboxError(
-            f"{_short(argv)} failed; all of it is in {where}; its end:\n{_tail(done.stdout)}"
-        )
+        raise SandboxError(f"{_short(argv)} failed; all of it is in {where}; its end:\n{_tail(done.stdout)}")
 
 
 @contextmanager
@@ -100,9 +98,7 @@ def locked(name: str, say: Say) -> Iterator[None]:
         locks.mkdir(parents=True, exist_ok=True)
         handle = (locks / name).open("w")
     except PermissionError as error:
-        raise SandboxError(
-            f"{error.filename} is another user's: remove .sandbox as that user and try again."
-        ) from None
+        raise SandboxError(f"{error.filename} is another user's: remove .sandbox as that user and try again.") from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

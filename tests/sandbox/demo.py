@@ -51,9 +51,7 @@ def start() -> None:
     def say(line: str) -> None:
         print(f"{time.monotonic() - started:6.1f} s  {line}", flush=True)
 
-    print(
-        "A demo on this machine: Docker where it is missing (Debian, Ubuntu), a few small images,"
-    )
+    print("A demo on this machine: Docker where it is missing (Debian, Ubuntu), a few small images,")
     print("three containers, all below .sandbox/. The first time takes two or three minutes.")
     print("`./inv demo --stop` removes the containers and their data.\n", flush=True)
     sandbox.up(say)

@@ -54,9 +54,7 @@ def _start_engine(say: Say) -> None:
     if remote:
         raise SandboxError(f"No engine answers at DOCKER_HOST={remote}: start it, or unset it.")
     if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
-        raise SandboxError(
-            "You may not use Docker here: run `sudo usermod -aG docker $USER`, log in again."
-        )
+        raise SandboxError("You may not use Docker here: run `sudo usermod -aG docker $USER`, log in again.")
     if not shutil.which("dockerd") or not shutil.which("docker"):
         _install_docker(say)
     if engine_answers():  # the package's own start script may have done it
@@ -71,8 +69,7 @@ def _start_engine(say: Say) -> None:
     while not engine_answers():
         if time.monotonic() > deadline:
             raise SandboxError(
-                f"Docker does not answer after {START_SECONDS} s: see .sandbox/dockerd.log "
-                "or `journalctl -u docker`."
+                f"Docker does not answer after {START_SECONDS} s: see .sandbox/dockerd.log or `journalctl -u docker`."
             )
         time.sleep(0.2)
 

@@ -108,9 +108,7 @@ def _build(name: str) -> None:
 def _download(wheels: tuple[str, ...], target: Path) -> None:
     """Let this machine's pip unpack them for the Python in the image, not for its own."""
     if not succeeds(sys.executable, "-m", "pip", "--version"):
-        raise SandboxError(
-            f"{sys.executable} has no pip: run `{sys.executable} -m ensurepip` and try again."
-        )
+        raise SandboxError(f"{sys.executable} has no pip: run `{sys.executable} -m ensurepip` and try again.")
     machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
     options = ["--quiet", "--no-compile", "--only-binary=:all:", "--implementation", "cp"]
     for libc in ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014"):
@@ -120,9 +118,7 @@ def _download(wheels: tuple[str, ...], target: Path) -> None:
 
 
 def _current(*names: str) -> bool:
-    listed = output(
-        "docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"--filter=reference={PREFIX}/*"
-    )
+    listed = output("docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"--filter=reference={PREFIX}/*")
     return {_tag(name) for name in names} <= set(listed.split())
 
 

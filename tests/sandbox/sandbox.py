@@ -95,9 +95,7 @@ class Sandbox:
 
     def ready(self) -> bool:
         """Whether everything in the containers answers."""
-        return all(
-            succeeds("docker", "exec", self.container(name), "healthy", name) for name in SERVICES
-        )
+        return all(succeeds("docker", "exec", self.container(name), "healthy", name) for name in SERVICES)
 
     def wait(self) -> None:
         """Until it is ready."""
@@ -135,8 +133,7 @@ class Sandbox:
 
     def exec(self, service: str, *argv: str, input: str | None = None, check: bool = True) -> str:
         """Run a program as root in the container of `ca`, `server` or `client`."""
-        return output("docker", "exec", "-i", self.container(service), *argv,
-                      stdin=input, check=check)  # fmt: skip
+        return output("docker", "exec", "-i", self.container(service), *argv, stdin=input, check=check)
 
     def dns(self, name: str, *addresses: str) -> None:
         """Let `name` have these addresses, IPv4 or IPv6, and no others; with none it is gone."""
@@ -158,9 +155,7 @@ class Sandbox:
         """
         script = 'test ! -f d.pid || kill "$(cat d.pid)"; while curl -so /dev/null 127.0.0.1:14003; do sleep 0.1; done'
         self.exec("ca", "sh", "-c", f"cd /pebble; {script}", check=False)
-        output(
-            "docker", "exec", "--detach", self.container("ca"), "authority", "d", "3", str(seconds)
-        )
+        output("docker", "exec", "--detach", self.container("ca"), "authority", "d", "3", str(seconds))
         retry = ("--retry", "50", "--retry-delay", "1", "--retry-all-errors")
         return self.exec("ca", "curl", "-fsSk", *retry, "https://localhost:15003/roots/0")
 
@@ -261,9 +256,7 @@ class Sandbox:
         """Give the server's own engine images of this machine's."""
         load = ["docker", "exec", "-i", self.container("server"), "docker", "load", "--quiet"]
         with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
-            done = subprocess.run(
-                load, stdin=save.stdout, capture_output=True, text=True, check=False
-            )
+            done = subprocess.run(load, stdin=save.stdout, capture_output=True, text=True, check=False)
         if save.returncode or done.returncode:
             raise SandboxError(f"The server did not take {' '.join(images)}: {done.stderr.strip()}")
 

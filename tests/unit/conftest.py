@@ -7,9 +7,7 @@ import pytest
 
 from fabfile.settings import Settings, load
 
-MANDATORY = (
-    "REGISTRY_DOMAIN=registry.example.org\nACME_EMAIL=you@example.org\nREGISTRY_USER=admin\n"
-)
+MANDATORY = "REGISTRY_DOMAIN=registry.example.org\nACME_EMAIL=you@example.org\nREGISTRY_USER=admin\n"
 
 
 @pytest.fixture

@@ -38,9 +38,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "htpasswd"
 
 
-@pytest.mark.parametrize(
-    "password", ["a:b", "sp ace", 'it\'s "$(reboot)" `id` \\ &|;', "пароль", "x" * 72]
-)
+@pytest.mark.parametrize("password", ["a:b", "sp ace", 'it\'s "$(reboot)" `id` \\ &|;', "пароль", "x" * 72])
 def test_hash_is_bcrypt_and_verifies(password: str, file: Path) -> None:
     line = credentials.hashed("ci", credentials.checked_password(password), cost=4)
     assert line.startswith("ci:$2y$04$")
@@ -78,9 +76,7 @@ def test_add_change_remove(file: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert onhost.remove(str(file), "old")
     assert not onhost.remove(str(file), "old")
-    assert re.fullmatch(
-        rf"# by hand\n\n# ci role=push {facts}{re.escape(f'ci:{HASH}')}\n", file.read_text()
-    )
+    assert re.fullmatch(rf"# by hand\n\n# ci role=push {facts}{re.escape(f'ci:{HASH}')}\n", file.read_text())
 
 
 def test_every_change_moves_the_time_stamp_forward(file: Path) -> None:

@@ -62,9 +62,7 @@ WAYS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_no_file_of_its_own_is_refused(
-    top: Path, way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_file_of_its_own_is_refused(top: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(top)
     WAYS[way](top / "live/made")
     with pytest.raises(RefusedError, match="live/made"):

@@ -14,9 +14,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "size", SIZES, ids=lambda size: f"{size['memory'] >> 20}MB-{size['cores']}"
-)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size['memory'] >> 20}MB-{size['cores']}")
 def test_all_that_may_be_at_once_fits(size: dict[str, int]) -> None:
     limits = derived(size)
     memory = limits.nginx_memory * MB
@@ -42,9 +40,7 @@ def test_all_that_may_be_at_once_fits(size: dict[str, int]) -> None:
 
 
 def test_a_new_kernel_changes_nothing() -> None:
-    assert derived({"memory": 1_940_000_000, "cores": 2}) == derived(
-        {"memory": 1_990_000_000, "cores": 2}
-    )
+    assert derived({"memory": 1_940_000_000, "cores": 2}) == derived({"memory": 1_990_000_000, "cores": 2})
 
 
 def test_a_small_server_and_a_large_one() -> None:

@@ -70,7 +70,7 @@ def test_pauses_grow_and_end_with_a_success(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("since", "ends", "paused"),
     [(0, 0, False), (-60, 30, True), (-60, -30, False), (-60, 30 * DAY, True), (DAY, 2 * DAY, False)],
-)  # fmt: skip
+)
 def test_a_pause_lasts_unless_the_clock_was_wrong(since: float, ends: float, paused: bool) -> None:
     now = time.time()
     memory = {"now": now, "since": now + since, "next": now + ends}
@@ -87,9 +87,7 @@ def test_each_problem_is_told_once(settings: Settings, tmp_path: Path) -> None:
     for text in (problem, "", problem.replace("12", "15"), "", other, other):
         alerts.tell(here(), settings, text)
     # A run that asked nothing, as a pause lasts, is no good news; another problem is news.
-    assert told.read_text().splitlines() == [
-        f"{settings.registry_domain}: {t}" for t in (problem, other)
-    ]
+    assert told.read_text().splitlines() == [f"{settings.registry_domain}: {t}" for t in (problem, other)]
     # That one was over, though the pause was not, and comes back.
     alerts.tell(here(), settings, "")
     alerts.tell(here(), settings, other)
@@ -105,9 +103,7 @@ def test_an_old_failed_order_silences_nothing_about_a_certificate_of_your_own(
 ) -> None:
     (tmp_path / "certbot").mkdir()
     told = tmp_path / "told"
-    settings = replace(
-        settings, deploy_dir=str(tmp_path), alert_command=f"cat >>{told}", tls_certificate="own"
-    )
+    settings = replace(settings, deploy_dir=str(tmp_path), alert_command=f"cat >>{told}", tls_certificate="own")
     attempts.failed(settings.attempts_file, settings.acme_directory, "port 80 is closed", [60.0], 0)
     for text in ("it ends in 3 days", "it ends in 2 days", "", "it ends in 3 days"):
         alerts.tell(here(), settings, text)
@@ -121,9 +117,7 @@ def test_an_old_failed_order_silences_nothing_about_a_certificate_of_your_own(
         ({"age": 3600}, 3, "ok"), ({"twice_a_day": False}, 3, "ok"), ({}, None, "warn"), ({"age": 60}, None, "ok"),
     ],
 )  # fmt: skip
-def test_a_cron_that_is_silent_is_named(
-    found: dict[str, object], last_days_ago: float | None, mark: str
-) -> None:
+def test_a_cron_that_is_silent_is_named(found: dict[str, object], last_days_ago: float | None, mark: str) -> None:
     facts = {"daemon": True, "changed": False, "age": 30 * DAY, "twice_a_day": True} | found
     last = {}
     if last_days_ago is not None:
@@ -145,7 +139,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_changed_account_is_told_of_although_nginx_was_not(tmp_path: Path) -> None:
     file = tmp_path / ACCOUNTS
     file.parent.mkdir(parents=True)
-    answer = logins.put(str(tmp_path), [], {"anna": "anna:$2y$05$" + "a" * 53}, {"role": "pull", "repositories": None})  # fmt: skip
+    answer = logins.put(str(tmp_path), [], {"anna": "anna:$2y$05$" + "a" * 53}, {"role": "pull", "repositories": None})
     assert answer == {"done": ["added"], "problem": "nginx is busy", "remedy": "wait"}
     assert "anna:" in file.read_text()
 
@@ -165,12 +159,8 @@ def test_a_password_that_was_made_is_told_but_not_in_the_line_of_the_audit_log(
 
 @pytest.mark.parametrize("part", ["cert", "privkey"])
 @pytest.mark.parametrize("how", ["copied", "gone"])
-def test_files_that_certbot_does_not_take_for_its_own_are_named(
-    tmp_path: Path, part: str, how: str
-) -> None:
-    live, archive, renewal = (
-        tmp_path / each for each in ("live/a.test", "archive/a.test", "renewal")
-    )
+def test_files_that_certbot_does_not_take_for_its_own_are_named(tmp_path: Path, part: str, how: str) -> None:
+    live, archive, renewal = (tmp_path / each for each in ("live/a.test", "archive/a.test", "renewal"))
     for directory in (live, archive, renewal):
         directory.mkdir(parents=True)
     (renewal / "a.test.conf").write_text("archive_dir = …\n")
@@ -217,9 +207,7 @@ def test_one_problem_is_the_same_at_another_time() -> None:
     first = alerts._same("serial 7D5A3C9E1F2D1F2E is on disk until 2026-11-25 03:58 UTC")
     assert first == alerts._same("serial 5B99AA3E1F2D1F2E is on disk until 2027-01-01 13:08 UTC")
     assert first != alerts._same("the ACME server cannot be reached")
-    invalid = (
-        "192.0.2.7: Invalid response from http://registry.test/.well-known/acme-challenge/%s: 404"
-    )
+    invalid = "192.0.2.7: Invalid response from http://registry.test/.well-known/acme-challenge/%s: 404"
     tokens = (
         "kA00GiMtyvQf3xWmZyJ8-sTqkDPq0eRrW5vYbN_aCWA",
         "Zq81hLpUwN2c-RkVJm6aHtE9yXsDgQ4fB7oTiP0uKvI",
@@ -227,12 +215,8 @@ def test_one_problem_is_the_same_at_another_time() -> None:
     assert alerts._same(invalid % tokens[0]) == alerts._same(invalid % tokens[1])
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"), [("120", 120), ("Fri, 31 Dec 2100 23:59:59 GMT", None), ("soon", 0)]
-)
-def test_retry_after_is_found_in_certbots_log(
-    tmp_path: Path, header: str, seconds: int | None
-) -> None:
+@pytest.mark.parametrize(("header", "seconds"), [("120", 120), ("Fri, 31 Dec 2100 23:59:59 GMT", None), ("soon", 0)])
+def test_retry_after_is_found_in_certbots_log(tmp_path: Path, header: str, seconds: int | None) -> None:
     log = tmp_path / "letsencrypt.log"
     log.write_text(
         "2026-11-25 03:54:02,591:DEBUG:acme.client:Received response:\nHTTP 200\nRetry-After: 9\n\n{}\n"
@@ -376,10 +360,7 @@ def test_the_probe_from_outside(web: tuple[Path, int]) -> None:
     token = probe.place(str(directory))
     assert probe.fetch(["127.0.0.1"], token, port)["right"] == ["127.0.0.1"]
     probe.remove(str(directory), token)
-    assert (
-        "answered by something else"
-        in probe.fetch(["127.0.0.1"], token, port)["wrong"]["127.0.0.1"]
-    )
+    assert "answered by something else" in probe.fetch(["127.0.0.1"], token, port)["wrong"]["127.0.0.1"]
     with socket.create_server(("127.0.0.1", 0)) as closed:
         number = closed.getsockname()[1]
     assert "does not answer" in probe.fetch(["127.0.0.1"], token, number)["wrong"]["127.0.0.1"]
@@ -394,9 +375,7 @@ def test_certbot_is_ended_with_all_that_it_started() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         certbot.bounded(["sh", "-c", "sleep 60 & wait"], 0.5)
     assert time.monotonic() - started < 30
-    code, output = certbot.bounded(
-        ["sh", "-c", "yes | head -c 3000000; echo the end >&2; exit 3"], 60
-    )
+    code, output = certbot.bounded(["sh", "-c", "yes | head -c 3000000; echo the end >&2; exit 3"], 60)
     assert (code, output.endswith("the end\n"), len(output)) == (3, True, certbot.OUTPUT_BYTES)
 
 

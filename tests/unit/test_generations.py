@@ -54,9 +54,7 @@ def test_a_live_one_that_was_edited_by_hand_is_not_replaced_before_the_test(root
     assert not (root / "nginx/loaded").exists()
 
 
-def test_a_cut_at_any_rename_leaves_a_whole_live_one(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_at_any_rename_leaves_a_whole_live_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "nginx/live/nginx.conf").write_bytes(b"by hand")
 
     class CutError(Exception):

@@ -103,9 +103,7 @@ two words
         (f"{GARBAGE}{NAME} {OLD}\n", [OLD_KEY], []),
     ],
 )
-def test_lines_of_known_hosts(
-    tmp_path: Path, text: str, known: list[bytes], revoked: list[bytes]
-) -> None:
+def test_lines_of_known_hosts(tmp_path: Path, text: str, known: list[bytes], revoked: list[bytes]) -> None:
     found, gone = learned(tmp_path, text)
     assert found == known
     assert list(gone) == revoked
@@ -137,9 +135,7 @@ def test_whom_we_talk_to(tmp_path: Path, line: str, shown: bytes, words: str) ->
     assert "\n" not in refused.value.what
 
 
-def test_a_file_that_cannot_be_read_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "known_hosts"
     file.touch()
 

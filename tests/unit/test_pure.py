@@ -27,14 +27,12 @@ CAPACITY = capacity.derived({"memory": 2 << 30, "cores": 2})
 def test_commands(settings: Settings) -> None:
     assert " ".join(compose.up(settings)) == UP + "up --detach --quiet-pull"
     assert " ".join(compose.renew(settings, dry_run=True)) == (
-        UP
-        + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
+        UP + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
         "renew --non-interactive --no-random-sleep-on-renew --cert-name registry.example.org --webroot "
         "-w /var/www/certbot --preferred-challenges http --dry-run"
     )
     assert " ".join(compose.issue(settings, again=False)) == (
-        UP
-        + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
+        UP + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
         "certonly --webroot -w /var/www/certbot --preferred-challenges http --non-interactive --agree-tos -m you@example.org "
         "--server https://acme-v02.api.letsencrypt.org/directory "
         "--cert-name registry.example.org -d registry.example.org --keep-until-expiring"
@@ -45,14 +43,9 @@ def test_commands(settings: Settings) -> None:
 def test_a_name_that_a_wildcard_covers_is_not_ordered_beside_it(
     env: Callable[[str], Settings],
 ) -> None:
-    settings = env(
-        "REGISTRY_ALIASES=*.example.org a.b.example.org example.org\nACME_CHALLENGE=dns-01\n"
-    )
+    settings = env("REGISTRY_ALIASES=*.example.org a.b.example.org example.org\nACME_CHALLENGE=dns-01\n")
     command = " ".join(compose.issue(settings, again=False))
-    assert (
-        "--cert-name registry.example.org -d *.example.org -d a.b.example.org -d example.org"
-        in command
-    )
+    assert "--cert-name registry.example.org -d *.example.org -d a.b.example.org -d example.org" in command
     assert settings.names == (
         "registry.example.org",
         "*.example.org",
@@ -70,9 +63,7 @@ def test_the_tree_is_the_same_every_time(settings: Settings) -> None:
     assert tree["inv"].mode == 0o755
 
 
-def test_a_changed_registry_configuration_replaces_the_container(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_changed_registry_configuration_replaces_the_container(settings: Settings, tmp_path: Path) -> None:
     deploy = shutil.copytree(HOME / "deploy", tmp_path / "deploy")
     before = templates.tree(settings, CAPACITY, deploy)["compose.yml"].content
     with (deploy / "registry/config/config.yml.j2").open("a") as file:
@@ -92,9 +83,7 @@ def test_the_server_has_every_module_that_renew_imports() -> None:
             base = path.parent if node.level == 1 else HOME
             modules = [base / (node.module or "").replace(".", "/")]
             names = [modules[0] / alias.name for alias in node.names]
-            found = {p.with_suffix(".py") for p in (*modules, *names)} | {
-                modules[0] / "__init__.py"
-            }
+            found = {p.with_suffix(".py") for p in (*modules, *names)} | {modules[0] / "__init__.py"}
             todo |= {p for p in found if p.is_file() and HOME / "fabfile" in p.parents
                      and str(p.relative_to(HOME)) not in needed}  # fmt: skip
     # The tasks of the laptop import the other steps when they run; on the server they never run.
@@ -174,9 +163,7 @@ FACTS = {
         ({"aaaa": ["registry.example.org 2001:db8::8"]}, "AAAA registry.example.org", "failed", "delete the AAAA"),
     ],
 )  # fmt: skip
-def test_check_judges(
-    settings: Settings, changes: preflight.Facts, name: str, mark: str, words: str
-) -> None:
+def test_check_judges(settings: Settings, changes: preflight.Facts, name: str, mark: str, words: str) -> None:
     rows = list(preflight.judged(FACTS | changes, settings, 1010.0))
     assert all(row.remedy for row in rows if row.mark == "failed")
     if not name:

@@ -144,9 +144,7 @@ def test_rights_of_options() -> None:
 def test_a_file_to_import(tmp_path: Path) -> None:
     good, slow = HASH, HASH.replace("$04$", "$15$")
     theirs = tmp_path / "theirs"
-    theirs.write_text(
-        f"# old\n\nanna:{good}\nbert:$apr1$x$y\ncarl:{slow}\nanna:{good}\nno colon\na b:{good}\n"
-    )
+    theirs.write_text(f"# old\n\nanna:{good}\nbert:$apr1$x$y\ncarl:{slow}\nanna:{good}\nno colon\na b:{good}\n")
     entries, refused = step.read(str(theirs))
     assert entries == {"anna": f"anna:{good}"}
     assert [line.partition(":")[2].partition(":")[0] for line in refused] == [

@@ -116,9 +116,7 @@ def test_refused_with_file_line_and_key(env_file: Write, line: str, words: str) 
 
 def test_unknown_key_is_refused_with_the_nearest(env_file: Write) -> None:
     path = env_file("DEPLOY_DIRECTORY=/srv\n")
-    assert (
-        refused(path) == f"{path}:4: DEPLOY_DIRECTORY: unknown key\n  -> did you mean DEPLOY_DIR?"
-    )
+    assert refused(path) == f"{path}:4: DEPLOY_DIRECTORY: unknown key\n  -> did you mean DEPLOY_DIR?"
 
 
 def test_duplicate_key_is_refused(env_file: Write) -> None:

@@ -77,9 +77,7 @@ def test_what_is_ours_no_more_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moves", range(4))
-def test_a_cut_between_two_renames_is_finished(
-    tmp_path: Path, moves: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_between_two_renames_is_finished(tmp_path: Path, moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
     apply(tmp_path, a="1", b="1", c="1")
 
     class CutError(Exception):
@@ -107,9 +105,7 @@ def test_a_cut_between_two_renames_is_finished(
     assert not (tmp_path / ".sync/stage").exists()
 
 
-def test_a_cut_while_staging_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_while_staging_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apply(tmp_path, a="1")
 
     def full(*_: object) -> None:

@@ -130,9 +130,7 @@ def test_a_strangers_mark_hides_nothing() -> None:
     assert here().run(["printf", "one\n\x1etwo"]).stdout == "one\n\\x1etwo"
     machine = Host(lambda _, **__: Result(stdout="Welcome\n\x1e"), "far", local=False)
     assert machine.run(["true"]).stdout == ""
-    conversation = SshConversation(
-        cast("Any", FakeConnection("Welcome\n\x1ebusy \x1e1\nbusy \x1e2\n")), "true"
-    )
+    conversation = SshConversation(cast("Any", FakeConnection("Welcome\n\x1ebusy \x1e1\nbusy \x1e2\n")), "true")
     assert conversation.receive() == r"busy \x1e1"
     assert conversation.receive() == r"busy \x1e2"
 
@@ -154,9 +152,7 @@ class FakeConnection:
         return io.StringIO(self.text, newline="\n")
 
 
-def test_what_reaches_a_person(
-    hostile: tuple[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_reaches_a_person(hostile: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     text, shown = hostile
 
     def fail(error: type[Exception]) -> str:
@@ -201,9 +197,7 @@ def banner(server: socket.socket) -> None:
         client.sendall(b"SSH-\x1b[31m\x07-red\r\n")
 
 
-def test_our_own_colours_stay(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_our_own_colours_stay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(report, "coloured", lambda: True)
     report.line("ok", "sync", "\x1b[31m", 0.1)
     report.table(("", "what"), [("ok", "\x1b[31m")])

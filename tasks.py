@@ -11,7 +11,7 @@ from pathlib import Path
 from invoke import Collection, Context, Exit, task
 
 from fabfile.errors import for_people
-from fabfile.here import renew
+from fabfile.server_tasks import renew
 
 ROOT = Path(__file__).resolve().parent
 DEVELOPMENT = ROOT / "requirements-dev.lock"

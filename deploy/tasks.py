@@ -2,6 +2,6 @@
 
 from invoke import Collection
 
-from fabfile.here import renew
+from fabfile.server_tasks import renew
 
 ns = Collection(renew)

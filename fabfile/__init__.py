@@ -15,7 +15,7 @@ from invoke import Collection, Context, task
 from .errors import UsageError, for_people
 
 if TYPE_CHECKING:
-    from .host import Host
+    from .machine.host import Host
     from .report import Outcome
     from .settings import Settings
 
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
 @for_people
 def check(c: Context, json: bool = False) -> None:
     """Is this server fit? System, disk, Docker, ports, DNS, clock. Changes nothing."""
-    from . import preflight
+    from .steps import check
 
-    preflight.show(preflight.check(*server(c)), as_json=json, connection=c)
+    check.show(check.check(*server(c)), as_json=json, connection=c)
 
 
 @task
 @for_people
 def provision(c: Context) -> None:
     """Install what is missing of Docker, Compose 2, cron and Python on Debian or Ubuntu."""
-    from . import engine
+    from .steps import provision
 
-    run(c, "provision", engine.provision)
+    run(c, "provision", provision.provision)
 
 
 @task
 @for_people
 def ship(c: Context) -> None:
     """Bring the images from this machine's Docker to the server through SSH: what it lacks."""
-    from . import images
+    from .steps import ship
 
-    run(c, "ship", images.ship)
+    run(c, "ship", ship.ship)
 
 
 @task(help={"diff": "Only show what would change, line by line."})
 @for_people
 def sync(c: Context, diff: bool = False) -> None:
     """Render deploy/ into DEPLOY_DIR on the server: only what differs, all or nothing."""
-    from . import files
+    from .steps import sync
 
-    run(c, "sync", files.sync, diff=diff, alone=not diff)
+    run(c, "sync", sync.sync, diff=diff, alone=not diff)
 
 
 @task(
@@ -86,52 +86,54 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
     json: bool = False,
 ) -> None:
     """Add an account or change it (the password is asked, or the first line of stdin); remove; list."""
-    from . import accounts, credentials
+    from .accounts import passwords
+    from .stack import logins
+    from .steps import htpasswd
 
     if [bool(user), bool(remove), bool(import_), list_].count(True) != 1:
         raise UsageError("expected one of: --user NAME, --remove NAME, --import FILE, --list")
     if (generate or keep) and (not user or generate == keep):
         raise UsageError("expected --user NAME, with --generate or --keep or neither")
-    rights = credentials.rights(role, repository)
+    rights = passwords.rights(role, repository)
     if user:
-        password = "" if keep else credentials.new_password(user, generate=generate)
+        password = None if keep else passwords.new_password(user, generate=generate)
         options = {"password": password, "rights": rights, "show": generate}
-        change(c, f"htpasswd {user}", accounts.put, user=user, **options)
+        change(c, f"htpasswd {user}", htpasswd.put, user=user, **options)
     elif remove:
-        change(c, f"htpasswd --remove {remove}", accounts.remove, user=remove)
+        change(c, f"htpasswd --remove {remove}", logins.remove, user=remove)
     elif import_:
-        change(c, f"htpasswd --import {import_}", accounts.bring, file=import_, rights=rights)
+        change(c, f"htpasswd --import {import_}", htpasswd.bring, file=import_, rights=rights)
     else:
-        accounts.show(accounts.listed(*server(c)), as_json=json)
+        htpasswd.show(logins.listed(*server(c)), as_json=json)
 
 
 @task
 @for_people
 def up(c: Context) -> None:
     """Make what was synced run: nginx -t, start the containers, reload where something changed."""
-    from . import stack
+    from .steps import up
 
-    run(c, "up", stack.up)
+    run(c, "up", up.up)
 
 
 @task
 @for_people
 def down(c: Context) -> None:
     """Stop and remove the containers. Data, accounts and certificates stay on the server."""
-    from . import stack
+    from .steps import down
 
-    run(c, "down", stack.down)
+    run(c, "down", down.down)
 
 
 @task(help={"lines": "How many lines of each container."})
 @for_people
 def logs(c: Context, lines: int = 50) -> None:
     """Show the last lines of the containers' logs."""
-    from . import stack
+    from .steps import logs
 
     if lines < 1:
         raise UsageError(f"--lines {lines}: expected 1 or more")
-    print(stack.logs(*server(c), lines), end="")
+    print(logs.logs(*server(c), lines), end="")
 
 
 @task(
@@ -141,9 +143,9 @@ def logs(c: Context, lines: int = 50) -> None:
 @for_people
 def init_letsencrypt(c: Context, force: bool = False) -> None:
     """Get the certificate and serve it. One that works is never taken away."""
-    from . import certificates
+    from .steps import init_letsencrypt
 
-    run(c, "init-letsencrypt", certificates.init_letsencrypt, force=force)
+    run(c, "init-letsencrypt", init_letsencrypt.init_letsencrypt, force=force)
 
 
 @task(
@@ -152,18 +154,18 @@ def init_letsencrypt(c: Context, force: bool = False) -> None:
 @for_people
 def renew(c: Context, dry_run: bool = False) -> None:
     """Renew the certificate where it is due, and check that clients get the one on disk."""
-    from . import certificates
+    from .steps import renew
 
-    run(c, "renew --dry-run" if dry_run else "renew", certificates.renew, dry_run=dry_run)
+    run(c, "renew --dry-run" if dry_run else "renew", renew.renew, dry_run=dry_run)
 
 
 @task
 @for_people
 def schedule(c: Context) -> None:
     """Have cron on the server run `inv renew`: one file in /etc/cron.d, nobody's crontab."""
-    from . import certificates
+    from .steps import schedule
 
-    run(c, "schedule", certificates.schedule)
+    run(c, "schedule", schedule.schedule)
 
 
 @task(
@@ -176,39 +178,41 @@ def schedule(c: Context) -> None:
 @for_people
 def push_test(c: Context, from_: str = "here", json: bool = False) -> None:
     """Prove it: log in, push, pull, compare; no or wrong credentials are refused. Leaves about 2 KB."""
-    from . import lock, smoke
+    from .machine import lock
+    from .steps import push_test
 
     host, settings = server(c)
     with lock.exclusive(host, settings, "push-test"):
-        smoke.prove(host, settings, source=from_, as_json=json)
+        push_test.prove(host, settings, source=from_, as_json=json)
 
 
 @task(help={"json": "Print it as JSON."})
 @for_people
 def status(c: Context, json: bool = False) -> None:
     """Show the containers, the certificate, the accounts and the disk of the server."""
-    from . import overview
+    from .steps import status
 
-    overview.show(overview.status(*server(c)), as_json=json)
+    status.show(status.status(*server(c)), as_json=json)
 
 
 @task(help={"yes": "Do not ask."})
 @for_people
 def unlock(c: Context, yes: bool = False) -> None:
     """Show who holds the server's lock, and clear it when their machine is gone."""
-    from . import host, lock
+    from .machine import ssh
+    from .steps import unlock
 
-    host.require_host(c)
-    lock.clear(host.remote(c), yes=yes)
+    ssh.require_host(c)
+    unlock.unlock(ssh.remote(c), yes=yes)
 
 
 @task
 @for_people
 def bootstrap(c: Context) -> None:
     """All of it, in order: check, provision, sync, htpasswd, (ship), up, init-letsencrypt, schedule, push-test."""
-    from . import chain
+    from .steps import bootstrap
 
-    chain.bootstrap(*server(c))
+    bootstrap.bootstrap(*server(c))
 
 
 @task(
@@ -220,33 +224,35 @@ def bootstrap(c: Context) -> None:
 @for_people
 def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
     """Take over a registry that the old scripts set up: its images, accounts and certificate stay."""
-    from . import adoption
+    from .steps import adopt
 
     if yes and back:
         raise UsageError("expected one of: --yes, --back")
     if back:
-        run(c, "adopt --back", adoption.back)
+        run(c, "adopt --back", adopt.back)
     elif yes:
-        adoption.adopt(*server(c))
+        adopt.adopt(*server(c))
     else:
         host, settings = server(c)
-        adoption.show(adoption.plan(host, settings), host)
+        adopt.show(adopt.planned(host, settings), host)
 
 
 def server(c: Context) -> Server:
     """The server that -H names, with its host key checked; before any SSH, the settings."""
-    from . import host, settings
+    from . import settings
+    from .machine import ssh
 
-    host.require_host(c)
+    ssh.require_host(c)
     if c.config.run.dry:
         raise UsageError("--dry does not know what would happen", "./fab -H … sync --diff shows it")
     checked = settings.load()
-    return host.remote(c), checked
+    return ssh.remote(c), checked
 
 
 def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
     """Do one step on the server and print its line; alone: while nobody else does one."""
-    from . import lock, report
+    from . import report
+    from .machine import lock
 
     host, settings = server(c)
     with lock.exclusive(host, settings, name) if alone else nullcontext():
@@ -255,7 +261,8 @@ def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = 
 
 def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
     """Do one change on the server that may happen beside others, and print its line."""
-    from . import lock, report
+    from . import report
+    from .machine import lock
 
     host, settings = server(c)
     with lock.audited(host, settings, name):

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from fabfile.credentials import hashed
+from fabfile.accounts.passwords import hashed
+from fabfile.secret import Secret
 from tests.sandbox.commands import output
 from tests.sandbox.demo import DOMAIN
 
@@ -96,7 +97,7 @@ class Old:
         bundle = (world.sandbox.directory / "acme-ca.pem").read_text()
         for name, text in {
             "docker-compose.yml": COMPOSE, "nginx/default.conf": PLAIN, "tls": TLS, "ca.pem": bundle,
-            "registry/auth/registry.password": hashed("anna", OLD_PASSWORD) + "\n",
+            "registry/auth/registry.password": hashed("anna", Secret(OLD_PASSWORD)) + "\n",
         }.items():  # fmt: skip
             world.sandbox.exec("server", "sh", "-c", write, "sh", name, input=text)
         world.server(SET_UP)

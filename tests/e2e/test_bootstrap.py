@@ -308,4 +308,4 @@ def test_nothing_secret_is_readable_by_others(deployed: World) -> None:
         '-e "$(cat registry/secrets/http-secret)"',
         check=False,
     )
-    assert set(readable.split()) <= {"./fabfile/onhost/accounts.py"}
+    assert set(readable.split()) <= {"./fabfile/accounts/onhost/accounts_file.py"}

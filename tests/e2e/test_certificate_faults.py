@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.compose import NGINX_DIR
+from fabfile.certificate.onhost import certbot
 from fabfile.errors import StepError
-from fabfile.host import here
-from fabfile.onhost import certbot
+from fabfile.machine.host import here
+from fabfile.stack.compose import NGINX_DIR
 from tests.sandbox.commands import ROOT, output
 from tests.sandbox.demo import DOMAIN, fab
 

@@ -28,7 +28,7 @@ def rows(world: World) -> dict[str, dict[str, str]]:
         (DEPLOY_DIR, f"mkdir -m 777 {DEPLOY_DIR}", DEPLOY_DIR),
         (DEPLOY_DIR, f"mkdir -m 775 {DEPLOY_DIR} && chgrp {ANNA} {DEPLOY_DIR}", DEPLOY_DIR),
         (DEPLOY_DIR, f"mkdir -p {DEPLOY_DIR}/nginx && chown {ANNA} {DEPLOY_DIR}/nginx", f"{DEPLOY_DIR}/nginx"),
-        (DEPLOY_DIR, f"mkdir -p {DEPLOY_DIR}/fabfile/onhost && chmod 777 {DEPLOY_DIR}/fabfile/onhost", f"{DEPLOY_DIR}/fabfile/onhost"),
+        (DEPLOY_DIR, f"mkdir -p {DEPLOY_DIR}/fabfile/machine/onhost && chmod 777 {DEPLOY_DIR}/fabfile/machine/onhost", f"{DEPLOY_DIR}/fabfile/machine/onhost"),
         ("/home/anna/registry", f"mkdir -p /home/anna && chown {ANNA} /home/anna", "/home/anna"),
         ("/var/tmp/registry", "true", "/var/tmp"),  # noqa: S108
         ("/srv/registry", f"mkdir -p /home/anna/r && chown {ANNA} /home/anna && ln -sfn /home/anna/r /srv/registry", "/home/anna"),

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from fabfile.capacity import Capacity, derived
+from fabfile.stack.capacity import Capacity, derived
 from tests.sandbox.demo import DOMAIN
 
 from .test_attacks import counted, forget_storms, load

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from passlib.apache import HtpasswdFile
 
-from fabfile import credentials
+from fabfile.accounts import passwords
+from fabfile.accounts.onhost import accounts_file as onhost
+from fabfile.accounts.onhost.accounts_file import Rights
 from fabfile.errors import UsageError
-from fabfile.onhost import accounts as onhost
-from fabfile.onhost import adopt
-from fabfile.onhost.accounts import Rights
-from fabfile.onhost.atomic import RefusedError
+from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.old_registry.onhost import takeover
+from fabfile.secret import Secret
 from fabfile.settings import HOME
 
 HASH = "$2y$04$" + "a" * 53
@@ -40,7 +41,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("password", ["a:b", "sp ace", 'it\'s "$(reboot)" `id` \\ &|;', "пароль", "x" * 72])
 def test_hash_is_bcrypt_and_verifies(password: str, file: Path) -> None:
-    line = credentials.hashed("ci", credentials.checked_password(password), cost=4)
+    line = passwords.hashed("ci", passwords.checked_password(Secret(password)), cost=4)
     assert line.startswith("ci:$2y$04$")
     file.write_text(line + "\n")
     assert HtpasswdFile(str(file)).check_password("ci", password)
@@ -60,7 +61,7 @@ def test_hash_is_bcrypt_and_verifies(password: str, file: Path) -> None:
 )
 def test_passwords_that_are_refused(password: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        credentials.checked_password(password)
+        passwords.checked_password(Secret(password))
 
 
 def test_add_change_remove(file: Path) -> None:
@@ -125,7 +126,7 @@ def test_leftovers_of_a_killed_push_test_go_with_the_next_change(file: Path) -> 
 
 def test_fifty_changes_at_once_are_all_applied(file: Path) -> None:
     def add(number: int) -> None:
-        code = "import json, sys; from fabfile.onhost.accounts import put; put(sys.argv[1], *map(json.loads, sys.argv[2:]))"
+        code = "import json, sys; from fabfile.accounts.onhost.accounts_file import put; put(sys.argv[1], *map(json.loads, sys.argv[2:]))"
         entries = {f"u{number}": f"u{number}:{HASH}"}
         argv = [sys.executable, "-c", code, str(file), json.dumps(entries), json.dumps(SAME)]
         subprocess.run(argv, cwd=HOME, check=True)
@@ -138,7 +139,7 @@ def test_fifty_changes_at_once_are_all_applied(file: Path) -> None:
 def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
     file.write_text("".join(f"u{n}:{HASH}\n" for n in range(2000)))
     code = (
-        "import sys; from fabfile.onhost.accounts import put\n"
+        "import sys; from fabfile.accounts.onhost.accounts_file import put\n"
         "print('go', flush=True)\n"
         "for n in range(10**6): put(sys.argv[1], {f'new{n}': f'new{n}:' + sys.argv[2]}, {'role': '', 'repositories': None})"
     )
@@ -159,10 +160,10 @@ def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
 
 def test_adopt_gives_the_accounts_back_as_they_were(tmp_path: Path) -> None:
     """An old registry whose accounts are where ours are: what we add to them goes again."""
-    file = tmp_path / adopt.OLD_ACCOUNTS[1]
+    file = tmp_path / takeover.OLD_ACCOUNTS[1]
     file.parent.mkdir(parents=True)
     file.write_text("anna:old\n")
-    adopt.record(str(tmp_path), [], [], "registry.example.org", [])
+    takeover.record(str(tmp_path), [], [], "registry.example.org", [])
     file.write_text("anna:old\nadmin:new\n")
-    adopt._restore_files(tmp_path, adopt._record(tmp_path), [])
+    takeover._restore_files(tmp_path, takeover._record(tmp_path), [])
     assert file.read_text() == "anna:old\n"

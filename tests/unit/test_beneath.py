@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.onhost import beneath, certificate, probe
-from fabfile.onhost.atomic import RefusedError
+from fabfile.certificate.onhost import probe
+from fabfile.machine.onhost import beneath
+from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.stack.onhost import lineage
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_a_linked_directory_on_the_way_is_refused(top: Path, part: str, tmp_path
     (top / part).rename(tmp_path / "moved")
     (top / part).symlink_to(tmp_path / "outside")
     with pytest.raises(RefusedError, match="leads out of it"):
-        certificate.on_disk(str(top / "live/a.test"), "")
+        lineage.on_disk(str(top / "live/a.test"), "")
 
 
 def test_of_a_large_file_the_end_is_read(top: Path) -> None:

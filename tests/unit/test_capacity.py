@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from fabfile.capacity import AT_REST, IDLE, MB, PULL, derived
+from fabfile.stack.capacity import AT_REST, IDLE, MB, PULL, derived
 
 SIZES = [
     {"memory": int(memory * (1 << 30)), "cores": cores}

@@ -15,12 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import accounts, alerts, orders, overview, validity
-from fabfile.host import here
-from fabfile.onhost import acme, atomic, attempts, caa, certbot, certificate, logins, probe
-from fabfile.onhost.accounts import Rights
-from fabfile.onhost.nginx import ACCOUNTS
+from fabfile.accounts.onhost.accounts_file import Rights
+from fabfile.certificate import alerts, lifetime, orders
+from fabfile.certificate.onhost import acme, attempts, caa, certbot, probe
+from fabfile.machine.host import here
+from fabfile.machine.onhost import atomic
+from fabfile.secret import Secret
 from fabfile.settings import Settings
+from fabfile.stack.logins import UntoldError
+from fabfile.stack.onhost import lineage, logins
+from fabfile.stack.onhost.nginx import ACCOUNTS
+from fabfile.steps import htpasswd, status
 
 DAY = 86400
 SERVER = "https://acme.test/dir"
@@ -35,17 +40,17 @@ def facts(lifetime: float, left: float) -> dict[str, float]:
     ("left", "mark"),
     [(0.9, "ok"), (0.34, "ok"), (0.32, "warn"), (0.21, "warn"), (0.19, "failed"), (-0.1, "failed")],
 )
-@pytest.mark.parametrize("lifetime", [90 * DAY, 45 * DAY, 160 * 3600])
-def test_what_is_left_is_judged_by_the_lifetime(lifetime: float, left: float, mark: str) -> None:
-    assert validity.judged(facts(lifetime, left))[0] == mark
+@pytest.mark.parametrize("whole", [90 * DAY, 45 * DAY, 160 * 3600])
+def test_what_is_left_is_judged_by_the_lifetime(whole: float, left: float, mark: str) -> None:
+    assert lifetime.judged(facts(whole, left))[0] == mark
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "left", "due"),
+    ("days", "left", "due"),
     [(90, 0.36, False), (90, 0.33, True), (6.67, 0.53, False), (6.67, 0.49, True)],
 )
-def test_due_as_certbot_sees_it(lifetime: float, left: float, due: bool) -> None:
-    assert validity.due(facts(lifetime * DAY, left)) is due
+def test_due_as_certbot_sees_it(days: float, left: float, due: bool) -> None:
+    assert lifetime.due(facts(days * DAY, left)) is due
 
 
 def test_pauses_grow_and_end_with_a_success(tmp_path: Path) -> None:
@@ -121,8 +126,8 @@ def test_a_cron_that_is_silent_is_named(found: dict[str, object], last_days_ago:
     facts = {"daemon": True, "changed": False, "age": 30 * DAY, "twice_a_day": True} | found
     last = {}
     if last_days_ago is not None:
-        last["when"] = time.strftime(overview.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
-    assert overview.cron_row(facts, last)[0] == mark
+        last["when"] = time.strftime(status.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
+    assert status.cron_row(facts, last)[0] == mark
 
 
 @pytest.fixture
@@ -151,8 +156,8 @@ def test_a_password_that_was_made_is_told_but_not_in_the_line_of_the_audit_log(
     (tmp_path / ACCOUNTS).parent.mkdir(parents=True)
     settings = replace(settings, deploy_dir=str(tmp_path))
     rights: Rights = {"role": "pull", "repositories": None}
-    with pytest.raises(accounts.UntoldError) as told:
-        accounts.put(here(), settings, "anna", "canary", rights, show=True)
+    with pytest.raises(UntoldError) as told:
+        htpasswd.put(here(), settings, "anna", Secret("canary"), rights, show=True)
     assert "shown this once: canary" in str(told.value)
     assert "canary" not in str(told.value).splitlines()[0]
 
@@ -167,13 +172,13 @@ def test_files_that_certbot_does_not_take_for_its_own_are_named(tmp_path: Path, 
     for name in ("cert", "chain", "fullchain", "privkey"):
         (archive / f"{name}1.pem").write_text("")
         (live / f"{name}.pem").symlink_to(f"../../archive/a.test/{name}1.pem")
-    assert certificate.damage(str(tmp_path), "a.test") == ""
+    assert lineage.damage(str(tmp_path), "a.test") == ""
     if how == "gone":
         (archive / f"{part}1.pem").unlink()
     else:
         (live / f"{part}.pem").unlink()
         (live / f"{part}.pem").write_text("")
-    assert f"{part}.pem is no link" in certificate.damage(str(tmp_path), "a.test")
+    assert f"{part}.pem is no link" in lineage.damage(str(tmp_path), "a.test")
 
 
 def test_a_refusal_of_the_directory_keeps_its_retry_after() -> None:
@@ -263,7 +268,7 @@ def test_no_authority_stops_renewal_for_longer_than_eight_days(
     pause = 8 * DAY if seconds is None else max(seconds, 0.98 * 60)
     assert abs(memory["next"] - time.time() - pause) < 5
     assert attempts.remembered(str(tmp_path / "attempts.json"), SERVER)["next"] == memory["next"]
-    validity.moment(named)
+    lifetime.moment(named)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +285,7 @@ def test_no_authority_stops_renewal_for_longer_than_eight_days(
     ],
 )
 def test_any_moment_has_words(seconds: float, text: str) -> None:
-    assert validity.moment(seconds) == text
+    assert lifetime.moment(seconds) == text
 
 
 class Names:

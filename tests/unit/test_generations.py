@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.onhost import generations
-from fabfile.onhost.atomic import RefusedError
+from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.stack.onhost import generations
 
 CONFIG = {"nginx.conf": b"one"}
 

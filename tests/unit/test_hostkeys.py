@@ -10,8 +10,8 @@ import paramiko
 import pytest
 from paramiko.ssh_exception import BadHostKeyException
 
-from fabfile import hostkeys, trust
 from fabfile.errors import StepError
+from fabfile.machine import hostkeys, ssh
 
 NAME = "[192.0.2.1]:2222"
 
@@ -46,7 +46,7 @@ class Connection:
         key = paramiko.PKey.from_type_string("ssh-ed25519", self.shown)
         known = self.client.get_host_keys().lookup(NAME)
         if known is None:
-            trust.Refuse().missing_host_key(None, NAME, key)
+            ssh.Refuse().missing_host_key(None, NAME, key)
         if known["ssh-ed25519"] != key:
             raise BadHostKeyException(NAME, key, known["ssh-ed25519"])
         raise EOFError("accepted")
@@ -130,7 +130,7 @@ def test_whom_we_talk_to(tmp_path: Path, line: str, shown: bytes, words: str) ->
     c: Any = Connection(userknownhostsfile=str(plain), globalknownhostsfile=str(marked))
     c.shown = shown
     with pytest.raises(StepError) as refused:
-        trust.connect(c)
+        ssh.connect(c)
     assert words.format(file=marked) in refused.value.what
     assert "\n" not in refused.value.what
 
@@ -174,7 +174,7 @@ def with_revoked(tmp_path: Path, content: bytes | None) -> Any:
 )
 def test_revoked_host_keys(tmp_path: Path, content: bytes | None, words: str) -> None:
     with pytest.raises(StepError) as refused:
-        trust.connect(with_revoked(tmp_path, content))
+        ssh.connect(with_revoked(tmp_path, content))
     assert words.format(file=tmp_path / "revoked keys") in refused.value.what
 
 

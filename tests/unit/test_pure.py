@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,14 @@ from pathlib import Path
 import pytest
 from invoke import Context
 
-from fabfile import capacity, certificates, compose, host, orders, preflight, templates
+from fabfile.accounts.onhost import accounts_file as onhost_accounts
+from fabfile.certificate import certbot
+from fabfile.certificate.cron import cron_text
 from fabfile.errors import StepError
-from fabfile.onhost import accounts as onhost_accounts
+from fabfile.machine import host
 from fabfile.settings import HOME, Settings, load
+from fabfile.stack import capacity, compose, templates
+from fabfile.steps import check
 
 UP = (
     "docker compose --ansi never --project-name private-docker-registry --file /docker-registry/compose.yml "
@@ -26,25 +29,25 @@ CAPACITY = capacity.derived({"memory": 2 << 30, "cores": 2})
 
 def test_commands(settings: Settings) -> None:
     assert " ".join(compose.up(settings)) == UP + "up --detach --quiet-pull"
-    assert " ".join(compose.renew(settings, dry_run=True)) == (
+    assert " ".join(certbot.renew(settings, dry_run=True)) == (
         UP + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
         "renew --non-interactive --no-random-sleep-on-renew --cert-name registry.example.org --webroot "
         "-w /var/www/certbot --preferred-challenges http --dry-run"
     )
-    assert " ".join(compose.issue(settings, again=False)) == (
+    assert " ".join(certbot.issue(settings, again=False)) == (
         UP + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
         "certonly --webroot -w /var/www/certbot --preferred-challenges http --non-interactive --agree-tos -m you@example.org "
         "--server https://acme-v02.api.letsencrypt.org/directory "
         "--cert-name registry.example.org -d registry.example.org --keep-until-expiring"
     )
-    assert "--force-renewal" in compose.issue(settings, again=True)
+    assert "--force-renewal" in certbot.issue(settings, again=True)
 
 
 def test_a_name_that_a_wildcard_covers_is_not_ordered_beside_it(
     env: Callable[[str], Settings],
 ) -> None:
     settings = env("REGISTRY_ALIASES=*.example.org a.b.example.org example.org\nACME_CHALLENGE=dns-01\n")
-    command = " ".join(compose.issue(settings, again=False))
+    command = " ".join(certbot.issue(settings, again=False))
     assert "--cert-name registry.example.org -d *.example.org -d a.b.example.org -d example.org" in command
     assert settings.names == (
         "registry.example.org",
@@ -71,32 +74,8 @@ def test_a_changed_registry_configuration_replaces_the_container(settings: Setti
     assert templates.tree(settings, CAPACITY, deploy)["compose.yml"].content != before
 
 
-def test_the_server_has_every_module_that_renew_imports() -> None:
-    carried = {f"fabfile/{name}.py" for name in templates.SERVER_MODULES}
-    needed, todo = set(), {HOME / "fabfile/here.py", HOME / "fabfile/__main__.py"}
-    while todo:
-        path = todo.pop()
-        needed.add(str(path.relative_to(HOME)))
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ImportFrom):
-                continue
-            base = path.parent if node.level == 1 else HOME
-            modules = [base / (node.module or "").replace(".", "/")]
-            names = [modules[0] / alias.name for alias in node.names]
-            found = {p.with_suffix(".py") for p in (*modules, *names)} | {modules[0] / "__init__.py"}
-            todo |= {p for p in found if p.is_file() and HOME / "fabfile" in p.parents
-                     and str(p.relative_to(HOME)) not in needed}  # fmt: skip
-    # The tasks of the laptop import the other steps when they run; on the server they never run.
-    laptop_only = {
-        f"fabfile/{name}.py"
-        for name in ("accounts", "adoption", "ahead", "capacity", "chain", "credentials", "engine", "files", "hostkeys", "images", "overview", "own", "ownership", "preflight", "smoke", "stack", "trust", "templates",
-                     "onhost/adopt", "onhost/audit", "onhost/disk", "onhost/images", "onhost/logins", "onhost/machine", "onhost/old_registry", "onhost/registry", "onhost/sync")
-    }  # fmt: skip
-    assert needed - laptop_only == carried
-
-
 def test_cron_text(env: Callable[[str], Settings]) -> None:
-    text = certificates.cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
+    text = cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
     assert text.splitlines()[-1] == (
         "* * * * * root cd /docker-registry && mkdir -p log && ./inv renew --log log/renew.log >>log/renew.log 2>&1"
     )
@@ -129,7 +108,7 @@ def env(env_file: Callable[[str], Path]) -> Callable[[str], Settings]:
     ],
 )
 def test_the_reason_in_certbots_words(output: str, reason: str) -> None:
-    assert orders.certbot_reason(output) == reason
+    assert certbot.reason(output) == reason
 
 
 FACTS = {
@@ -163,8 +142,8 @@ FACTS = {
         ({"aaaa": ["registry.example.org 2001:db8::8"]}, "AAAA registry.example.org", "failed", "delete the AAAA"),
     ],
 )  # fmt: skip
-def test_check_judges(settings: Settings, changes: preflight.Facts, name: str, mark: str, words: str) -> None:
-    rows = list(preflight.judged(FACTS | changes, settings, 1010.0))
+def test_check_judges(settings: Settings, changes: check.Facts, name: str, mark: str, words: str) -> None:
+    rows = list(check.judged(FACTS | changes, settings, 1010.0))
     assert all(row.remedy for row in rows if row.mark == "failed")
     if not name:
         assert {row.mark for row in rows} == {"ok"}

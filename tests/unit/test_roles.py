@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import accounts as step
-from fabfile import credentials
+from fabfile.accounts import htpasswd_file, passwords
+from fabfile.accounts.onhost import accounts_file, roles
 from fabfile.errors import UsageError
-from fabfile.onhost import accounts, roles
-from fabfile.onhost.atomic import RefusedError
+from fabfile.machine.onhost.atomic import RefusedError
 
 from .test_accounts import HASH, file, put
 
@@ -21,10 +20,10 @@ __all__ = ["file"]
 def test_rights_are_kept_until_they_are_changed(file: Path) -> None:
     put(file, "ci", f"ci:{HASH}", {"role": "pull", "repositories": ["team-a/*", "base"]})
     put(file, "ci", f"ci:{HASH[:-1]}b")
-    (account,) = accounts.listed(str(file))
+    (account,) = accounts_file.listed(str(file))
     assert (account["role"], account["repositories"]) == ("pull", ["team-a/*", "base"])
     put(file, "ci", "", {"role": "admin", "repositories": []})
-    (account,) = accounts.listed(str(file))
+    (account,) = accounts_file.listed(str(file))
     assert (account["role"], account["repositories"]) == ("admin", [])
     assert f"ci:{HASH[:-1]}b\n" in file.read_text()
 
@@ -46,7 +45,7 @@ def test_keeping_the_password_of_nobody_is_refused(file: Path) -> None:
 )
 def test_rights_that_are_damaged_make_nobody_an_admin(file: Path, comment: str, words: str) -> None:
     file.write_text(f"{comment}anna:{HASH}\n")
-    for use in (lambda: accounts.listed(str(file)), lambda: roles.maps(file)):
+    for use in (lambda: accounts_file.listed(str(file)), lambda: roles.maps(file)):
         with pytest.raises(RefusedError) as refused:
             use()
         assert words in refused.value.what
@@ -131,21 +130,21 @@ def test_every_change_is_another_generation(file: Path) -> None:
 )
 def test_rights_that_are_refused(role: str, repositories: list[str] | None, words: str) -> None:
     with pytest.raises(UsageError) as refused:
-        credentials.rights(role, repositories)
+        passwords.rights(role, repositories)
     assert words in refused.value.what
 
 
 def test_rights_of_options() -> None:
-    assert credentials.rights("", []) == {"role": "", "repositories": None}
-    assert credentials.rights("pull", ["a/*", "a/*"]) == {"role": "pull", "repositories": ["a/*"]}
-    assert credentials.rights("", ["*"]) == {"role": "", "repositories": []}
+    assert passwords.rights("", []) == {"role": "", "repositories": None}
+    assert passwords.rights("pull", ["a/*", "a/*"]) == {"role": "pull", "repositories": ["a/*"]}
+    assert passwords.rights("", ["*"]) == {"role": "", "repositories": []}
 
 
 def test_a_file_to_import(tmp_path: Path) -> None:
     good, slow = HASH, HASH.replace("$04$", "$15$")
     theirs = tmp_path / "theirs"
     theirs.write_text(f"# old\n\nanna:{good}\nbert:$apr1$x$y\ncarl:{slow}\nanna:{good}\nno colon\na b:{good}\n")
-    entries, refused = step.read(str(theirs))
+    entries, refused = htpasswd_file.read(str(theirs))
     assert entries == {"anna": f"anna:{good}"}
     assert [line.partition(":")[2].partition(":")[0] for line in refused] == [
         "4",
@@ -157,4 +156,4 @@ def test_a_file_to_import(tmp_path: Path) -> None:
     assert "MD5" in refused[0]
     assert "cost 15" in refused[1]
     with pytest.raises(UsageError, match="No such file"):
-        step.read(str(tmp_path / "missing"))
+        htpasswd_file.read(str(tmp_path / "missing"))

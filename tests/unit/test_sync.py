@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fabfile.onhost import sync
-from fabfile.onhost.atomic import RefusedError
+from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.stack.onhost import sync
 
 
 @pytest.fixture(autouse=True)

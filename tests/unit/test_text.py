@@ -18,14 +18,16 @@ from typing import Any, cast
 import pytest
 from invoke import Exit, Result
 
-from fabfile import alerts, lock, report
+from fabfile import report
+from fabfile.certificate import alerts
 from fabfile.errors import StepError, for_people
-from fabfile.host import Host, here
-from fabfile.onhost import atomic
-from fabfile.onhost.atomic import RefusedError
+from fabfile.machine import lock
+from fabfile.machine.host import Host, here
+from fabfile.machine.onhost import atomic
+from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.machine.ssh import SshConversation
 from fabfile.settings import HOME, Settings
 from fabfile.text import one_line, printable
-from fabfile.trust import SshConversation
 
 from .conftest import MANDATORY
 

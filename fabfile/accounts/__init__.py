@@ -1,0 +1,1 @@
+"""The accounts: passwords, and the files that hold them."""

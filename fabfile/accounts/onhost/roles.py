@@ -1,0 +1,82 @@
+"""The accounts, as nginx has to know them: who has which role, and where."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from ...machine.onhost.atomic import RefusedError
+from .accounts_file import COST, Line, lines
+
+HEAD = "# Written by `htpasswd` and `up` from the accounts file; your changes would be overwritten.\n"
+# A name of other characters, written by hand, gets no role: it could mean something to nginx.
+NAME = re.compile(r"[A-Za-z0-9._@-]+")
+
+
+def maps(accounts_file: Path) -> bytes:
+    """accounts.conf: $role, $limited, $within, $checkable and $generation. Raises RefusedError as accounts.lines, or for no file.
+
+    Regular expressions throughout, as a plain string in a map is compared without regard to case
+    (nginx, ngx_http_map_module). $generation stands for the whole accounts file: what nginx remembers is
+    filed under it, so every change makes it forget.
+    """
+    if not accounts_file.is_file():
+        raise RefusedError(
+            f"{accounts_file.name} is missing, and so nothing is changed",
+            "./fab -H … htpasswd --user NAME makes a new one",
+        )
+    accounts = [line for line in lines(accounts_file) if NAME.fullmatch(line.user) and line.cost]
+    generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
+    roles = [f'"~^{_quoted(line.user)}\\z" {line.role};' for line in accounts]
+    known = [f'"~^{_quoted(line.user)}\\z" $http_authorization;' for line in accounts]
+    limited = [f'"~^{_quoted(line.user)}\\z" 1;' for line in accounts if line.repositories]
+    # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
+    within = [f'"~^{_quoted(line.user)} {place}" 1;' for line in accounts for place in _places(line)]
+    return "\n".join(
+        [
+            HEAD,
+            _map("$account", "$role", roles, '""'),
+            _map("$account", "$limited", limited, "0"),
+            _map('"$account $path"', "$within", within, "0"),
+            _map("$remote_user", "$checkable", known, f'"{_decoy(accounts, generation)}"'),
+            _map('""', "$generation", [], f'"{generation}"'),
+        ]
+    ).encode()
+
+
+def _decoy(accounts: list[Line], generation: str) -> str:
+    """What is checked in the place of a name that has no account: a wrong password for one that has.
+
+    The registry refuses an unknown name at once, so the time of its answer would tell. It is an account of
+    the usual cost, and a password of 256 bits that nobody was given.
+    """
+    usual = sorted(accounts, key=lambda line: (line.cost != COST, -line.cost))
+    password = hashlib.sha256(f"decoy {generation}".encode()).hexdigest()
+    name = usual[0].user if usual else "nobody"
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def pattern(text: str) -> str:
+    """A pattern of repositories as a regular expression: `*` is anything, slashes too."""
+    return ".*".join(map(_quoted, text.split("*")))
+
+
+def _places(line: Line) -> list[str]:
+    if not line.repositories:
+        return [""]
+    # With a slash more, `blobs/…` would be part of the name of another repository.
+    rest = "(?:manifests/[^/]+|blobs/[^/]+|blobs/uploads/[^/]*|tags/list|referrers/[^/]+)\\z"
+    # A name has 255 characters at most; many `*` and a long address would take long.
+    names = map(pattern, line.repositories)
+    return ["/v2/\\z", *(f"(?=.{{1,420}}\\z)/v2/{name}/{rest}" for name in names)]
+
+
+def _quoted(text: str) -> str:
+    return text.replace(".", r"\.")
+
+
+def _map(source: str, target: str, rows: list[str], default: str) -> str:
+    body = "".join(f"    {row}\n" for row in [*rows, f"default {default};"])
+    return f"map {source} {target} {{\n{body}}}\n"

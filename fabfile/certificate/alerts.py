@@ -1,0 +1,67 @@
+"""Tell people that something is wrong with the certificate, once for each new problem."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import StepError
+from ..machine.host import Host
+from ..settings import HOME, Settings, raw
+from ..text import printable
+from . import current, lifetime, orders
+from .onhost import attempts
+
+
+def tell(host: Host, settings: Settings, problem: str) -> str:
+    """Run ALERT_COMMAND on the host with the problem on standard input, unless it was told already.
+
+    problem: '' when all is well: the next one is new then. Returns a line for the log, or ''.
+    """
+    if not settings.alert_command:
+        return ""
+    # Why the last order failed; "" when none did since one succeeded.
+    cause = str(orders.remembered(host, settings)["reason"])
+    known = cause if cause and cause in problem else problem
+    same = _same(f"{_state(host, settings)} {known}") if problem else ""
+    message = _message(settings.registry_domain, problem)
+    # A good run during a pause asked nothing: the failure that began it is still the news of the day.
+    done = host.call(
+        attempts.alert,
+        settings.attempts_file,
+        same,
+        settings.alert_command,
+        message,
+        keep=_same(cause),
+    )
+    if done in ("known", "sent"):
+        return "ALERT_COMMAND was told" if done == "sent" and problem else ""
+    return f"warn     ALERT_COMMAND: {done}"
+
+
+def tell_without_settings(host: Host, problem: str) -> None:
+    """The same on this machine where the settings themselves are the problem: as far as they can be read."""
+    values = raw(HOME / "settings.env")
+    if command := values.get("ALERT_COMMAND"):
+        file = str(HOME / "certbot/attempts.json")
+        message = _message(values.get("REGISTRY_DOMAIN", "registry"), problem)
+        host.call(attempts.alert, file, _same(problem), command, message)
+
+
+def _message(domain: str, problem: str) -> str:
+    return printable(f"{domain}: {problem}".replace("-H …", f"-H {domain}"))
+
+
+def _state(host: Host, settings: Settings) -> str:
+    """How bad it is by now: when that gets worse, it is news."""
+    try:
+        have = current.on_disk(host, settings)
+    except StepError:
+        return "unknown"
+    return "none" if not have or "broken" in have else " ".join(lifetime.judged(have))
+
+
+def _same(problem: str) -> str:
+    """What makes one problem the same as another: its words, without times, serials, counts, and the tokens
+    of challenges (RFC 8555, 8.3), which differ in each order.
+    """
+    return re.sub(r"[A-Za-z0-9_-]{40,}|\b[0-9A-Fa-f]{8,}\b|\d+", "#", problem)

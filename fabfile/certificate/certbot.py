@@ -1,0 +1,106 @@
+"""certbot: its commands, as lists of arguments, and what it says. Nothing here runs anything."""
+
+from __future__ import annotations
+
+import re
+
+from ..settings import Settings
+from ..stack import compose
+
+CERTBOT_CONTAINER = "private-docker-registry-certbot"
+
+
+def certbot(settings: Settings, *args: str) -> list[str]:
+    """A certbot command in a container of a fixed name, so that a second one finds the first."""
+    return compose.compose(
+        settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
+        "--name", CERTBOT_CONTAINER, "certbot", *args,
+    )  # fmt: skip
+
+
+def issue(settings: Settings, *, again: bool) -> list[str]:
+    """Order a certificate for all names.
+
+    again: order although the one at hand is still good (another ACME server, other names).
+    """
+    return certbot(
+        settings,
+        "certonly",
+        *_order(settings, settings.acme_directory),
+        *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again else ["--keep-until-expiring"]),
+    )
+
+
+def rehearse(settings: Settings) -> list[str]:
+    """The same order at another ACME server, in a certbot directory of its own that `issue` never sees."""
+    return certbot(
+        settings, "certonly", *_order(settings, settings.rehearsal), "--force-renewal",
+        "--config-dir", f"{compose.REHEARSAL}/conf", "--work-dir", f"{compose.REHEARSAL}/work",
+    )  # fmt: skip
+
+
+def _order(settings: Settings, server: str) -> list[str]:
+    names = [part for name in settings.certificate_names for part in ("-d", name)]
+    return [
+        *_challenge(settings), "--non-interactive", "--agree-tos", "-m", settings.acme_email,
+        "--server", server, "--cert-name", settings.registry_domain, *names, *_profile(settings),
+    ]  # fmt: skip
+
+
+def _challenge(settings: Settings) -> list[str]:
+    if settings.acme_challenge == "http-01":
+        return ["--webroot", "-w", compose.WEBROOT, "--preferred-challenges", "http"]
+    return [
+        "--manual", "--preferred-challenges", "dns",
+        "--manual-auth-hook", f"{compose.HOOKS}/dns-auth", "--manual-cleanup-hook", f"{compose.HOOKS}/dns-cleanup",
+    ]  # fmt: skip
+
+
+def _profile(settings: Settings) -> list[str]:
+    # Required, not preferred: a certificate of another lifetime than asked for is no small thing.
+    return ["--required-profile", settings.acme_profile] if settings.acme_profile else []
+
+
+def renew(settings: Settings, *, dry_run: bool) -> list[str]:
+    """Renew the certificate where it is due, at once: cron already spreads the load.
+
+    When it is due, certbot says: at the time that the authority names (ARI, RFC 9773), else when a
+    third of the lifetime is left, of a short one (10 days) half.
+    The way of the challenge is given anew: certbot would go on as at the first order.
+    A rehearsal asks Let's Encrypt's staging unless certbot is told another server
+    (certbot's manual, --dry-run).
+    """
+    private = settings.acme_server.startswith("https://")
+    rehearsal = ["--dry-run", *(["--server", settings.acme_server] if private else [])]
+    return certbot(
+        settings, "renew", "--non-interactive", "--no-random-sleep-on-renew",
+        "--cert-name", settings.registry_domain, *_challenge(settings), *_profile(settings), *(rehearsal if dry_run else []),
+    )  # fmt: skip
+
+
+def reason(output: str) -> str:
+    """The one line of certbot's output that says why it failed."""
+    if found := re.search(r"HTTPS?ConnectionPool\(host='([^']+)', port=(\d+)\).*", output):
+        known = {
+            "NameResolutionError": "its name has no address",
+            "Connection refused": "connection refused",
+            "CERTIFICATE_VERIFY_FAILED": "its own certificate is not trusted: see ACME_CA_BUNDLE",
+        }
+        why = next((text for word, text in known.items() if word in found[0]), "no answer")
+        return f"the ACME server {found[1]}:{found[2]} cannot be reached: {why}"
+    if re.search(r"unrecognized arguments:.*--required-profile", output):
+        return "this certbot knows no ACME profiles: CERTBOT_IMAGE must be version 4.0 or later"
+    for pattern in (
+        r"^\s*Detail: (.+)$",
+        r"(urn:ietf:params:acme:error:.+)$",
+        r"^(?:.*: )?(Failed to renew certificate .+)$",
+        r"^(An unexpected error occurred:.*(?:\n.+)?)$",
+    ):
+        if found := re.search(pattern, output, re.M):
+            return " ".join(found[1].split())
+    noise = (
+        "Saving debug log", "Ask for help", "- - -", "See the logfile", "Some challenges", "For more help",
+    )  # fmt: skip
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(noise)]
+    return lines[-1] if lines else "it failed without a word"

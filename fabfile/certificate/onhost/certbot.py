@@ -1,0 +1,136 @@
+"""certbot on the host, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ...machine.onhost import beneath
+from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.owner import give
+from ...machine.onhost.reserve import given
+from .acme import retry_after
+
+LOG = "letsencrypt.log"
+OUTPUT_BYTES = 1 << 18
+BUSY = "Another instance of Certbot is already running"
+
+
+def run(
+    command: list[str], container: str, directory: str, seconds: float = 120, limit: float = 1800
+) -> dict[str, Any]:
+    """Run certbot in its container; first wait for one that is still at work.
+
+    command: `docker compose run --name CONTAINER … certbot …`. A `docker` client that is killed
+    leaves its container running, with an order under way: to start a second one would waste it.
+    directory: what its container mounts, with certbot's own log of its latest run in `log`.
+    limit: seconds after which it is ended: a hook that hangs must not stop renewals for ever.
+    Returns {"code", "output", "asked": whether certbot itself ran, "retry_after": seconds since 1970
+    that the ACME server named, or 0}. Raises RefusedError when another certbot does not end in time.
+    """
+    wait(container, seconds)
+    # certbot's root may not write what belongs to somebody else, as after a copy from another host.
+    give(Path(directory), (0, 0))
+    logs = Path(directory) / "log"
+    end = time.monotonic() + seconds
+    while True:
+        # What a killed client left behind when it could not remove it any more.
+        subprocess.run(["docker", "rm", "--volumes", container], capture_output=True, check=False)
+        start = time.time()
+        try:
+            # What is kept for it stays free until it has written its files.
+            with given(Path(directory).parent):
+                code, output = bounded(command, limit)
+        except subprocess.TimeoutExpired:
+            subprocess.run(
+                ["docker", "rm", "--force", "--volumes", container],
+                capture_output=True,
+                check=False,
+            )
+            raise RefusedError(
+                f"certbot did not end within {limit / 60:.0f} minutes and was stopped",
+                "certbot/log says where it hung: a hook?",
+            ) from None
+        if code == 0 or BUSY not in output:
+            # Docker's own failures leave the log of an earlier run.
+            written = beneath.there(logs, LOG)
+            asked = code == 0 or (written is not None and written.st_mtime >= start - 1)
+            later = _retry_after(logs) if asked and code else 0
+            return {"asked": asked, "code": code, "output": output, "retry_after": later}
+        _wait(end, "another certbot works in the same directory")
+
+
+def bounded(command: list[str], seconds: float) -> tuple[int, str]:
+    """Exit status and the last OUTPUT_BYTES of what a command prints: it may print for ever.
+
+    Raises subprocess.TimeoutExpired; the command is killed then.
+    """
+    kept = b""
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    # A group of its own: a child that holds the pipe must not outlive the limit.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, **pipes) as process:
+        timer = threading.Timer(seconds, _end, [process.pid])
+        timer.start()
+        try:
+            while block := os.read(process.stdout.fileno(), 1 << 16):  # type: ignore[union-attr]
+                kept = (kept + block)[-OUTPUT_BYTES:]
+            code = process.wait()
+        except BaseException:
+            _end(process.pid)
+            raise
+        finally:
+            over = not timer.is_alive()
+            timer.cancel()
+    if over:
+        raise subprocess.TimeoutExpired(command, seconds)
+    return code, kept.decode("utf-8", "replace")
+
+
+def _end(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _retry_after(logs: Path) -> float:
+    """The last Retry-After of an answer that refused something (RFC 8555, 6.6). certbot itself shows
+    none of the answers' headers; its log has them all.
+    """
+    if beneath.there(logs, LOG) is None:
+        return 0
+    text = beneath.text(logs, LOG)
+    found = re.findall(r"^HTTP (?:429|503)\n(?:.+\n)*?Retry-After:[ \t]*([^\n]{1,64})", text, re.M | re.I)
+    return retry_after(found[-1].strip()) if found else 0
+
+
+def wait(container: str, seconds: float = 120) -> None:
+    """Wait until no certbot of ours is at work. Raises RefusedError when it does not end in time."""
+    end = time.monotonic() + seconds
+    while busy(container):
+        _wait(end, f"the container {container} is still running (docker rm -f {container} ends it)")
+
+
+def busy(container: str) -> bool:
+    """Whether a certbot of ours is at work. Changes nothing."""
+    if not shutil.which("docker"):
+        raise RefusedError("Docker is missing", "./fab -H … provision")
+    listing = subprocess.run(
+        ["docker", "ps", "--quiet", "--filter", f"name=^{container}$"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listing.returncode:
+        raise RefusedError("the Docker engine does not run", "./fab -H … check")
+    return bool(listing.stdout.strip())
+
+
+def _wait(end: float, why: str) -> None:
+    if time.monotonic() > end:
+        raise RefusedError(why, "wait until it has ended, then run the same command again")
+    time.sleep(1)

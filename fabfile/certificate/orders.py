@@ -1,0 +1,174 @@
+"""One order of a certificate, and everything that is done so that no limit is spent in vain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import StepError
+from ..machine.host import Host
+from ..machine.remote_call import Call
+from ..settings import Settings
+from . import certbot, current, self_test
+from .lifetime import moment
+from .onhost import attempts
+from .onhost.certbot import run
+
+COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
+
+
+def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, force: bool = False) -> list[str]:
+    """Order a certificate: no pause running, self-test green, rehearsed, and only then the real one.
+
+    have: the one that is there, {} for none. first: this authority never gave one for these names, so it is
+    rehearsed. force: neither a pause nor the self-test keeps it from being asked.
+    Returns lines for people. Raises StepError where something is not right; nothing was ordered then,
+    or certbot says why the order failed, and a pause begins.
+    """
+    memory = remembered(host, settings)
+    if paused(memory) and not force:
+        raise StepError(
+            f"{host.name}: nothing was asked: {pause_text(memory)}",
+            f"wait, or: ./fab -H … init-letsencrypt --force ({COST})",
+        )
+    found = _self_test(host, settings, memory, force=force)
+    lines = [f"warn     {problem}" for problem in found.problems]
+    if first and settings.rehearsal:
+        _rehearse(host, settings)
+        lines.append("rehearsed first, at the test service")
+    ask(host, settings, certbot.issue(settings, again=bool(have)))
+    if current.on_disk(host, settings).get("serial") == have.get("serial"):
+        reason = f"certbot has got a certificate, but not in {settings.lineage}"
+        raise StepError(
+            f"{host.name}: {reason}; {_remember(host, settings, reason, 0)}",
+            "certbot/conf on the server is damaged: look into certbot/log before you order again",
+        )
+    _succeeded(host, settings, found.unseen)
+    return lines
+
+
+def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False) -> str:
+    """Let certbot renew what is due. Returns why it was not asked, '' when it was.
+
+    due: by the date, so that the self-test comes first; when the authority wants a renewal earlier
+    (ARI), only certbot knows. Raises as `order`.
+    """
+    memory = remembered(host, settings)
+    if paused(memory) and not dry_run:
+        return pause_text(memory)
+    unseen = None
+    if due or dry_run:
+        unseen = _self_test(host, settings, memory, remember=not dry_run).unseen
+    ask(host, settings, certbot.renew(settings, dry_run=dry_run), remember=not dry_run)
+    if not dry_run:
+        _succeeded(host, settings, unseen)
+    return ""
+
+
+def learn(host: Host, settings: Settings) -> None:
+    """Remember at which addresses the server does not see itself although others do: a router that
+    does not lead back. Cron, which has nobody outside to ask, must not take that for a fault.
+    """
+    if settings.acme_challenge == "http-01" and not host.local:
+        seen = self_test.fetch(host, settings)
+        unseen = [address for address in seen.inside["wrong"] if address in seen.outside["right"]]
+        host.call(attempts.unseen, settings.attempts_file, settings.acme_directory, sorted(unseen))
+
+
+def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = True) -> None:
+    """Run certbot. Raises StepError in its own words when it fails; remember: a pause begins then."""
+    answer = _certbot(host, settings, command)
+    if answer["code"] == 0:
+        return
+    reason = certbot.reason(str(answer["output"]))
+    if not answer["asked"]:
+        raise StepError(
+            f"{host.name}: certbot did not run: {reason}",
+            "./fab -H … check; an image that is missing comes back with ./fab -H … renew, with IMAGES=ship: ./fab -H … ship renew",
+        )
+    until = f"; {_remember(host, settings, reason, answer['retry_after'])}" if remember else ""
+    raise StepError(
+        f"{host.name}: certbot: {reason}{until}",
+        f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
+    )
+
+
+def paused(memory: dict[str, Any]) -> bool:
+    """Whether the ACME server must be left alone now, by the host's own clock.
+
+    One that begins in the future was made while that clock was wrong.
+    """
+    return bool(memory["since"] <= memory["now"] < memory["next"])
+
+
+def pause_text(memory: dict[str, Any]) -> str:
+    """`the last 2 tries failed (…), the next one is at …`."""
+    tries = "try" if memory["failures"] == 1 else f"{memory['failures']} tries"
+    return f"the last {tries} failed ({memory['reason']}); the next one is not before {moment(memory['next'])}"
+
+
+def _self_test(
+    host: Host,
+    settings: Settings,
+    memory: dict[str, Any],
+    *,
+    force: bool = False,
+    remember: bool = True,
+) -> self_test.Findings:
+    try:
+        offered = self_test.offer(host, settings)
+    except StepError as error:
+        if not force:
+            later = error.retry_after if isinstance(error, self_test.LaterError) else 0
+            again = f"; {_remember(host, settings, error.what, later)}" if remember else ""
+            raise StepError(f"{error.what}{again}", error.remedy) from None
+        # This host may be unable to reach it where certbot's container can.
+        offered = {"profiles": [settings.acme_profile], "identities": []}
+    found = self_test.look(host, settings, offered, memory["unseen"])
+    if found.problems and not force:
+        raise StepError(
+            f"{host.name}: nothing was ordered: {'; '.join(found.problems)}",
+            "correct that at your DNS provider, firewall or in .env; ./fab -H … check shows more. "
+            f"When you know better: ./fab -H … init-letsencrypt --force ({COST})",
+        )
+    return found
+
+
+def _rehearse(host: Host, settings: Settings) -> None:
+    answer = _certbot(host, settings, certbot.rehearse(settings))
+    if answer["code"] != 0:
+        raise StepError(
+            f"{host.name}: the rehearsal at {settings.rehearsal} failed, so nothing was ordered: "
+            f"{certbot.reason(str(answer['output']))}",
+            "correct that, then run this again: a rehearsal costs nothing. ACME_REHEARSAL=none does without",
+        )
+
+
+def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
+    return host.call(run, command, certbot.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot")
+
+
+def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:
+    host.call(attempts.succeeded, settings.attempts_file, settings.acme_directory, unseen)
+
+
+def _remember(host: Host, settings: Settings, reason: str, retry_after: float) -> str:
+    memory = host.call(
+        attempts.failed, settings.attempts_file, settings.acme_directory,
+        reason.removeprefix(f"{host.name}: "), settings.pauses, retry_after,
+    )  # fmt: skip
+    return f"not asked again before {moment(memory['next'])}"
+
+
+def look(settings: Settings) -> Call:
+    """What `remembered` asks of the server, for Host.foresee."""
+    return attempts.remembered, (settings.attempts_file, settings.acme_directory), {}
+
+
+def remembered(host: Host, settings: Settings) -> dict[str, Any]:
+    """What the host remembers of the ACME server: see attempts.remembered. Changes nothing.
+
+    Where nothing is ordered any more, no failure of the past counts.
+    """
+    function, args, _ = look(settings)
+    memory: dict[str, Any] = host.call(function, *args)
+    return memory | {"failures": 0, "reason": ""} if settings.tls_certificate else memory

@@ -1,0 +1,110 @@
+"""Before anything is asked of the ACME server: would it see our answer? Costs no rate limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import StepError
+from ..machine.host import Host, here
+from ..settings import Settings
+from ..stack import compose
+from .onhost import acme, caa, probe
+
+# Let's Encrypt's name in CAA records (https://letsencrypt.org/docs/caa/).
+LETS_ENCRYPT = "letsencrypt.org"
+
+
+# {"profiles": [names], "identities": [its names in CAA records]}; both may be empty.
+Offer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """problems: why an order would fail, a line each. unseen: addresses of the server at which it
+    could not see itself.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+
+def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]) -> Findings:
+    """The profile, CAA records, and for http-01 a file fetched over port 80 by each address.
+
+    The file is fetched from the server, and from the operator's machine too where that is another one
+    and knows the names: a firewall of the provider shows only from outside. known_unseen: addresses
+    at which an order went well although the server does not see itself (a router in between).
+    """
+    problems = _profile(settings, offered)
+    if offered["identities"]:
+        problems += host.call(caa.forbidden, list(settings.certificate_names), offered["identities"])
+    if settings.acme_challenge == "dns-01":
+        return Findings(problems)
+    host.run(
+        ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, "nginx")],
+        remedy="nginx does not run: ./fab -H … up",
+    )
+    seen = fetch(host, settings)
+    inside, outside = seen.inside, seen.outside
+    problems += [f"{name} has no address in DNS" for name in inside["nameless"]]
+    problems += [
+        why
+        for address, why in inside["wrong"].items()
+        if address not in outside["right"] and address not in known_unseen
+    ]
+    # What the operator's own DNS says of other addresses, and where there is no way to them, is
+    # nobody else's business.
+    problems += [
+        f"from your machine: {why}"
+        for address, why in outside["wrong"].items()
+        if address in inside["right"] and address not in outside["unreachable"]
+    ]
+    return Findings(problems, sorted(inside["wrong"]))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The results of onhost.probe.fetch: from the server, and from the operator's machine."""
+
+    inside: dict[str, Any]
+    outside: dict[str, Any]
+
+
+def fetch(host: Host, settings: Settings) -> Seen:
+    """Put a random file on the server and fetch it over port 80; take it away again."""
+    webroot, names = f"{settings.deploy_dir}/certbot/www", list(settings.hosts)
+    token = host.call(probe.place, webroot)
+    nothing: dict[str, Any] = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
+    try:
+        outside = nothing if host.local else here().call(probe.fetch, names, token)
+        return Seen(host.call(probe.fetch, names, token), outside)
+    finally:
+        host.call(probe.remove, webroot, token)
+
+
+class LaterError(StepError):
+    """The ACME server does not want to be asked now. retry_after: before when, in seconds since 1970, or 0."""
+
+    retry_after = 0.0
+
+
+def offer(host: Host, settings: Settings) -> Offer:
+    """What the ACME server offers. Raises StepError when it does not answer, LaterError when it refuses to."""
+    offered = host.call(acme.directory, settings.acme_directory, settings.acme_bundle_on_host)
+    if "refused" in offered:
+        error = LaterError(f"{host.name}: {offered['refused']}", acme.LATER)
+        error.retry_after = offered["retry_after"]
+        raise error
+    if settings.acme_server in ("production", "staging"):
+        offered["identities"] = [LETS_ENCRYPT]
+    return offered
+
+
+def _profile(settings: Settings, offered: Offer) -> list[str]:
+    if settings.acme_profile in ("", *offered["profiles"]):
+        return []
+    server = urlsplit(settings.acme_directory).netloc
+    known = ", ".join(offered["profiles"]) or "none"
+    return [f"ACME_PROFILE={settings.acme_profile}: the ACME server {server} offers {known}"]

@@ -1,0 +1,66 @@
+"""Commands that run on while we talk with them, line by line; they end with the connection."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Protocol, TextIO, cast
+
+from ..text import printable
+
+# Comes before what a command on a server prints: the login shell's start files may print too.
+MARK = "\x1e"
+
+
+def ours(text: str) -> str:
+    """What comes behind the first mark. A later one is part of it: a stranger may write one into a log."""
+    return text[text.find(MARK) + 1 :]
+
+
+class Conversation(Protocol):
+    """A command that runs on while we talk with it, line by line; it ends with the connection."""
+
+    def send(self, line: str) -> None:
+        """Give it a line on its standard input."""
+
+    def receive(self) -> str:
+        """The next line that it prints, printable, without the line break; '' when it has ended."""
+
+    def write(self, data: bytes) -> None:
+        """Give it bytes on its standard input."""
+
+    def finish(self) -> None:
+        """Close its standard input."""
+
+    def close(self) -> None:
+        """Close its standard input and wait until it has ended."""
+
+
+class LocalConversation:
+    """A command on this machine: see Conversation."""
+
+    def __init__(self, command: str) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, text=True)
+        self._input = cast("TextIO", self._process.stdin)
+        self._output = cast("TextIO", self._process.stdout)
+
+    def send(self, line: str) -> None:
+        """Give it a line."""
+        self._input.write(f"{line}\n")
+        self._input.flush()
+
+    def receive(self) -> str:
+        """Its next line, '' at the end."""
+        return printable(self._output.readline()).rstrip("\n")
+
+    def write(self, data: bytes) -> None:
+        """Give it bytes."""
+        self._input.buffer.write(data)
+
+    def finish(self) -> None:
+        """End its input."""
+        self._input.close()
+
+    def close(self) -> None:
+        """End its input and wait for it."""
+        self._process.communicate()

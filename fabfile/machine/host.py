@@ -1,0 +1,234 @@
+"""The only door to a machine: run a command, call a function there. SSH and local alike.
+
+No control character of what a machine says comes through it: see text.printable.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from ..errors import StepError, UsageError
+from ..secret import Secret
+from ..text import cleaned, printable
+from . import remote_call
+from .conversation import Conversation, LocalConversation, ours
+from .onhost.atomic import RefusedError, exists
+
+if TYPE_CHECKING:
+    from invoke import Result
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SCRIPTS = Path(__file__).parent / "onhost"
+
+
+class WholeInput(io.StringIO):
+    """Text for a command's standard input, handed over in one piece.
+
+    Invoke reads one character at a time, about 100 a second (invoke#774), unless `read` gives more.
+    """
+
+    def read(self, size: int | None = -1, /) -> str:
+        """Return all that is left, whatever was asked for."""
+        return super().read(-1)
+
+
+@dataclass(frozen=True)
+class Elevation:
+    """How a command becomes root's: what stands before it, and what sudo reads first."""
+
+    prefix: tuple[str, ...] = ()
+    input: Secret = field(default_factory=lambda: Secret(""))
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine, seen through an invoke `Context`: over SSH when that is a fabric `Connection`.
+
+    runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when
+    the connection is gone; foreseen: answers of calls that were asked beforehand.
+    """
+
+    runner: Callable[..., Any]
+    name: str
+    local: bool
+    elevation: Elevation = Elevation()
+    begin: Callable[[str], Conversation] = LocalConversation
+    lost: tuple[type[Exception], ...] = (OSError, EOFError)
+    foreseen: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: str = "",
+        check: bool = True,
+        remedy: str = "",
+    ) -> Result:
+        """Run one command on the machine, as root on a server, each argument quoted for its shell.
+
+        input: text for standard input; secrets travel this way and never in `argv`.
+        Raises StepError with the command's last words unless it exits 0 or `check` is off, and
+        in any case when the connection is lost.
+        """
+        result = self._run(argv, input)
+        result.stdout, result.stderr = printable(result.stdout), printable(result.stderr)
+        if check and not result.ok:
+            raise StepError(f"{self.name}: {argv[0]}: {last_words(result)}", remedy)
+        return result
+
+    def _run(self, argv: Sequence[str], input: str) -> Result:
+        self.foreseen.clear()
+        command = self._command(argv)
+        stream = WholeInput(self.elevation.input.reveal() + input)
+        try:
+            result = cast(
+                "Result",
+                self.runner(command, in_stream=stream, hide=True, warn=True, pty=False),
+            )
+        except self.lost as error:
+            raise self._cut(str(error)) from None
+        if result.exited < 0 and not self.local:
+            # No exit status ever came (RFC 4254, 6.10 makes it optional; sshd always sends one).
+            raise self._cut("it ended without an exit status")
+        if not self.local:
+            result.stdout = ours(result.stdout)
+        return result
+
+    def converse(self, argv: Sequence[str]) -> Conversation:
+        """Begin a command on the machine and talk with it."""
+        self.foreseen.clear()
+        try:
+            conversation = self.begin(self._command(argv))
+            if self.elevation.input:
+                conversation.send(self.elevation.input.reveal().rstrip("\n"))
+        except self.lost as error:
+            raise self._cut(str(error)) from None
+        return conversation
+
+    def append(self, path: str, offset: int, blocks: Iterable[bytes]) -> None:
+        """Write bytes into a file of the machine, from an offset on; only root can read it.
+
+        Over a channel of their own: a text stream would damage them.
+        """
+        script = 'umask 077; mkdir -p "${1%/*}"; touch "$1"; truncate -s "$2" "$1"; cat >>"$1" && echo done'
+        conversation = self.converse(["sh", "-c", script, "sh", path, str(offset)])
+        try:
+            for block in blocks:
+                conversation.write(block)
+            conversation.finish()
+            written = conversation.receive() == "done"
+            conversation.close()
+        except self.lost:
+            written = False
+        if not written:
+            # Of a full disk we hear the same as of a lost connection: nobody listens any more.
+            self.run(["true"])
+            raise StepError(f"{self.name}: {path} could not be written", "df -h shows the disks")
+
+    def _command(self, argv: Sequence[str]) -> str:
+        command = shlex.join([*self.elevation.prefix, *argv])
+        # The login shell's own start files may print something first: a mark tells what is ours.
+        return command if self.local else f"printf '\\036' && {command}"
+
+    def _cut(self, reason: str) -> StepError:
+        return StepError(
+            f"{self.name}: the connection was lost: {reason}",
+            "run the same command again: it goes on where this one stopped",
+        )
+
+    def script(self, name: str, *args: str) -> str:
+        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints."""
+        text = (SCRIPTS / name).read_text("utf-8")
+        return str(self.run(["sh", "-s", "--", *args], input=text).stdout)
+
+    def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function of an `onhost` module on the machine and return its result.
+
+        Arguments and result must be what JSON can carry.
+        Raises StepError with the function's own words when it refuses.
+        """
+        if self.local:
+            try:
+                answer = {"result": cleaned(function(*args, **kwargs))}
+            except RefusedError as refused:
+                answer = {"refused": cleaned(refused.args)}
+        else:
+            call = (function, args, kwargs)
+            answer = self.foreseen.get(remote_call.key(call)) or self._ask([call])[0]
+        if "refused" in answer:
+            what, remedy = answer["refused"]
+            raise StepError(f"{self.name}: {what}", remedy)
+        return cast("R", answer["result"])
+
+    def foresee(self, calls: Sequence[remote_call.Call]) -> None:
+        """Ask all of that at once, as each trip takes its time; `call` then knows the answers.
+
+        For functions that change nothing. Whatever else is done on the machine in between makes
+        them forgotten. What is known already is not asked again.
+        """
+        if not self.local and any(remote_call.key(call) not in self.foreseen for call in calls):
+            answers = self._ask(calls)
+            self.foreseen.update(zip(map(remote_call.key, calls), answers, strict=True))
+
+    def _ask(self, calls: Sequence[remote_call.Call]) -> list[dict[str, Any]]:
+        # Not by `run`: what is printable is no JSON any more.
+        result = self._run(["python3", "-I", "-B", "-c", remote_call.LOADER], remote_call.packed(calls))
+        if not result.ok:
+            names = ", ".join(function.__name__ for function, _, _ in calls)
+            said = printable(last_words(result))
+            raise StepError(f"{self.name}: {names}: {said}", _python_remedy(result))
+        answers: list[dict[str, Any]] = cleaned(json.loads(result.stdout))
+        return answers
+
+
+def here() -> Host:
+    """The machine that this program runs on."""
+    return Host(_run_here, "this machine", local=True)
+
+
+def _run_here(command: str, *, in_stream: WholeInput, **_: object) -> Result:
+    """A command on this machine. Not by invoke, which would keep Ctrl-C from us."""
+    from invoke import Result
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        input=in_stream.read().encode(),
+        capture_output=True,
+        check=False,
+    )
+    # Python's own text mode would make a line break of each carriage return.
+    out, err = (stream.decode("utf-8", "replace") for stream in (done.stdout, done.stderr))
+    return Result(stdout=out, stderr=err, exited=done.returncode)
+
+
+def deployed(directory: str) -> remote_call.Call:
+    """What `require_deployed` asks, for Host.foresee."""
+    return exists, (f"{directory}/compose.yml",), {}
+
+
+def require_deployed(host: Host, directory: str) -> None:
+    """Raise UsageError where nothing was deployed in that directory of the machine."""
+    function, args, _ = deployed(directory)
+    if not host.call(function, *args):
+        raise UsageError(f"{host.name}: nothing is deployed in {directory}", "./fab -H … bootstrap")
+
+
+def last_words(result: Result) -> str:
+    """The last line that a failed command printed, with its exit status."""
+    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    return f"{lines[-1].strip() if lines else 'no message'} (exit status {result.exited})"
+
+
+def _python_remedy(result: Result) -> str:
+    if result.exited == 127:
+        return "install Python 3 on the server: apt-get install python3"
+    return "run it again with --debug as the first option to see more"

@@ -1,0 +1,77 @@
+"""One at a time: the lock of a host, and the audit log that it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+from collections.abc import Iterator
+
+from ..errors import StepError
+from ..settings import Settings
+from ..text import one_line
+from .host import SCRIPTS, Host
+
+# In /run: a reboot clears it, and only root can write there.
+LOCK = "/run/private-docker-registry.lock"
+SCRIPT = "lock.sh"
+
+
+@contextlib.contextmanager
+def exclusive(host: Host, settings: Settings, task: str, *, seconds: int = 0) -> Iterator[None]:
+    """Do something on the host that no one else may do at the same time, and log it there.
+
+    seconds: how long to wait for somebody else. The lock is a process on the host that ends with
+    our connection. Raises StepError with the holder's name and time when it is taken.
+    """
+    with _conversation(host, settings, task, str(seconds)):
+        yield
+
+
+@contextlib.contextmanager
+def audited(host: Host, settings: Settings, task: str) -> Iterator[None]:
+    """Do something on the host that others may do at the same time, and log it there."""
+    with _conversation(host, settings, task, "-"):
+        yield
+
+
+def audit_log(settings: Settings) -> str:
+    """When, who, which task, outcome: a line each, on the server."""
+    return f"{settings.deploy_dir}/log/audit.log"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user that has no name (OSError since Python 3.13)
+        return str(os.getuid())
+
+
+@contextlib.contextmanager
+def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Iterator[None]:
+    who = f"{_user()}@{socket.gethostname()}"
+    script = (SCRIPTS / SCRIPT).read_text("utf-8")
+    # In the audit log a tab begins a field and a line break a line; a name may have either in it.
+    words = [one_line(word) for word in (who, task)]
+    argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), *words]
+    keeper = host.converse(argv)
+    answer = keeper.receive()
+    if answer != "held":
+        keeper.close()
+        raise StepError(
+            f"{host.name}: somebody else is at work: {answer.removeprefix('busy ') or 'unknown'}",
+            "wait for them; if their machine died: ./fab -H … unlock",
+        )
+    outcome = "interrupted"
+    try:
+        yield
+        outcome = "ok"
+    except Exception as error:
+        outcome = "failed: " + (str(error).splitlines() or [type(error).__name__])[0]
+        raise
+    finally:
+        # When the connection is gone, the keeper has noticed by itself.
+        with contextlib.suppress(OSError, EOFError):
+            keeper.send(one_line(outcome))
+            keeper.close()

@@ -1,0 +1,254 @@
+"""Whom we talk to: the SSH host key is checked before a password or a key is offered."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import paramiko
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    BadHostKeyException,
+    NoValidConnectionsError,
+    PasswordRequiredException,
+    SSHException,
+)
+
+from ..errors import StepError, UsageError, address
+from ..secret import Secret
+from ..text import one_line, printable
+from .conversation import MARK, ours
+from .host import Elevation, Host
+from .hostkeys import Revoked, known_name, learn
+
+if TYPE_CHECKING:
+    from fabric import Connection
+    from invoke import Context
+
+CONNECT_SECONDS = 15
+LOST = (OSError, EOFError, SSHException)
+SILENCE_SECONDS = 60
+KEEPALIVE_SECONDS = 15
+
+
+class Refuse(paramiko.MissingHostKeyPolicy):
+    """Refuse a host whose key nobody vouches for, and show the key's fingerprint."""
+
+    def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:
+        """Called by paramiko after the key exchange and before authentication."""
+        raise UnknownHostKeyError(hostname, key)
+
+
+class UnknownHostKeyError(SSHException):
+    """The host's key is in no known_hosts file."""
+
+    def __init__(self, hostname: str, key: paramiko.PKey) -> None:
+        super().__init__(hostname)
+        self.key = key
+
+
+def connect(c: Connection) -> None:
+    """Open the SSH connection of `c`, honouring known_hosts as ssh does.
+
+    Fabric itself accepts any key (fabric#2071). Raises StepError in one line, with the remedy.
+    """
+    if c.is_connected:
+        return
+    if hasattr(c.gateway, "original_host"):
+        # A jump host is a machine too: it sees our authentication before the server does.
+        connect(c.gateway)
+    where, ssh = _where(c), _ssh(c)
+    # Its thread writes the trace of a failed handshake to standard error.
+    logging.getLogger("paramiko.transport").addHandler(logging.NullHandler())
+    revoked = learn(c)
+    c.client.set_missing_host_key_policy(Refuse())
+    # fabric's own --connect-timeout comes among these arguments.
+    own = "timeout" in c.connect_kwargs
+    c.connect_timeout = None if own else c.connect_timeout or CONNECT_SECONDS
+    try:
+        c.open()
+    except (UnknownHostKeyError, BadHostKeyException) as error:
+        raise _not_trusted(c, error, revoked) from None
+    except PasswordRequiredException:
+        raise StepError(
+            f"{where}: your SSH key has a passphrase", "ssh-add it, or add --prompt-for-passphrase"
+        ) from None
+    except AuthenticationException:
+        raise StepError(
+            f"{where}: the server does not accept your SSH key",
+            f"does `{ssh}` work? ssh-copy-id sets it up",
+        ) from None
+    except socket.gaierror as error:
+        raise StepError(f"{where}: this name has no address ({error.strerror})", "check -H") from None
+    except FileNotFoundError as error:
+        raise StepError(
+            f"{where}: there is no SSH key {error.filename}",
+            "check IdentityFile in ~/.ssh/config, or -i",
+        ) from None
+    except (NoValidConnectionsError, TimeoutError, OSError, SSHException, EOFError) as error:
+        # It may be in the words of whoever listens there.
+        reason = one_line(str(error)) or type(error).__name__
+        raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?") from None
+    transport = c.transport
+    if transport is not None:
+        transport.set_keepalive(KEEPALIVE_SECONDS)
+        _give_up_on_silence(transport.sock)
+
+
+def _where(c: Connection) -> str:
+    return f"{c.user}@{c.host}:{c.port}"
+
+
+def _ssh(c: Connection) -> str:
+    config = getattr(c.config, "_runtime_ssh_path", None)
+    target = [
+        "ssh",
+        *(["-F", config] if config else []),
+        *(["-p", str(c.port)] if c.port != 22 else []),
+        f"{c.user}@{c.original_host}",
+    ]
+    return " ".join(target)
+
+
+def _not_trusted(c: Connection, error: UnknownHostKeyError | BadHostKeyException, revoked: Revoked) -> StepError:
+    where, ssh, key = _where(c), _ssh(c), f"{error.key.get_name()} {fingerprint(error.key)}"
+    if file := revoked.get(error.key.asbytes()):
+        return StepError(
+            f"{where}: the host key {key} was REVOKED in {file}; nothing was run",
+            f"whoever has stolen it can pose as your server: give the server a new one, then accept that with: {ssh}",
+        )
+    if isinstance(error, UnknownHostKeyError):
+        return StepError(
+            f"{where}: unknown host key {key}; nothing was run",
+            f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
+        )
+    return StepError(
+        f"{where}: the host key has CHANGED to {key}, known is {fingerprint(error.expected_key)}; nothing was run",
+        f"if you reinstalled the server: ssh-keygen -R '{known_name(c)}', then accept the new key with: {ssh}",
+    )
+
+
+def _give_up_on_silence(connection: object) -> None:
+    """Let a connection whose other end has vanished count as lost, soon after the next keepalive.
+
+    By itself the kernel repeats for a quarter of an hour (tcp(7), TCP_USER_TIMEOUT). Through a jump
+    host there is no socket of ours: there ssh's own rules hold.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and isinstance(connection, socket.socket):
+        connection.setsockopt(socket.IPPROTO_TCP, option, SILENCE_SECONDS * 1000)
+
+
+class SshConversation:
+    """A command on the server that lives as long as its channel: see conversation.Conversation."""
+
+    def __init__(self, c: Connection, command: str) -> None:
+        self._channel = c.transport.open_session()
+        self._channel.exec_command(command)
+        self._fresh = True
+        self._lines = self._channel.makefile("r")
+
+    def send(self, line: str) -> None:
+        """Give it a line."""
+        self._channel.sendall(f"{line}\n".encode())
+
+    def receive(self) -> str:
+        """Its next line, '' at the end. What the login shell printed before ours is left out."""
+        line = str(self._lines.readline())
+        if self._fresh:
+            while line and MARK not in line:
+                line = str(self._lines.readline())
+            self._fresh = False
+            line = ours(line)
+        return printable(line).rstrip("\n")
+
+    def write(self, data: bytes) -> None:
+        """Give it bytes."""
+        self._channel.sendall(data)
+
+    def finish(self) -> None:
+        """End its input."""
+        self._channel.shutdown_write()
+
+    def close(self) -> None:
+        """End its input and wait for it."""
+        self._channel.shutdown_write()
+        self._channel.recv_exit_status()
+        self._channel.close()
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """The key's fingerprint as ssh prints it: SHA256 in unpadded base64."""
+    digest = hashlib.sha256(key.asbytes()).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def require_host(c: Context) -> None:
+    """Raise UsageError unless `-H` named a server."""
+    if not hasattr(c, "original_host"):
+        raise UsageError(
+            "this task works on a server and none was named",
+            "./fab -H root@registry.example.com TASK",
+        )
+    if "[" in c.original_host or "]" in c.original_host:
+        raise UsageError(
+            f"-H {c.original_host}: write an IPv6 address without brackets",
+            "./fab -H root@2001:db8::1 TASK; a port goes into ~/.ssh/config",
+        )
+
+
+def remote(c: Context) -> Host:
+    """The machine that `-H` names. Opens the connection, its host key checked.
+
+    Raises StepError where the machine cannot be reached.
+    """
+    connect(c)
+    return Host(
+        partial(_run_there, c),
+        address(c),
+        local=False,
+        elevation=_elevation(c),
+        begin=lambda command: SshConversation(c, command),
+        lost=LOST,
+    )
+
+
+def _run_there(c: Any, command: str, **options: object) -> Any:
+    """A command on the server, over the connection that we have.
+
+    Fabric would open another one in silence; but with the old one our lock on the server went.
+    """
+    if not c.is_connected:
+        raise EOFError("it was closed in between")
+    return c.run(command, **options)
+
+
+def _elevation(c: Context) -> Elevation:
+    """How the user that we logged in as becomes root: not at all, sudo, or sudo with a password.
+
+    The password, asked once by fabric's --prompt-for-sudo-password, is tried once.
+    """
+    if c.user == "root":
+        return Elevation()
+    passwordless = Elevation(("sudo", "-n", "--"))
+    run = partial(_run_there, c)
+    if Host(run, c.original_host, local=False, elevation=passwordless).run(["true"], check=False).ok:
+        return passwordless
+    password = c.config.sudo.password
+    if not password:
+        raise UsageError(
+            f"{c.original_host}: {c.user} needs a password for sudo",
+            "./fab --prompt-for-sudo-password -H … asks for it once; or log in as root",
+        )
+    # -k: without it a recent sudo would not read the line, and the command would get it.
+    asked = Elevation(("sudo", "-k", "-S", "-p", "", "--"), Secret(password + "\n"))
+    if not Host(run, c.original_host, local=False, elevation=asked).run(["true"], check=False).ok:
+        raise StepError(
+            f"{c.original_host}: sudo does not take this password for {c.user}; nothing was run",
+            "run it again; `sudo -v` on the server tells whether the user may use sudo at all",
+        )
+    return asked

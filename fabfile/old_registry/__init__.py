@@ -1,0 +1,1 @@
+"""A registry that the old scripts set up."""

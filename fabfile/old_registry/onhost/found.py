@@ -1,0 +1,101 @@
+"""What the old scripts left on the host: containers, lines in root's crontab, repositories. Reads, but for the crontab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ...machine.onhost import beneath
+from ...stack.onhost.containers import run
+from ...stack.onhost.sync import LARGEST
+
+# What would make the old data something else than files in registry/data.
+STRANGE = (
+    "REGISTRY_PROXY_",
+    "REGISTRY_STORAGE_S3",
+    "REGISTRY_STORAGE_GCS",
+    "REGISTRY_STORAGE_AZURE",
+)
+
+
+def repositories(root: Path) -> list[str]:
+    """The names of the repositories, as the registry's own layout has them."""
+    found = subprocess.run(
+        ["find", "-P", str(root), "-type", "d", "-name", "_*", "-prune", "-name", "_manifests", "-printf", "%P\\0"],
+        capture_output=True,
+        check=False,
+    )
+    names = [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+    return sorted(name.rpartition("/")[0] for name in names)
+
+
+def containers(root: Path, project: str) -> list[dict[str, Any]]:
+    """Containers of others that mount something below the directory."""
+    if not shutil.which("docker"):
+        return []
+    ids = docker("ps", "--all", "--quiet", "--no-trunc").split()
+    found = []
+    for each in json.loads(docker("inspect", *ids)) if ids else []:
+        labels = each["Config"]["Labels"] or {}
+        sources = [Path(mount.get("Source", "")) for mount in each["Mounts"]]
+        if labels.get("com.docker.compose.project") == project:
+            continue
+        if any(source == root or root in source.parents for source in sources):
+            variables = [text.partition("=")[0] for text in each["Config"]["Env"] or ()]
+            elsewhere = [key for key in variables if key.startswith(STRANGE)]
+            elsewhere += [str(file) for file in sources if _is_elsewhere(file)]
+            found.append(
+                {
+                    "id": each["Id"],
+                    "name": each["Name"].lstrip("/"),
+                    "image": each["Config"]["Image"],
+                    "running": each["State"]["Running"],
+                    "restart": each["HostConfig"]["RestartPolicy"]["Name"] or "no",
+                    "strange": elsewhere,
+                }
+            )
+    # The web server goes last and comes first: so the ports are free for the shortest time.
+    return sorted(found, key=lambda each: ("nginx" in str(each["image"]), str(each["name"])))
+
+
+def _is_elsewhere(file: Path) -> bool:
+    """Whether a mounted registry configuration keeps images in some cloud, or is a cache of others."""
+    if file.suffix not in (".yml", ".yaml") or not file.is_file():
+        return False
+    text = beneath.text(file.parent, file.name)
+    return re.search(r"(?m)^\s*(s3|gcs|azure|swift|oss|proxy)\s*:", text) is not None
+
+
+def docker(*args: str) -> str:
+    """What a docker command prints. Raises RefusedError when it fails."""
+    return run(["docker", *args], f"docker {args[0]}", "./fab -H … check").stdout
+
+
+def names(line: str, root: Path) -> bool:
+    """Whether a line of a crontab is about that directory and no other that begins like it."""
+    return re.search(rf"(?<![\w./-]){re.escape(str(root))}(?![\w.-])", line) is not None
+
+
+def lines(root: Path, name: str) -> list[str]:
+    """The lines of a file below the directory, but for empty ones."""
+    return [line for line in beneath.text(root, name, LARGEST).splitlines() if line.strip()]
+
+
+def crontab() -> list[str]:
+    """The lines of root's crontab."""
+    if not shutil.which("crontab"):
+        return []
+    done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def write_crontab(before: list[str], after: list[str]) -> None:
+    """Replace it, where something changed."""
+    if before != after:
+        text = "".join(f"{line}\n" for line in after)
+        subprocess.run(["crontab", "-"], input=text, text=True, capture_output=True, check=True)

@@ -1,0 +1,282 @@
+"""Carries out `adopt` on the host: what the old scripts left here, a record of it, and the way back.
+
+.adopt/record.json   what was found and stopped: containers with their restart policies, whose the files were
+.adopt/files/        copies of the old files whose names are ours now
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ...certificate.onhost.cron import CRON_FILE
+from ...machine.onhost import beneath
+from ...machine.onhost.atomic import RefusedError, replace
+from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
+from ...machine.onhost.reserve import FILE as RESERVE
+from ...stack.onhost.containers import bring_up
+from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
+from . import found
+
+OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
+# What gets another owner: the registry's containers are another user than the old ones, and certbot's is
+# a root that may not write what is somebody else's.
+THEIRS = ("registry/data", "registry/auth", "certbot/conf", "certbot/www")
+MARK = "# taken over by private-docker-registry: "
+
+
+def inspect(directory: str, project: str) -> dict[str, Any]:
+    """What is there of the old layout. Changes nothing.
+
+    project: our own Compose project, whose containers do not count. Returns {"repositories",
+    "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
+    directory, "strange": variables or files of a registry that keeps its data elsewhere, "owner": whose the
+    directory is when it is not root's, "ours": whether it is one of ours that was never adopted}.
+    """
+    root = Path(directory)
+    containers = found.containers(root, project)
+    accounts = next((name for name in OLD_ACCOUNTS if (root / name).is_file()), "")
+    return {
+        "repositories": found.repositories(root / "registry/data/docker/registry/v2/repositories"),
+        "accounts": accounts,
+        "entries": found.lines(root, accounts) if accounts else [],
+        "containers": containers,
+        "strange": sorted({key for each in containers for key in each.pop("strange")}),
+        "cron": [line for line in found.crontab() if found.names(line, root)],
+        "owner": named(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
+        "ours": (root / ".sync").is_dir() and not recorded(directory),
+    }
+
+
+def record(
+    directory: str,
+    containers: list[dict[str, Any]],
+    files: list[str],
+    domain: str,
+    ours: list[str],
+) -> None:
+    """Write down what will be stopped, and copy what will be overwritten. A record that is there stays.
+
+    Then the directory, and what is `ours` below it, belongs to root: paths of files, of which some may be
+    there. Whatever else lies there is somebody's, and stays it.
+
+    domain: where its certificate has no renewal settings (a placeholder of the old scripts, or one that
+    was copied there by hand), it will be moved aside once nginx has it: certbot does not take its place.
+    """
+    root = Path(directory)
+    work = root / ".adopt"
+    if recorded(directory):
+        return
+    had_accounts = (root / OLD_ACCOUNTS[1]).is_file()
+    if had_accounts:
+        # It goes on to be theirs and becomes ours: without what we add it comes back.
+        files = [*files, OLD_ACCOUNTS[1]]
+    copies = {name: (beneath.read(root, name, LARGEST), _permissions(root / name)) for name in files}
+    taken = foreign(root, ["", *directories(ours), *ours])
+    # First the directory itself: from then on nobody else renames what is in it.
+    take(root, [""])
+    work.mkdir(mode=0o700, exist_ok=True)
+    for name, (content, mode) in copies.items():
+        copy = work / "files" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        replace(copy, content, mode)
+    conf, placeholder = root / "certbot/conf", ""
+    if conf.is_dir() and beneath.there(conf, f"live/{domain}"):
+        placeholder = "" if beneath.there(conf, f"renewal/{domain}.conf") else domain
+    kept = {
+        "containers": containers,
+        "files": files,
+        "switched": False,
+        "placeholder": placeholder,
+        "accounts": had_accounts,
+        "modes": {name: _permissions(root / name) for name in CLOSED if (root / name).is_dir()},
+        "taken": taken,
+        "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
+    }
+    _keep(root, kept)
+    take(root, list(taken))
+
+
+def recorded(directory: str) -> bool:
+    """Whether there is a way back: an `adopt` has begun and has not put all back itself.
+
+    Raises RefusedError for a record that somebody else than root may have written: it would be obeyed.
+    """
+    work = Path(directory, ".adopt")
+    for path in (work, work / "record.json"):
+        if os.path.lexists(path) and not only_roots(path):
+            raise RefusedError(
+                f"{path} is not root's alone, so no adopt of ours made it",
+                f"on the server: mv {work} {work}.old, then run this again",
+            )
+    return (work / "record.json").is_file()
+
+
+def switched(directory: str) -> bool:
+    """Whether ours took the place of the old containers before, by an `adopt` that may go on."""
+    return recorded(directory) and bool(_record(Path(directory)).get("switched"))
+
+
+def accounts(directory: str) -> int:
+    """Give the registry the old accounts, unless it has accounts already. Returns how many lines."""
+    root = Path(directory)
+    old, new = root / OLD_ACCOUNTS[0], root / OLD_ACCOUNTS[1]
+    if new.is_file() or not old.is_file():
+        return 0
+    replace(new, beneath.read(root, OLD_ACCOUNTS[0], LARGEST), 0o600, (AUTH, 0))
+    return len(found.lines(root, OLD_ACCOUNTS[1]))
+
+
+def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
+    """Stop the old containers and start ours, in one go: no lost connection comes in between.
+
+    start, down: `docker compose` commands for ours. Only when all is healthy do the old ones lose their
+    restart policy, and their lines in root's crontab. When ours do not start, everything is put back.
+    Returns the names of those that ran. They are kept: `back` starts them again.
+    """
+    root = Path(directory)
+    kept = _record(root)
+    running = found.docker("ps", "--quiet", "--no-trunc").split()
+    there = [each for each in kept["containers"] if _exists(each["id"])]
+    ids = [each["id"] for each in there]
+    stopped = [str(each["name"]) for each in there if each["id"] in running]
+    if stopped:
+        # All at once: every second counts, and the old loops do not listen to a polite request.
+        found.docker("stop", "--time", "5", *ids)
+    settle(root)
+    try:
+        bring_up(start)
+    except RefusedError as error:
+        if not stopped:
+            raise
+        started = back(directory, down)
+        raise RefusedError(
+            f"ours did not start: {error.what}; all is as it was before, {', '.join(started)} started again",
+            "correct that; nothing of ours is left on the server",
+        ) from None
+    if ids:
+        found.docker("update", "--restart", "no", *ids)
+    lines = found.crontab()
+    ours = [MARK + line if found.names(line, root) and not line.startswith("#") else line for line in lines]
+    found.write_crontab(lines, ours)
+    if kept["placeholder"]:
+        # nginx has a copy of its own by now.
+        with (
+            contextlib.suppress(FileNotFoundError),
+            beneath.directory(root / "certbot/conf", "live") as live,
+        ):
+            os.rename(kept["placeholder"], root / ".adopt/placeholder", src_dir_fd=live)
+    _keep(root, kept | {"switched": True})
+    return stopped
+
+
+def back(directory: str, down: list[str]) -> list[str]:
+    """Our containers and files go, the old ones come back and run as they did. Can be repeated.
+
+    down: a command that removes our containers. Images and certificates stay: both layouts keep them
+    alike. Returns the names of what was started. Raises RefusedError, before anything is touched, when
+    an old container that ran is not there any more.
+    """
+    root = Path(directory)
+    kept = _record(root)
+    ran = [each for each in kept["containers"] if each["running"]]
+    if gone := [str(each["name"]) for each in ran if not _exists(each["id"])]:
+        raise RefusedError(
+            f"{', '.join(gone)} was removed since: nothing to go back to",
+            "ours goes on; with the old docker-compose.yml you can make them anew by hand",
+        )
+    finish(directory)
+    synced = list(state(directory, [])["ours"])
+    # Where no Compose file of some project lies about: it would be taken for ours.
+    subprocess.run(down, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
+    for name in (*kept["owners"], *kept["files"], *kept.get("taken", ())):
+        beneath.require_below(name)
+    for name, owner in kept["owners"].items():
+        give(root / name, owner)
+    # Others enter these again, and what certbot's container made there is its root's.
+    subprocess.run(["chmod", "-R", "u-s,g-s", "--", str(root / "certbot")], check=False)
+    # A record of an earlier version has but the one.
+    for name, mode in kept.get("modes", {"registry": kept.get("mode")}).items():
+        (root / name).chmod(mode)
+    # An old web server may read a directory that has files of ours by now: so these go first.
+    _restore_files(root, kept, synced)
+    for each in kept["containers"]:
+        if _exists(each["id"]):
+            found.docker("update", "--restart", each["restart"], each["id"])
+    for each in ran:
+        found.docker("start", each["id"])
+    lines = found.crontab()
+    found.write_crontab(lines, [line.removeprefix(MARK) for line in lines])
+    Path(CRON_FILE).unlink(missing_ok=True)
+    for name, was in reversed(kept.get("taken", {}).items()):
+        give_back(root, name, was)
+    # The record is the last to go: as long as it is there, all of this can be repeated.
+    shutil.rmtree(root / ".sync", ignore_errors=True)
+    (root / ".adopt/record.json").unlink()
+    shutil.rmtree(root / ".adopt", ignore_errors=True)
+    return [str(each["name"]) for each in ran]
+
+
+def _restore_files(root: Path, kept: dict[str, Any], synced: list[str]) -> None:
+    for name in synced:
+        if name not in kept["files"]:
+            (root / name).unlink(missing_ok=True)
+    for name in ("nginx/live", "nginx/previous", "nginx/next", "nginx/loaded", "nginx/started"):
+        (root / name).unlink(missing_ok=True)
+    shutil.rmtree(root / "nginx/run", ignore_errors=True)
+    (root / RESERVE).unlink(missing_ok=True)
+    _remove_empty(root, {parent for name in synced for parent in Path(name).parents})
+    for name in kept["files"]:
+        replace(
+            root / name,
+            (root / ".adopt/files" / name).read_bytes(),
+            _permissions(root / ".adopt/files" / name),
+        )
+    ours = root / OLD_ACCOUNTS[1]
+    if not kept["accounts"] and ours.is_file():
+        # The old file counts again, and is what another `adopt` begins with.
+        ours.replace(ours.with_name("htpasswd.adopted"))
+    moved = root / ".adopt/placeholder"
+    if moved.is_dir():
+        # Where there is one by now, that one stays.
+        with (
+            contextlib.suppress(OSError),
+            beneath.directory(root / "certbot/conf", "live", make=0o700) as live,
+        ):
+            os.rename(moved, kept["placeholder"], dst_dir_fd=live)
+
+
+def _remove_empty(root: Path, directories: set[Path]) -> None:
+    for directory in sorted(directories - {Path()}, reverse=True):
+        with contextlib.suppress(OSError):  # something else is in it
+            (root / directory).rmdir()
+
+
+def _owner(path: Path) -> list[int]:
+    return [path.stat().st_uid, path.stat().st_gid]
+
+
+def _permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def _keep(root: Path, content: dict[str, Any]) -> None:
+    replace(root / ".adopt/record.json", json.dumps(content, indent=1).encode(), 0o600)
+
+
+def _record(root: Path) -> dict[str, Any]:
+    file = root / ".adopt/record.json"
+    if not recorded(str(root)):
+        raise RefusedError(f"{root}: nothing was adopted here", "./fab -H … adopt shows what could be")
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def _exists(container: str) -> bool:
+    listing = found.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"id={container}")
+    return bool(listing.strip())

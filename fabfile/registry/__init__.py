@@ -1,0 +1,1 @@
+"""The registry itself, as its clients see it."""

@@ -1,0 +1,1 @@
+"""The registry, asked on the server."""

@@ -1,0 +1,95 @@
+"""The registry, asked on the host itself, through nginx and TLS; and its trust by the host's Docker."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+from ...machine.onhost.atomic import RefusedError, replace
+
+CERTS_D = Path("/etc/docker/certs.d")
+TRUST = "push-test.crt"
+MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
+
+
+class Loopback(http.client.HTTPSConnection):
+    """HTTPS to this machine, under the registry's name, trusting the certificate that it runs alone."""
+
+    def __init__(self, name: str, certificate: str) -> None:
+        context = ssl.create_default_context(cafile=certificate)
+        # The certificate itself is the anchor, so one from a test authority is as good as any.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        super().__init__(name, timeout=30, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        """Connect to the loopback address whatever DNS says."""
+        plain = socket.create_connection(("127.0.0.1", 443), self.timeout)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def request(name: str, certificate: str, method: str, path: str, login: str) -> dict[str, Any]:
+    """One request to https://NAME/PATH as `user:password`. Returns {"status", "digest"}.
+
+    Raises RefusedError where there is no answer.
+    """
+    token = base64.b64encode(login.encode()).decode()
+    connection = Loopback(name, certificate)
+    try:
+        headers = {"Authorization": f"Basic {token}", "Accept": ", ".join(MANIFESTS)}
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        response.read()
+        return {"status": response.status, "digest": response.headers["Docker-Content-Digest"]}
+    except OSError as error:
+        raise RefusedError(f"https://{name}{path}: {error}", "./fab -H … logs") from None
+    finally:
+        connection.close()
+
+
+def delete_tag(name: str, certificate: str, repository: str, tag: str, login: str) -> int:
+    """Delete the manifest that a tag points to. Returns the HTTP status: 202 done, 404 not there.
+
+    A registry deletes by digest alone (OCI distribution specification, deleting manifests).
+    """
+    path = f"/v2/{repository}/manifests/"
+    found = request(name, certificate, "HEAD", path + tag, login)
+    if found["status"] != 200:
+        return int(found["status"])
+    deleted = request(name, certificate, "DELETE", path + found["digest"], login)
+    return int(deleted["status"])
+
+
+def sweep(name: str) -> None:
+    """Remove the trust that a push-test left behind when it was killed."""
+    directory = CERTS_D / name
+    if (directory / TRUST).is_file():
+        distrust([str(directory / TRUST), str(directory)])
+
+
+def trust(name: str, certificate: str) -> list[str]:
+    """Have this host's Docker trust the registry's chain. Returns what to undo, for `distrust`.
+
+    Docker reads the directory at each request (docs.docker.com/engine/security/certificates).
+    """
+    directory = CERTS_D / name
+    made = [str(path) for path in (directory, CERTS_D) if not path.is_dir()]
+    directory.mkdir(parents=True, exist_ok=True)
+    replace(directory / TRUST, Path(certificate).read_bytes(), 0o644)
+    return [str(directory / TRUST), *made]
+
+
+def distrust(made: list[str]) -> None:
+    """Take back what `trust` made: the file, and the directories that were not there before."""
+    file, *directories = made
+    Path(file).unlink(missing_ok=True)
+    for directory in directories:
+        if Path(directory).is_dir() and not any(Path(directory).iterdir()):
+            Path(directory).rmdir()

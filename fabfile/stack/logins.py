@@ -1,0 +1,61 @@
+"""The accounts of the server, changed so that nginx and the registry know at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..accounts.onhost import accounts_file
+from ..accounts.onhost.accounts_file import Rights
+from ..errors import StepError
+from ..machine.host import Host
+from ..report import Outcome
+from ..settings import Settings
+from . import compose
+from .onhost import logins as onhost
+
+
+class UntoldError(StepError):
+    """The accounts file is changed, but nginx does not know of it."""
+
+
+def enter(  # noqa: PLR0913 - an account is that much
+    host: Host,
+    settings: Settings,
+    entries: dict[str, str],
+    rights: Rights,
+    *,
+    details: Sequence[str] = (),
+    alone: bool = False,
+) -> list[str]:
+    """accounts_file.put, in force when this returns.
+
+    details: what must not be lost when nginx cannot be told. Raises UntoldError then.
+    """
+    test = compose.nginx_test_running(settings)
+    answer = host.call(onhost.put, settings.deploy_dir, test, entries, rights, alone=alone)
+    if answer["problem"]:
+        # Not in the first line: that one goes to the audit log.
+        raise UntoldError(
+            f"{host.name}: the accounts file is changed, but nginx was not told: {answer['problem']}",
+            "; ".join([*details, answer["remedy"]]),
+        )
+    done: list[str] = answer["done"]
+    return done
+
+
+def remove(host: Host, settings: Settings, user: str) -> Outcome:
+    """Remove an account. Its password is refused from the next request on."""
+    if host.call(onhost.remove, settings.deploy_dir, compose.nginx_test_running(settings), user):
+        return Outcome(f"account {user} removed")
+    return Outcome(f"there is no account {user}", changed=False)
+
+
+def listed(host: Host, settings: Settings) -> list[dict[str, Any]]:
+    """Every account: its name, role, repositories, date, and whether the registry can use its hash."""
+    return host.call(accounts_file.listed, settings.accounts_file)
+
+
+def exists(host: Host, settings: Settings, user: str) -> bool:
+    """Whether there is an account of that name."""
+    return any(account["user"] == user for account in listed(host, settings))

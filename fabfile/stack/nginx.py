@@ -1,0 +1,69 @@
+"""The configuration and the certificate that nginx runs; `up` and the certificate steps share it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import StepError
+from ..machine.host import Host
+from ..machine.remote_call import Call
+from ..report import Outcome
+from ..settings import Settings
+from . import compose
+from .onhost import nginx as onhost
+
+
+def up(host: Host, settings: Settings) -> Outcome:
+    """Test the configuration, start every container, reload nginx where something changed.
+
+    Raises StepError when `nginx -t` refuses (the old configuration goes on), when a container does
+    not become healthy, or when the newest certificate is broken (the last good one goes on).
+    """
+    if settled(host, settings):
+        return Outcome("running, nothing to change", changed=False)
+    answer = host.call(
+        onhost.up, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
+        compose.up(settings),
+    )  # fmt: skip
+    return _outcome(host, answer)
+
+
+def looks(settings: Settings) -> list[Call]:
+    """What `settled` asks of the server, for Host.foresee."""
+    return [(onhost.settled, (settings.deploy_dir, settings.lineage), {})]
+
+
+def settled(host: Host, settings: Settings) -> bool:
+    """Whether all runs, and is what it should be. Changes nothing."""
+    return host.call(onhost.settled, settings.deploy_dir, settings.lineage)
+
+
+def prepare(host: Host, settings: Settings) -> None:
+    """Test what was synced and let it be what nginx runs once it is started. Raises as `up`."""
+    host.call(onhost.prepare, settings.deploy_dir, settings.lineage, compose.nginx_test(settings))
+
+
+def activate(host: Host, settings: Settings) -> Outcome:
+    """Have the running nginx take over the configuration and the newest certificate. As `up`."""
+    answer = host.call(onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test_running(settings))
+    return _outcome(host, answer)
+
+
+def restore(host: Host, settings: Settings) -> bool:
+    """Have nginx run again what it ran before the last change; False where there was nothing."""
+    return host.call(onhost.restore, settings.deploy_dir, compose.PROJECT)
+
+
+def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:
+    if answer["problem"]:
+        raise StepError(
+            f"{host.name}: the newest certificate is not used: {answer['problem']}; the last good one goes on",
+            "./fab -H … init-letsencrypt --force orders a new one",
+        )
+    done = []
+    if answer.get("started"):
+        done.append("started " + ", ".join(answer["started"]))
+    if answer["reloaded"]:
+        done.append("nginx reloaded")
+    details = [f"live     nginx/{name}" for name in answer["changed"]]
+    return Outcome("; ".join(done) or "running, nothing to change", bool(done), details)

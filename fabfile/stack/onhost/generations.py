@@ -1,0 +1,157 @@
+"""What nginx runs, on the host's disk: a candidate goes live by one rename, and can be taken back.
+
+nginx/*.conf         what `sync` put there, and override.conf
+nginx/run/DIGEST.N/  a copy of it with the certificate, never changed afterwards
+nginx/next           -> the candidate that `nginx -t` looks at
+nginx/live           -> the one that nginx runs, now and after a reboot
+nginx/previous       -> the one before it
+nginx/loaded         the one of them that nginx was last told to load
+nginx/started        what `up` started: the digest of compose.yml, containers and their images
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import shutil
+import ssl
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...machine.onhost import beneath
+from ...machine.onhost.atomic import RefusedError, replace, sync_directory
+from .lineage import place
+
+PAIR = ("fullchain.pem", "privkey.pem")
+SECRET = ("tls/privkey.pem", "accounts.conf")
+# Candidates that are kept besides those with a name, for whoever wants to look back.
+KEPT = 2
+
+
+def promote(root: Path, lineage: Path, config: dict[str, bytes], test: Callable[[], object]) -> dict[str, Any]:
+    """Let a configuration, with the best pair of certificate and key, go live by one rename.
+
+    test: looks at nginx/next and raises RefusedError when it is not good; then nothing goes live.
+    Returns {"changed": [paths], "problem": why the newest certificate is not used, or ""}.
+    """
+    nginx = root / "nginx"
+    live = nginx / "live"
+    old = content(live)
+    new, problem = candidate(root, lineage, config)
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    if changed:
+        _link(nginx / "next", _write_candidate(nginx, new))
+        test()
+        if live.is_symlink():
+            _link(nginx / "previous", str(live.readlink()))
+        _go_live(nginx)
+        _prune(nginx)
+    return {"changed": changed, "problem": problem}
+
+
+def candidate(root: Path, lineage: Path, config: dict[str, bytes]) -> tuple[dict[str, bytes], str]:
+    """What should be live, and why the newest certificate is not in it, or "". Changes nothing."""
+    pair, problem = _pair(lineage, root / "nginx/live")
+    new = config | {f"tls/{name}": data for name, data in pair.items()}
+    if not pair:
+        new.pop("https.conf", None)
+    return new, problem
+
+
+def go_back(root: Path) -> bool:
+    """Let the one before the live one be the live one again, on disk. False where there is none."""
+    previous = root / "nginx/previous"
+    if not (previous / "nginx.conf").is_file():
+        return False
+    _link(root / "nginx/next", str(previous.readlink()))
+    _go_live(root / "nginx")
+    return True
+
+
+def _go_live(nginx: Path) -> None:
+    (nginx / "loaded").unlink(missing_ok=True)
+    (nginx / "next").replace(nginx / "live")
+    sync_directory(nginx)
+
+
+def synced(root: Path) -> dict[str, bytes]:
+    """The configuration that waits: what `sync` brought, and override.conf. Nothing that somebody else may change."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted((root / "nginx").glob("*.conf"))
+        if path.lstat().st_uid == os.geteuid() and not path.lstat().st_mode & 0o002
+    }
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, by its relative path; nothing when it is not there."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
+    """The newest certificate and key that fit together, and what is wrong with the newest.
+
+    A pair that went live once is kept there and served until a better one comes.
+    """
+    kept = {name: (live / "tls" / name).read_bytes() for name in PAIR if (live / "tls" / name).is_file()}
+    try:
+        newest = {name: beneath.read(*place(lineage, name)) for name in PAIR}
+        _require_pair(newest)
+    except (FileNotFoundError, NotADirectoryError):
+        return kept, ""
+    except RefusedError as error:
+        return kept, error.what
+    except (ssl.SSLError, OSError) as error:
+        # OpenSSL's own word, KEY_VALUES_MISMATCH for example.
+        reason = getattr(error, "reason", None) or "unreadable"
+        return kept, f"{lineage}: {reason.lower().replace('_', ' ')}"
+    return newest, ""
+
+
+def _require_pair(pair: dict[str, bytes]) -> None:
+    """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files."""
+    with tempfile.TemporaryDirectory() as directory:
+        files = [Path(directory, name) for name in PAIR]
+        for file in files:
+            file.touch(mode=0o600)
+            file.write_bytes(pair[file.name])
+        # A passphrase would be asked for on a terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files[0], files[1], password="")
+
+
+def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+    candidate = nginx / "run/new"
+    shutil.rmtree(candidate, ignore_errors=True)
+    try:
+        (candidate / "tls").mkdir(parents=True)
+        for name, data in files.items():
+            replace(candidate / name, data, 0o600 if name in SECRET else 0o644)
+    except OSError as error:
+        shutil.rmtree(candidate, ignore_errors=True)
+        raise RefusedError(f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks") from None
+    # One of that name may be there: refused once, or live and edited by hand since. None is ever replaced.
+    number = next(n for n in itertools.count() if not (nginx / "run" / f"{digest}.{n}").exists())
+    candidate.rename(nginx / "run" / f"{digest}.{number}")
+    sync_directory(nginx / "run")
+    return f"run/{digest}.{number}"
+
+
+def _link(path: Path, target: str) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def _prune(nginx: Path) -> None:
+    kept = {(nginx / name).resolve() for name in ("live", "previous")}
+    old = [path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() not in kept]
+    for path in sorted(old, key=lambda p: p.stat().st_mtime)[:-KEPT]:
+        shutil.rmtree(path)

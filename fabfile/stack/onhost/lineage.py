@@ -1,0 +1,116 @@
+"""Certificates on the host: what lies on its disk, and what it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ...machine.onhost import beneath
+from ...machine.onhost.atomic import RefusedError
+
+
+def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
+    """The certificate of a lineage: see `_facts`; with "server", the ACME server it came from, or "".
+
+    lineage: directory of fullchain.pem; renewal: certbot's settings for it, or "". Returns {} when there
+    is none.
+    """
+    try:
+        pem = beneath.read(*place(Path(lineage), "fullchain.pem"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    text = ""
+    with contextlib.suppress(FileNotFoundError):
+        text = beneath.text(Path(renewal).parent, Path(renewal).name) if renewal else ""
+    found = re.search(r"^server = (.*)$", text, re.M)
+    server = {"server": found[1] if found else ""}
+    try:
+        return _facts(pem) | server
+    except ssl.SSLError:
+        return {"broken": "not a readable certificate"} | server
+
+
+def place(lineage: Path, name: str) -> tuple[Path, str]:
+    """A file of a lineage as `beneath` wants it: certbot's links lead from live/ to archive/ beside it."""
+    if lineage.parent.name == "live":
+        return lineage.parent.parent, f"live/{lineage.name}/{name}"
+    return lineage, name
+
+
+def damage(conf: str, name: str) -> str:
+    """What keeps certbot from knowing its own certificate again; '' when nothing does, or when there
+    is none.
+    """
+    top, renewal = Path(conf), f"renewal/{name}.conf"
+    there = {part: beneath.there(top, part) is not None for part in (f"live/{name}", f"archive/{name}", renewal)}
+    if len(set(there.values())) > 1:
+        missing = ", ".join(part.partition("/")[0] for part, exists in there.items() if not exists)
+        return f"certbot's files for {name} do not belong together: no {missing}"
+    if not there[renewal]:
+        return ""
+    if "archive_dir" not in beneath.text(top, renewal):
+        return f"{top}/{renewal} is damaged"
+    # A copy that followed the links has files in their place, and certbot does not take those.
+    for part in ("cert", "chain", "fullchain", "privkey"):
+        if not beneath.is_link(top, f"live/{name}/{part}.pem"):
+            return f"{top}/live/{name}/{part}.pem is no link to a file in archive/{name}"
+    return ""
+
+
+def served(name: str, port: int = 443) -> dict[str, Any]:
+    """The certificate that this machine shows to clients that ask for that name. See `_facts`.
+
+    Raises RefusedError when there is no TLS handshake.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # It is compared with the one on disk; whether clients trust its issuer is their business.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=name) as tls,
+        ):
+            der = tls.getpeercert(binary_form=True)
+    except OSError as error:
+        raise RefusedError(f"no TLS on port {port} for {name}: {error}", "./fab -H … up") from None
+    return _facts(ssl.DER_cert_to_PEM_cert(der or b"").encode())
+
+
+def await_served(name: str, serial: str, seconds: float = 5) -> dict[str, Any]:
+    """`served`, once it has this serial or the time is over.
+
+    Right after a reload an old worker of nginx may take one more connection.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = served(name)
+        if found["serial"] == serial or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def _facts(pem: bytes) -> dict[str, Any]:
+    """{"serial" (hexadecimal), "names", "not_before", "not_after" (seconds since 1970), "issuer"}.
+
+    The standard library parses a certificate only for this private function, which has been the
+    same since Python 2.6; the server has no other parser.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(pem)
+        file.flush()
+        parsed: dict[str, Any] = ssl._ssl._test_decode_cert(file.name)  # type: ignore[attr-defined]
+    issuer = {key: value for part in parsed["issuer"] for key, value in part}
+    return {
+        "serial": parsed["serialNumber"],
+        "names": [value for kind, value in parsed.get("subjectAltName", ()) if kind == "DNS"],
+        "not_before": ssl.cert_time_to_seconds(parsed["notBefore"]),
+        "not_after": ssl.cert_time_to_seconds(parsed["notAfter"]),
+        "issuer": issuer.get("commonName") or issuer.get("organizationName") or "unknown",
+    }

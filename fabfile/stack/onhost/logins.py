@@ -1,0 +1,43 @@
+"""Changes of accounts on the host that count at once: the file first, then what nginx knows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...accounts.onhost.accounts_file import Rights
+from ...accounts.onhost.accounts_file import put as put_into_file
+from ...accounts.onhost.accounts_file import remove as remove_from_file
+from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.reserve import given
+from .nginx import ACCOUNTS, refresh
+
+
+def put(
+    directory: str,
+    test: list[str],
+    entries: dict[str, str],
+    rights: Rights,
+    *,
+    alone: bool = False,
+) -> dict[str, Any]:
+    """accounts.put, in force when this returns. test: see nginx.refresh.
+
+    Returns {"done": what accounts.put says, "problem", "remedy": why nginx could not be told, or ""}: the
+    file is changed then, so its passwords are the new ones.
+    """
+    with given(Path(directory)):
+        done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
+        try:
+            refresh(directory, test)
+        except RefusedError as error:
+            return {"done": done, "problem": error.what, "remedy": error.remedy}
+    return {"done": done, "problem": "", "remedy": ""}
+
+
+def remove(directory: str, test: list[str], user: str) -> bool:
+    """accounts.remove, in force when this returns, also where an earlier one was cut off."""
+    with given(Path(directory)):
+        done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
+        refresh(directory, test)
+    return done

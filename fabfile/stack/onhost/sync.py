@@ -1,0 +1,169 @@
+"""Carries out `sync` on the host: what is there, and all of a change or nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ...machine.onhost import beneath
+from ...machine.onhost.atomic import RefusedError, locked, replace, sync_directory
+from ...machine.onhost.beneath import require_below
+from ...machine.onhost.owner import REGISTRY, WRITTEN, strangers, taken
+from .capacity import size
+
+# Of a file that `sync` brings; lib.zip is the largest.
+LARGEST = 1 << 26
+SECRET = "registry/secrets/http-secret"  # noqa: S105 - the name of a file
+# Made here, filled by others: `sync` never looks into them.
+DIRECTORIES = {
+    "registry": 0o700, "registry/auth": 0o755, "registry/secrets": 0o755, "registry/data": 0o750,
+    "registry/sockets": 0o755, "registry/sockets/auth": 0o750, "registry/sockets/registry": 0o750,
+    "certbot": 0o700, "certbot/conf": 0o700, "certbot/www": 0o755, "certbot/log": 0o700, "certbot/hooks": 0o755,
+    "certbot/rehearsal": 0o700, "log": 0o755, "nginx": 0o755, "nginx/run": 0o755,
+}  # fmt: skip
+# What containers write, and so might put links or programs into, no other user of the host reaches.
+CLOSED = ("registry", "certbot")
+
+
+def state(directory: str, names: list[str]) -> dict[str, Any]:
+    """What `sync` put here before, and what stands at these names now. Changes nothing.
+
+    Returns {"files": {path: {"digest", "mode", "owner"}}, "ours": {path: digest as synced}, "unfinished":
+    whether an earlier sync was cut off between two renames, "blocked": names where no file can be,
+    "strangers": directories that somebody else than root can change, "machine": see machine.size, "taken": see
+    owner.taken}.
+    """
+    root = Path(directory)
+    open_to = strangers(root, directories(names))
+    ours = {} if open_to else _manifest(root)
+    return {
+        "files": {name: _state(root, name) for name in {*names, *ours} if (root / name).is_file()},
+        "ours": ours,
+        "unfinished": not open_to and (root / ".sync/journal").is_file(),
+        "blocked": sorted(name for name in names if _blocked(root, name)),
+        "strangers": open_to,
+        "machine": size(),
+        "taken": taken(),
+    }
+
+
+def directories(names: list[str]) -> list[str]:
+    """The directories of ours below DEPLOY_DIR, but for those that nobody else may enter anyway.
+
+    names: of the files that `sync` keeps.
+    """
+    parents = {str(parent) for name in names for parent in Path(name).parents}
+    found = {*parents, *DIRECTORIES, ".sync", ".images"} - {"."}
+    return sorted(name for name in found if not name.startswith(tuple(f"{c}/" for c in CLOSED)))
+
+
+def _blocked(root: Path, name: str) -> bool:
+    """Whether a directory is there already, or what should be a directory is none."""
+    above = [root / parent for parent in Path(name).parents]
+    return (root / name).is_dir() or any(path.exists() and not path.is_dir() for path in above)
+
+
+def _state(root: Path, name: str) -> dict[str, Any]:
+    found = (root / name).stat()
+    try:
+        # Before `sync` has put it right, the directory may be somebody else's.
+        digest = hashlib.sha256(beneath.read(root, name, LARGEST)).hexdigest()
+    except RefusedError:
+        digest = ""
+    return {"digest": digest, "mode": found.st_mode & 0o777, "owner": found.st_uid}
+
+
+def read(directory: str, names: list[str]) -> dict[str, str]:
+    """The content of text files, to show what would change. Changes nothing."""
+    root = Path(directory)
+    return {name: beneath.text(root, name, LARGEST) for name in names if (root / name).is_file()}
+
+
+def apply(directory: str, files: dict[str, Any], remove: list[str], digests: dict[str, str]) -> None:
+    """Put files in place, all or nothing.
+
+    files: {path: {"content": base64, "mode": int}}; remove: paths; digests: all that is ours now.
+    Everything is staged on the same file system first; then a journal is written; only then are
+    files renamed one by one. When that is cut off, the next run finds the journal and goes on.
+    """
+    root = Path(directory)
+    work = root / ".sync"
+    _prepare(root, work)
+    with locked(work / "lock"):
+        if (work / "journal").is_file():
+            raise RefusedError(f"{root}: an earlier sync was cut off a moment ago", "run sync again")
+        stage = work / "stage"
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir(mode=0o700)
+        moves = []
+        try:
+            for number, (name, file) in enumerate(files.items()):
+                replace(stage / str(number), base64.b64decode(file["content"]), file["mode"])
+                moves.append((str(number), name))
+        except OSError as error:
+            shutil.rmtree(stage, ignore_errors=True)
+            raise RefusedError(f"{stage}: {error.strerror}; no file was changed", "df -h shows the disks") from None
+        journal = {"moves": moves, "remove": remove, "digests": digests}
+        replace(work / "journal", json.dumps(journal).encode(), 0o600)
+        _carry_out(root)
+
+
+def _prepare(root: Path, work: Path) -> None:
+    """Make the directories, and the secret that signs the registry's upload sessions.
+
+    What is there keeps its owner until `up`: the containers that run are still the old ones.
+    """
+    wanted = {root: 0o755, work: 0o700, **{root / d: m for d, m in DIRECTORIES.items()}}
+    for path, mode in wanted.items():
+        if not path.is_dir():
+            try:
+                path.mkdir(parents=True, mode=mode)
+            except OSError as error:
+                raise RefusedError(f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR") from None
+            path.chmod(mode)
+            if os.geteuid() == 0:
+                os.chown(path, *WRITTEN.get(str(path.relative_to(root)), (0, 0)))
+    for name in CLOSED:
+        (root / name).chmod(0o700)
+    if not (root / SECRET).is_file():
+        replace(root / SECRET, os.urandom(32).hex().encode(), 0o600, (REGISTRY, 0))
+
+
+def finish(directory: str) -> None:
+    """Carry out the journal of a sync that was cut off, if there is one."""
+    root = Path(directory)
+    if open_to := strangers(root, [".sync"]):
+        raise RefusedError(f"somebody else than root can change {open_to[0]}", "./fab -H … sync says more")
+    if (root / ".sync/journal").is_file():
+        with locked(root / ".sync/lock"):
+            _carry_out(root)
+
+
+def _carry_out(root: Path) -> None:
+    """Do the moves of the journal, from its beginning: each can be repeated."""
+    work = root / ".sync"
+    journal = json.loads((work / "journal").read_text())
+    for name in (*journal["remove"], *(part for move in journal["moves"] for part in move)):
+        require_below(name)
+    for staged, name in journal["moves"]:
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (work / "stage" / staged).exists():
+            (work / "stage" / staged).replace(target)
+            sync_directory(target.parent)
+    for name in journal["remove"]:
+        (root / name).unlink(missing_ok=True)
+    replace(work / "manifest", json.dumps(journal["digests"], indent=1, sort_keys=True).encode(), 0o600)
+    (work / "journal").unlink()
+    shutil.rmtree(work / "stage", ignore_errors=True)
+
+
+def _manifest(root: Path) -> dict[str, str]:
+    manifest = root / ".sync/manifest"
+    found: dict[str, str] = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    return found

@@ -1,0 +1,171 @@
+"""Settings -> the files of the server, as {path below DEPLOY_DIR: file}. Nothing here talks to it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+from ..accounts.onhost.roles import pattern
+from ..errors import UsageError
+from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
+from ..settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
+from . import compose
+from .capacity import Capacity
+from .carried import carried
+
+# Pure Python, for what runs on the server: no jinja2, no fabric.
+SERVER_LIBRARIES = ("invoke", "dotenv")
+MADE = (".env.dist", "settings.env", "lib.zip")
+HOOKS = "certbot/hooks/"
+CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml", "nginx/passwd", "nginx/group")
+
+
+@dataclass(frozen=True)
+class File:
+    """What a file on the server must be."""
+
+    content: bytes
+    mode: int = 0o644
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
+    """The paths of what `tree` makes. Raises UsageError where a hook is missing."""
+    found = {str(name) for name, _ in _sources(deploy)}
+    if settings.acme_challenge == "dns-01":
+        _require_hooks(deploy)
+    if settings.acme_ca_bundle:
+        found.add(ACME_CA_BUNDLE)
+    if settings.tls_certificate:
+        found |= {"tls/fullchain.pem", "tls/privkey.pem"}
+    return sorted({*found, *carried(), *MADE})
+
+
+def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy") -> dict[str, File]:
+    """Every file that `sync` keeps on the server. Secrets are root's alone: keys, hooks, settings."""
+    context: dict[str, object] = {
+        "settings": settings,
+        "capacity": capacity,
+        "project": compose.PROJECT,
+        "nginx_dir": compose.NGINX_DIR,
+        "webroot": compose.WEBROOT,
+        "hooks": compose.HOOKS,
+        "rehearsal": compose.REHEARSAL,
+        "sockets": compose.SOCKETS,
+        "blobs": compose.BLOBS,
+        "users": {"registry": f"{REGISTRY}:{NGINX}", "auth": f"{AUTH}:{NGINX}", "nginx": NGINX},
+        "public": [pattern(text) for text in settings.anonymous_pull],
+        "healthy": _healthy,
+        "listening": _listening,
+    }
+    context["digests"] = {
+        name: hashlib.sha256(_render(deploy / f"{name}.j2", context)).hexdigest()[:16] for name in CONFIGS
+    }
+    files = {
+        str(name): File(_render(path, context) if path.suffix == ".j2" else path.read_bytes(), _mode(name, path))
+        for name, path in _sources(deploy)
+    }
+    if settings.acme_ca_bundle:
+        files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
+    if settings.tls_certificate:
+        files["tls/fullchain.pem"] = File(Path(settings.tls_certificate).read_bytes())
+        files["tls/privkey.pem"] = File(Path(settings.tls_key).read_bytes(), 0o600)
+    return files | _server_side(settings)
+
+
+def _mode(name: PurePosixPath, path: Path) -> int:
+    """Executable or not, as in deploy/; hooks may hold the token of a DNS provider, so root's alone."""
+    executable = path.stat().st_mode & 0o100
+    if str(name).startswith(HOOKS):
+        return 0o700 if executable else 0o600
+    return 0o755 if executable else 0o644
+
+
+def _require_hooks(deploy: Path) -> None:
+    for name in ("dns-auth", "dns-cleanup"):
+        file = deploy / HOOKS / name
+        if not file.is_file() or not file.stat().st_mode & 0o100:
+            raise UsageError(
+                f"ACME_CHALLENGE=dns-01 needs an executable {file}",
+                "write it (the README has an example), chmod +x, and run this again",
+            )
+
+
+def _healthy(port: int) -> str:
+    """A shell command that asks a port of its own container, with what the image has for it.
+
+    Where there is neither wget nor curl, that the port listens must do (state 0A in proc(5)).
+    """
+    url = f"http://127.0.0.1:{port}/"
+    return (
+        f"if command -v wget >/dev/null; then exec wget -q -O /dev/null {url}; fi; "
+        f"if command -v curl >/dev/null; then exec curl -fsS -o /dev/null {url}; fi; "
+        f"grep -q ':{port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6"
+    )
+
+
+def _listening(socket: str) -> str:
+    """A shell command that looks whether somebody listens on a socket: its flag is 00010000 (unix(7))."""
+    return f"grep -q ' 00010000 .* {compose.SOCKETS}/{socket}$' /proc/net/unix"
+
+
+def _sources(deploy: Path) -> Iterator[tuple[PurePosixPath, Path]]:
+    for path in sorted(deploy.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            name = path.relative_to(deploy)
+            yield PurePosixPath(name.with_suffix("") if path.suffix == ".j2" else name), path
+
+
+def _render(path: Path, context: dict[str, object]) -> bytes:
+    # Slow to import, and only this function needs it.
+    from jinja2 import Environment, StrictUndefined
+
+    # These are configuration files, not HTML; every value was checked by settings.py.
+    environment = Environment(  # noqa: S701
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(path.read_text("utf-8")).render(context).encode()
+
+
+def _server_side(settings: Settings) -> dict[str, File]:
+    """`inv renew` for the server: our modules, the settings, and invoke and python-dotenv."""
+    return {
+        **{name: File((HOME / name).read_bytes()) for name in carried()},
+        ".env.dist": File(SCHEMA.read_bytes()),
+        # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
+        "settings.env": File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
+        "lib.zip": File(_libraries()),
+    }
+
+
+def _paths_on_host(settings: Settings) -> dict[str, str]:
+    own = bool(settings.tls_certificate)
+    return {
+        "acme_ca_bundle": settings.acme_bundle_on_host,
+        "tls_certificate": f"{settings.lineage}/fullchain.pem" if own else "",
+        "tls_key": f"{settings.lineage}/privkey.pem" if own else "",
+    }
+
+
+def _libraries() -> bytes:
+    """The pure Python libraries in one file that Python imports from, the same bytes every time."""
+    buffer = io.BytesIO()
+    # Stored, not compressed: two versions of zlib would give two different files.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for library in SERVER_LIBRARIES:
+            spec = find_spec(library)
+            if spec is None or spec.origin is None:
+                raise ModuleNotFoundError(library)
+            root = Path(spec.origin).parent
+            for path in sorted(root.rglob("*.py")):
+                archive.writestr(zipfile.ZipInfo(f"{library}/{path.relative_to(root)}"), path.read_bytes())
+    return buffer.getvalue()

@@ -1,0 +1,133 @@
+"""`bootstrap`: the steps in their order, over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from .. import report
+from ..errors import ExpectedError
+from ..machine import lock
+from ..machine.host import Host
+from ..report import Outcome
+from ..secret import Secret
+from ..settings import Settings
+from . import check, htpasswd, init_letsencrypt, provision, push_test, schedule, ship, sync, up
+
+
+@dataclass
+class Run:
+    """One run of the steps, and what a later one, or the end, wants to know of an earlier one."""
+
+    host: Host
+    settings: Settings
+    complete: bool = False  # `check` has seen that `provision` has nothing to do
+    password: Secret | None = None  # of the first account, where it was made
+
+    def made(self, password: Secret) -> None:
+        """Keep the password of the first account, to show it in the end."""
+        self.password = password
+
+
+# It prints its line, or its lines.
+Step = Callable[[Run], object]
+
+
+def told(name: str, action: Callable[[Host, Settings], Outcome]) -> Step:
+    """A step that needs nothing of the others."""
+    return lambda run: report.step(name, lambda: action(run.host, run.settings))
+
+
+def _check(run: Run) -> None:
+    run.complete = check.require(run.host, run.settings)
+
+
+def _provision(run: Run) -> None:
+    report.step("provision", lambda: provision.provision(run.host, run.settings, known=run.complete))
+
+
+def _sync(host: Host, settings: Settings) -> Outcome:
+    look(host, settings)
+    return sync.sync(host, settings)
+
+
+def _htpasswd(run: Run) -> None:
+    report.step("htpasswd", lambda: htpasswd.first(run.host, run.settings, run.made))
+
+
+def _ship(run: Run) -> None:
+    if run.settings.images == "ship":
+        told("ship", ship.ship)(run)
+
+
+STEPS: Mapping[str, Step] = MappingProxyType(
+    {
+        "check": _check,
+        "provision": _provision,
+        "sync": told("sync", _sync),
+        "htpasswd": _htpasswd,
+        "ship": _ship,
+        "up": told("up", up.up),
+        "init-letsencrypt": told("init-letsencrypt", init_letsencrypt.init_letsencrypt),
+        "schedule": told("schedule", schedule.schedule),
+        "push-test": lambda run: push_test.prove(run.host, run.settings),
+    }
+)
+
+
+def bootstrap(host: Host, settings: Settings) -> None:
+    """Do every step. Raises StepError with the step's name at the first that fails."""
+    with lock.exclusive(host, settings, "bootstrap"):
+        carry_out(Run(host, settings), "bootstrap", STEPS)
+
+
+def carry_out(
+    run: Run,
+    task: str,
+    steps: Mapping[str, Step],
+    undo: Callable[[], str | None] = lambda: None,
+) -> None:
+    """Do every step. Raises StepError at the first that fails.
+
+    undo: called when a step failed; what it says is added to the error, and a password that was made
+    is not shown then, because its account is gone. None: nothing was undone.
+    A password that was made is shown once, in the end, whatever happened after it was made.
+    """
+    try:
+        with report.total(task):
+            for name, step in steps.items():
+                try:
+                    step(run)
+                except ExpectedError as error:
+                    error.stopped_at(task, name)
+                    undone = undo()
+                    if undone is not None:
+                        error.what += undone
+                        run.password = None
+                    raise
+    finally:
+        if run.password:
+            print(f"\naccount {run.settings.registry_user}, password (shown this once): {run.password.reveal()}")
+    print(farewell(run))
+
+
+def look(host: Host, settings: Settings) -> None:
+    """Ask the server at once what the steps from `sync` on will look at: a second run then asks nothing more.
+
+    A step that changes something makes the rest forgotten, and the steps after it look for themselves.
+    """
+    steps = (sync, htpasswd, up, init_letsencrypt, schedule)
+    host.foresee([call for step in steps for call in step.looks(settings)])
+
+
+def farewell(run: Run) -> str:
+    """What to do next."""
+    fab, user = f"./fab -H {run.host.name}", run.settings.registry_user
+    if run.settings.acme_server == "staging":
+        return (
+            "\nThe certificate is from staging, for trying things out: no client trusts it yet. Now:\n"
+            f"  set ACME_SERVER=production in .env, then {fab} sync up init-letsencrypt"
+        )
+    forgotten = "" if run.password else f"\nPassword forgotten: {fab} htpasswd --user {user}"
+    return f"{forgotten}\nReady: docker login {run.settings.registry_domain} -u {user}"

@@ -1,0 +1,103 @@
+"""`htpasswd`: who may log in, and what for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from .. import report
+from ..accounts import htpasswd_file
+from ..accounts.onhost import accounts_file
+from ..accounts.onhost.accounts_file import Rights
+from ..accounts.passwords import checked_name, checked_password, generated, hashed
+from ..errors import StepError
+from ..machine.host import Host
+from ..machine.remote_call import Call
+from ..report import Outcome
+from ..secret import Secret
+from ..settings import Settings
+from ..stack import logins
+
+
+def looks(settings: Settings) -> list[Call]:
+    """What `first` asks of the server, for Host.foresee."""
+    return [(accounts_file.listed, (settings.accounts_file,), {})]
+
+
+def put(  # noqa: PLR0913 - an account is that much
+    host: Host,
+    settings: Settings,
+    user: str,
+    password: Secret | None,
+    rights: Rights,
+    *,
+    show: bool = False,
+) -> Outcome:
+    """Add an account or change it. It counts when this returns.
+
+    password: None keeps the one that it has. rights: see accounts_file.Rights. show: print the
+    password, once, because we made it.
+
+    Raises UsageError for a bad name or password, StepError where the file is damaged.
+    """
+    entry = hashed(checked_name(user), checked_password(password)) if password else ""
+    details = [f"password of {user}, shown this once: {password.reveal()}"] if show and password else []
+    (done,) = logins.enter(host, settings, {user: entry}, rights, details=details)
+    return Outcome(f"account {user} {done}", details=details)
+
+
+def bring(host: Host, settings: Settings, file: str, rights: Rights) -> Outcome:
+    """Add the accounts of a htpasswd file of the operator's machine, with their passwords.
+
+    Raises StepError, once the good ones are there, when a line was not taken; UsageError for no file.
+    """
+    entries, refused = htpasswd_file.read(file)
+    done: list[str] = []
+    if entries:
+        done = logins.enter(host, settings, entries, rights)
+    for text in refused:
+        report.line("warn", "htpasswd", text, 0.0)
+    counted = ", ".join(f"{done.count(what)} {what}" for what in ("added", "changed"))
+    if refused:
+        raise StepError(
+            f"{file}: {len(refused)} of {len(entries) + len(refused)} lines were not taken ({counted})",
+            "give each of them a new password: ./fab -H … htpasswd --user NAME",
+        )
+    return Outcome(f"accounts of {file}: {counted}", changed=bool(done))
+
+
+def first(host: Host, settings: Settings, made: Callable[[Secret], None]) -> Outcome:
+    """For `bootstrap`: make the admin REGISTRY_USER with a new password, unless it is there.
+
+    made: is told the password, which it has to show.
+    """
+    user = settings.registry_user
+    if logins.exists(host, settings, user):
+        return Outcome(f"account {user} is there", changed=False)
+    password = generated()
+    try:
+        done = put(host, settings, user, password, {"role": "admin", "repositories": None})
+    except logins.UntoldError:
+        made(password)
+        raise
+    made(password)
+    return done
+
+
+def show(accounts: list[dict[str, Any]], *, as_json: bool = False) -> None:
+    """Print the accounts."""
+    if as_json:
+        print(json.dumps(accounts, indent=2))
+        return
+    rows = [
+        (
+            account["user"],
+            account["role"],
+            ", ".join(account["repositories"]) or "all",
+            account["changed"] or "before roles, or by hand",
+            f"bcrypt {account['cost']}" if account["usable"] else "not bcrypt: the registry refuses it",
+        )
+        for account in accounts
+    ]
+    report.table(("user", "role", "repositories", "changed", "hash"), rows)

@@ -1,0 +1,83 @@
+"""`init-letsencrypt`: the certificate, ordered where it has to be, and served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..certificate import current, orders
+from ..certificate.certbot import CERTBOT_CONTAINER
+from ..certificate.lifetime import described
+from ..certificate.onhost import certbot
+from ..errors import StepError
+from ..machine.host import Host, deployed, require_deployed
+from ..machine.remote_call import Call
+from ..report import Outcome
+from ..rules import ACME_SERVERS
+from ..settings import Settings
+
+
+def looks(settings: Settings) -> list[Call]:
+    """What `init-letsencrypt` asks of a server where there is nothing to order, for Host.foresee."""
+    return [
+        deployed(settings.deploy_dir),
+        (certbot.busy, (CERTBOT_CONTAINER,), {}),
+        *current.looks(settings),
+        orders.look(settings),
+    ]
+
+
+def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> Outcome:
+    """See to it that the server has and serves a certificate as the settings want it.
+
+    A new one is ordered when there is none, when it came from another ACME server or when it carries
+    other names; `force` orders one in any case. What works stays in place until the new one is there.
+    With a certificate of your own nothing is ordered. Raises StepError as orders.order does.
+    """
+    host.foresee(looks(settings))
+    require_deployed(host, settings.deploy_dir)
+    if settings.tls_certificate:
+        return _own(host, settings)
+    # One that a cut connection left at work may be about to bring what we would order.
+    if host.call(certbot.busy, CERTBOT_CONTAINER):
+        host.call(certbot.wait, CERTBOT_CONTAINER)
+    have = current.on_disk(host, settings)
+    details = _warning(host, settings)
+    if have and not force and not current.why_order(have, settings):
+        summary, ordered = "nothing to order, " + described(have), False
+        if not orders.remembered(host, settings)["learned"]:
+            orders.learn(host, settings)
+    else:
+        _refuse_downgrade(have, settings, force)
+        first = not have or bool(current.other_order(have, settings))
+        current.require_whole(host, settings)
+        lines = orders.order(host, settings, have=have, first=first, force=force)
+        details = [*lines, *details]
+        host.foresee(current.looks(settings))
+        have = current.on_disk(host, settings)
+        summary, ordered = "ordered, " + described(have), True
+    activated = current.serve(host, settings, have)
+    return Outcome(summary, activated.changed or ordered, details)
+
+
+def _own(host: Host, settings: Settings) -> Outcome:
+    have = current.on_disk(host, settings)
+    activated = current.serve(host, settings, have)
+    return Outcome(f"your own certificate, {described(have)}", activated.changed)
+
+
+def _warning(host: Host, settings: Settings) -> list[str]:
+    if settings.acme_server != "staging":
+        return []
+    return [
+        "this certificate is from staging, for trying things out: no client trusts it",
+        f"  -> set ACME_SERVER=production in .env, then ./fab -H {host.name} sync up init-letsencrypt",
+    ]
+
+
+def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> None:
+    theirs = have.get("server") or ACME_SERVERS["staging"]
+    if settings.acme_server == "staging" and theirs != ACME_SERVERS["staging"] and not force:
+        raise StepError(
+            f"the certificate in use is from {theirs}; one from staging would lock every client out",
+            "set ACME_SERVER in .env to what it was, or add --force if that is what you want",
+        )

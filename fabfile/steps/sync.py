@@ -1,0 +1,145 @@
+"""`sync`: the rendered files on the server, only what differs, all or nothing."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import re
+from collections.abc import Collection
+from typing import Any
+
+from ..certificate import own
+from ..errors import StepError
+from ..machine import ownership
+from ..machine.host import Host
+from ..machine.remote_call import Call
+from ..report import Outcome
+from ..settings import Settings
+from ..stack import capacity, templates
+from ..stack.onhost import sync as onhost
+
+SETTINGS = "settings.env"
+# Not text, or nobody else's business: keys, tokens.
+UNSHOWN = ("lib.zip", SETTINGS, "tls/", templates.HOOKS)
+
+
+def looks(settings: Settings) -> list[Call]:
+    """What `sync` asks of the server, for Host.foresee."""
+    return [(onhost.state, (settings.deploy_dir, templates.names(settings)), {})]
+
+
+def sync(
+    host: Host,
+    settings: Settings,
+    *,
+    diff: bool = False,
+    over: Collection[str] = (),
+) -> Outcome:
+    """Bring DEPLOY_DIR on the server up to date with deploy/ and the settings.
+
+    diff: only show what would change. over: files that may be replaced although they are not ours.
+    Data, accounts and certificates are never touched.
+    Raises StepError where a file that is not ours stands in the way, or where the server has been another registry.
+    """
+    directory = settings.deploy_dir
+    if settings.tls_certificate:
+        own.check(settings)
+    names = templates.names(settings)
+    there = host.call(onhost.state, directory, names)
+    # First of all: what a stranger left there, a journal for example, must not be carried out.
+    _refuse_strangers(host, directory, there)
+    if there["unfinished"] and not diff:
+        host.call(onhost.finish, directory)
+        there = host.call(onhost.state, directory, names)
+    files = templates.tree(settings, capacity.derived(there["machine"]))
+    changed = {
+        name: file
+        for name, file in files.items()
+        if there["files"].get(name) != {"digest": file.digest, "mode": file.mode, "owner": 0}
+    }
+    removed = sorted(name for name in there["ours"] if name not in files)
+    _refuse_foreign(host, directory, changed.keys() - set(over), there)
+    if SETTINGS in changed and SETTINGS in there["ours"] and not diff:
+        _refuse_other_registry(host, settings)
+    if diff:
+        text = _diff(host, directory, changed, removed, there)
+        return Outcome(f"{len(changed) + len(removed)} files would change", changed=False, details=text)
+    digests = {name: file.digest for name, file in files.items()}
+    if not changed and not removed and digests == there["ours"]:
+        return Outcome(f"{directory} is up to date", changed=False)
+    payload = {
+        name: {"content": base64.b64encode(file.content).decode(), "mode": file.mode} for name, file in changed.items()
+    }
+    host.call(onhost.apply, directory, payload, removed, digests)
+    if not there["ours"]:
+        return Outcome(f"{len(changed)} new files in {directory}")
+    details = [_described(name, there) for name in sorted(changed)]
+    details += [f"removed  {name}" for name in removed]
+    return Outcome(f"{len(details)} files changed in {directory}", details=details)
+
+
+def foreign(host: Host, settings: Settings) -> list[str]:
+    """Files in DEPLOY_DIR that have the names of ours and were not made by `sync`."""
+    there = host.call(onhost.state, settings.deploy_dir, templates.names(settings))
+    return sorted(there["files"].keys() - there["ours"].keys())
+
+
+def _refuse_strangers(host: Host, directory: str, there: dict[str, Any]) -> None:
+    if there["strangers"]:
+        raise StepError(
+            f"{host.name}: nothing was changed: somebody else than root can change {there['strangers'][0]}, "
+            "and what root's cron runs there",
+            ownership.remedy(directory, there["strangers"]),
+        )
+    if there["taken"]:
+        raise StepError(
+            f"{host.name}: nothing was changed: {there['taken']}, a number that the containers need for themselves",
+            "on the server, usermod --uid (and chown) gives it another",
+        )
+
+
+def _refuse_foreign(host: Host, directory: str, changed: Collection[str], there: dict[str, Any]) -> None:
+    for name in sorted({*changed, *there["blocked"]}):
+        if name in there["blocked"] or (name in there["files"] and name not in there["ours"]):
+            raise StepError(
+                f"{host.name}: {directory}/{name} is there already and was not made by sync",
+                "move it away, or set another DEPLOY_DIR, then run this again",
+            )
+
+
+def _refuse_other_registry(host: Host, settings: Settings) -> None:
+    """Settings of one registry must not reach the server of another by a slip of -H or ENV_FILE."""
+    text = host.call(onhost.read, settings.deploy_dir, [SETTINGS]).get(SETTINGS, "")
+    found = re.search(r"^REGISTRY_DOMAIN='(.+)'$", text, re.M)
+    if found and not own.covered(found[1], settings.names):
+        raise StepError(
+            f"{host.name} is {found[1]}, and the settings are for {settings.registry_domain}; nothing was changed",
+            f"another server, or another ENV_FILE? If it shall have a new name, keep the old one for now: "
+            f"REGISTRY_ALIASES={found[1]} (README, Another name)",
+        )
+
+
+def _described(name: str, there: dict[str, Any]) -> str:
+    if name not in there["files"]:
+        return f"new      {name}"
+    by_hand = there["files"][name]["digest"] != there["ours"].get(name)
+    return f"changed  {name}{' (it had been edited on the server)' if by_hand else ''}"
+
+
+def _diff(
+    host: Host,
+    directory: str,
+    changed: dict[str, templates.File],
+    removed: list[str],
+    there: dict[str, Any],
+) -> list[str]:
+    lines = [f"removed  {name}" for name in removed]
+    known = [name for name in changed if name in there["files"] and not name.startswith(UNSHOWN)]
+    old = host.call(onhost.read, directory, known)
+    for name, file in sorted(changed.items()):
+        lines.append(_described(name, there))
+        if name in old:
+            before = old[name].splitlines()
+            after = file.content.decode("utf-8", "replace").splitlines()
+            lines += difflib.unified_diff(before, after, "on the server", "new", lineterm="")
+    return lines

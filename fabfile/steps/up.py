@@ -1,0 +1,19 @@
+"""`up`: what was synced runs."""
+
+from __future__ import annotations
+
+from ..machine.host import Host
+from ..machine.remote_call import Call
+from ..report import Outcome
+from ..settings import Settings
+from ..stack import nginx
+
+
+def looks(settings: Settings) -> list[Call]:
+    """What `up` asks of the server, for Host.foresee."""
+    return nginx.looks(settings)
+
+
+def up(host: Host, settings: Settings) -> Outcome:
+    """Make what was synced run. See nginx.up for what it raises."""
+    return nginx.up(host, settings)

@@ -57,7 +57,7 @@ def test(c: Context, select: str = "", long: bool = False) -> None:
         "keep": "Leave the sandbox there.",
         "tool": "Measure the commands of this tool instead.",
         "compare": "Measure nothing: did our ratios get worse since this file, in --json or the committed one?",
-        "plot": "Measure nothing: put --json, or the committed one, into pictures and READMEs.",
+        "plot": "Measure nothing: put --json, or the committed one, into pictures and docs/speed.md.",
     }
 )
 @for_people
@@ -83,6 +83,16 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
         main.compared(compare, json)
     else:
         main.measure(Choice(words(only), words(contender), rounds, size, keep, json), tool=tool)
+
+
+@task
+@for_people
+def docs(c: Context) -> None:
+    """Write the pages of docs/ that are made from other files: the settings, from .env.dist."""
+    from tests.docs import settings
+
+    for path in settings.write():
+        print(path.relative_to(ROOT))
 
 
 @task
@@ -122,4 +132,4 @@ def _run(argv: list[str]) -> None:
         raise Exit(f"error: {Path(argv[0]).name} found something to mend", code if code > 0 else 1)
 
 
-ns = Collection(demo, test, bench, lint, format_, renew)
+ns = Collection(demo, test, bench, docs, lint, format_, renew)

@@ -96,7 +96,7 @@ def _require_hooks(deploy: Path) -> None:
         if not file.is_file() or not file.stat().st_mode & 0o100:
             raise UsageError(
                 f"ACME_CHALLENGE=dns-01 needs an executable {file}",
-                "write it (the README has an example), chmod +x, and run this again",
+                "write it (docs/certificates.md has an example), chmod +x, and run this again",
             )
 
 

@@ -82,7 +82,7 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     free = int(_one(facts, "disk_kib") or 0) * 1024
     mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
     yield Row("free disk", mark, f"{free / GB:.1f} GB",
-              "" if mark == "ok" else "images need 1 GB, your layers more: README, When the disk is full")  # fmt: skip
+              "" if mark == "ok" else "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
     off = abs(float(_one(facts, "time") or 0) - now)
     mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
     yield Row("clock", mark, f"{off:.0f} s off yours",

@@ -115,7 +115,7 @@ def _refuse_other_registry(host: Host, settings: Settings) -> None:
         raise StepError(
             f"{host.name} is {found[1]}, and the settings are for {settings.registry_domain}; nothing was changed",
             f"another server, or another ENV_FILE? If it shall have a new name, keep the old one for now: "
-            f"REGISTRY_ALIASES={found[1]} (README, Another name)",
+            f"REGISTRY_ALIASES={found[1]} (docs/care.md, Another name)",
         )
 
 

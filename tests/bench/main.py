@@ -9,7 +9,7 @@ from pathlib import Path
 from fabfile.errors import StepError
 from tests.sandbox import SandboxError
 
-from . import compare, plot, readme, results
+from . import compare, page, plot, results
 from .results import COMMITTED, Result
 from .run import STANDARD, Choice, bench
 from .tool import bench_tool
@@ -37,9 +37,9 @@ def compared(old: str, new: str) -> None:
 
 
 def plotted(file: str) -> None:
-    """Draw what was found, and put it into the tables of the READMEs."""
+    """Draw what was found, and put it into the tables of docs/speed.md."""
     found = _read(file or str(COMMITTED))
-    for path in [*plot.write(found), *readme.write(found)]:
+    for path in [*plot.write(found), *page.write(found)]:
         print(path)
 
 

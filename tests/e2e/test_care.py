@@ -1,4 +1,4 @@
-"""What the README says under "Looking after it", by its own commands."""
+"""What docs/care.md says, by its own commands."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ import re
 import subprocess
 from pathlib import Path
 
+from tests.docs.pages import SERVER, under
 from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN, fab
 
-from .test_readme import BLOCK, SERVER
 from .world import DEPLOY_DIR, PASSWORD, USER, World
 
+CARE = ROOT / "docs" / "care.md"
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 KIND = "application/vnd.oci.image.manifest.v1+json"
 ALIAS = f"alias.{DOMAIN}"
-
-
-def under(heading: str) -> list[str]:
-    """The blocks of commands below a heading of the README."""
-    text = (ROOT / "README.md").read_text("utf-8")
-    section = re.search(rf"^#+ {heading}\n(.*?)^#", text, re.S | re.M)
-    assert section is not None, heading
-    return [block["text"] for block in BLOCK.finditer(section[1]) if "own" in (block["why"] or "")]
 
 
 def typed(world: World, script: str, directory: Path) -> str:
@@ -59,7 +52,7 @@ def test_layers_of_deleted_images_are_freed(deployed: World, tmp_path: Path) -> 
     _, kept = push_image(deployed, "care/kept", b"a layer that somebody needs")
     path = f"/v2/care/gone/manifests/{manifest}"
     assert deployed.status(path, "-X", "DELETE", *LOGIN) == 202
-    (block,) = under("When the disk is full")
+    (block,) = under(CARE, "When the disk is full")
     typed(deployed, block, tmp_path)
     blobs = deployed.server(f"ls {DEPLOY_DIR}/registry/data/docker/registry/v2/blobs/sha256/*")
     assert layer.partition(":")[2] not in blobs
@@ -72,7 +65,7 @@ def test_layers_of_deleted_images_are_freed(deployed: World, tmp_path: Path) -> 
 def test_a_backup_is_restored_on_an_empty_server(deployed: World, tmp_path: Path) -> None:
     _, layer = push_image(deployed, "care/kept", b"a layer that somebody needs")
     serial, certificates = deployed.serial(), deployed.certificates()
-    backup, restore = under("Backup and another server")
+    backup, restore = under(CARE, "Backup and another server")
     typed(deployed, backup, tmp_path)
     assert (tmp_path / "registry.tar").stat().st_mode & 0o777 == 0o600
     deployed.clean()
@@ -85,10 +78,10 @@ def test_a_backup_is_restored_on_an_empty_server(deployed: World, tmp_path: Path
 
 
 def test_the_settings_come_back_from_the_server(deployed: World, tmp_path: Path) -> None:
-    (block,) = under("A lost laptop, and colleagues")
+    (block,) = under(CARE, "A lost laptop, and colleagues")
     fetch = block.splitlines()[0]
     typed(deployed, fetch, tmp_path)
-    # Its path, as the README says; all else as it came.
+    # Its path, as the page says; all else as it came.
     bundle = f"ACME_CA_BUNDLE={deployed.sandbox.directory}/acme-ca.pem"
     text = (tmp_path / ".env").read_text()
     deployed.settings.write_text(re.sub(r"(?m)^ACME_CA_BUNDLE=.*$", bundle, text))

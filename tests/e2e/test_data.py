@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .test_care import typed, under
+from tests.docs.pages import under
+
+from .test_care import CARE, typed
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
@@ -16,7 +18,7 @@ DATA = f"{DEPLOY_DIR}/registry/data"
 
 
 def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> None:
-    """The push fails in clear words, pulls go on, and what the README says makes room again."""
+    """The push fails in clear words, pulls go on, and what docs/care.md says makes room again."""
     file = tmp_path / "large"
     file.write_bytes(os.urandom(40_000_000))
     deployed.fab("down")
@@ -28,7 +30,7 @@ def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> N
         assert int(answer.split()[-1]) >= 500, answer
         assert "no space left on device" in answer
         assert deployed.status(f"/v2/data/small/blobs/{small}", *LOGIN) == 200
-        (block,) = under("When the disk is full")
+        (block,) = under(CARE, "When the disk is full")
         typed(deployed, block, tmp_path)
         deployed.push_blob("data/small", b"comes afterwards", *LOGIN)
     finally:

@@ -170,7 +170,7 @@ def test_headers_that_are_begun_fit_the_memory(small: World, limits: Capacity) -
 
 
 def test_only_a_firewall_stops_who_takes_every_connection(small: World, limits: Capacity) -> None:
-    """Finding 6: six bytes each. They go within half a minute; with the README's rule they do not come."""
+    """Finding 6: six bytes each. They go within half a minute; with the rule of docs/security.md they do not come."""
     slots = limits.connections * limits.workers
     running = alive(small)
     small.server(f"iptables -I DOCKER-USER {FIREWALL}")

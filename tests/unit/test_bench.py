@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import plot, readme, results
+from tests.bench import page, plot, results
 from tests.bench.compare import compare, new_errors
 from tests.bench.delay import delayed
 from tests.bench.results import Result, summary
@@ -36,16 +36,16 @@ def test_results_are_kept(tmp_path: Path) -> None:
     assert results.merged(old, new) == [new[0], old[1], new[1]]
 
 
-def test_the_readmes_say_what_was_measured() -> None:
+def test_the_pages_say_what_was_measured() -> None:
     found = results.load(results.COMMITTED)
-    for page in readme.PAGES:
-        text = page.read_text()
-        assert readme.filled(text, found) == text
-        assert readme.filled(text, []) != text
+    for path in page.PAGES:
+        text = path.read_text()
+        assert page.filled(text, found) == text
+        assert page.filled(text, []) != text
         with pytest.raises(ValueError, match="has not 4 rows"):
-            readme.filled(re.sub(r"(?m)^.*`fab -H host true`.*\n", "", text), found)
+            page.filled(re.sub(r"(?m)^.*`fab -H host true`.*\n", "", text), found)
         with pytest.raises(ValueError, match="has not one table"):
-            readme.filled(text.replace("| ours |", "| theirs |"), found)
+            page.filled(text.replace("| ours |", "| theirs |"), found)
 
 
 @pytest.mark.parametrize(

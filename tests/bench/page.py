@@ -1,4 +1,4 @@
-"""The tables of both READMEs, from what the benchmark found."""
+"""The tables of docs/speed.md, in both languages, from what the benchmark found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from .results import Result, short
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", ROOT / "README.ru.md")
+PAGES = (ROOT / "docs" / "speed.md", ROOT / "docs" / "ru" / "speed.md")
 
 
 @dataclass(frozen=True)

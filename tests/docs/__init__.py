@@ -1,0 +1,1 @@
+"""The documents: how they are read by their tests, and the pages that are made from other files."""

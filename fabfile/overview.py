@@ -10,8 +10,9 @@ from typing import Any
 from . import accounts, certificates, lock, orders, report, stack, validity
 from .errors import StepError
 from .host import Host, require_deployed
-from .onhost import audit, cron, disk
+from .onhost import atomic, audit, cron, disk, sync
 from .settings import Settings
+from .version import RECORD, VERSION, newer
 
 GB = 1e9
 # Of the whole disk: whoever may push can fill the rest.
@@ -24,13 +25,14 @@ Row = tuple[str, str, str]
 
 def status(host: Host, settings: Settings) -> dict[str, Any]:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
-    require_deployed(host, settings.deploy_dir)
+    deployed = _deployed(host, settings.deploy_dir)
     try:
         users: list[dict[str, Any]] | str = accounts.listed(host, settings)
     except StepError as error:
         users = error.what
     return {
         "registry": settings.registry_domain,
+        "version": {"server": deployed, "tool": VERSION},
         "containers": stack.containers(host, settings),
         "certificate": certificates.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
@@ -40,6 +42,16 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
+
+
+def _deployed(host: Host, directory: str) -> str:
+    """The version that deployed this, '' where none is recorded. Raises UsageError where nothing is deployed."""
+    host.foresee([(atomic.exists, (f"{directory}/compose.yml",), {}), (sync.read, (directory, [RECORD]), {})])
+    require_deployed(host, directory)
+    try:
+        return host.call(sync.read, directory, [RECORD]).get(RECORD, "").partition("\n")[0]
+    except StepError:  # a link, for example; `sync` puts it right
+        return ""
 
 
 def show(found: dict[str, Any], *, as_json: bool) -> None:
@@ -54,6 +66,7 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
     text = f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers"
     little = space["free"] < max(GB, LITTLE * space["total"])
     rows.append(("warn" if little else "ok", "disk", text))
+    rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -61,6 +74,16 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
     red = [name for mark, name, _ in rows if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
+
+
+def version_row(found: dict[str, str]) -> Row:
+    """Which version of this tool deployed the server."""
+    server, tool = found["server"], found["tool"]
+    if newer(server, tool):
+        return "warn", "version", f"{server}; this tool is older, {tool}: git pull brings it up to date"
+    if newer(tool, server):
+        return "ok", "version", f"{server or 'not recorded'}; this tool is newer, {tool}: ./fab -H … bootstrap"
+    return "ok", "version", server
 
 
 def _containers(containers: list[dict[str, Any]]) -> list[Row]:

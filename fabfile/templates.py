@@ -16,15 +16,16 @@ from .errors import UsageError
 from .onhost.owner import AUTH, NGINX, REGISTRY
 from .onhost.roles import pattern
 from .settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
+from .version import RECORD, VERSION
 
 # What `inv renew` needs on the server, and no more: no jinja2, no fabric.
 SERVER_MODULES = (
-    "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errand", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "text", "validity",
+    "__init__", "__main__", "alerts", "certificates", "command", "compose", "conversation", "errand", "errors", "here", "host", "lock", "nginx", "orders", "report", "rules", "selftest", "settings", "text", "validity", "version",
     "onhost/__init__", "onhost/accounts", "onhost/acme", "onhost/atomic", "onhost/attempts", "onhost/beneath", "onhost/caa", "onhost/certbot", "onhost/certificate", "onhost/containers", "onhost/cron", "onhost/generations", "onhost/nginx", "onhost/owner", "onhost/probe", "onhost/reserve", "onhost/roles",
 )  # fmt: skip
 SERVER_SCRIPTS = ("onhost/lock.sh",)
 SERVER_LIBRARIES = ("invoke", "dotenv")
-CARRIED = (".env.dist", "settings.env", "lib.zip")
+CARRIED = (".env.dist", "settings.env", "lib.zip", RECORD)
 HOOKS = "certbot/hooks/"
 CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml", "nginx/passwd", "nginx/group")
 
@@ -149,6 +150,7 @@ def _server_side(settings: Settings) -> dict[str, File]:
         # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
         "settings.env": File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
         "lib.zip": File(_libraries()),
+        RECORD: File(f"{VERSION}\n".encode()),
     }
 
 

@@ -103,6 +103,17 @@ def format_(c: Context) -> None:
     development("ruff", "check", "--fix", ".")
 
 
+@task(help={"upgrade": "Take the newest versions that pyproject.toml allows; else what is locked stays."})
+@for_people
+def lock(c: Context, upgrade: bool = False) -> None:
+    """Make the lock files from pyproject.toml, for every Python that we support. Needs PyPI."""
+    compiled = ("pip", "compile", "pyproject.toml", "--universal", "--no-build", "--quiet")
+    form = ("--generate-hashes", "--no-header")
+    wanted = ("--python-version", "3.10", *(("--upgrade",) if upgrade else ()))
+    development("uv", *compiled, *form, *wanted, "--output-file", "requirements.lock")
+    development("uv", *compiled, *form, *wanted, "--group", "dev", "--output-file", DEVELOPMENT.name)
+
+
 def development(tool: str, *args: str) -> None:
     """Run a development tool from .venv, where it is installed on first use."""
     bin_directory = Path(sys.executable).parent
@@ -122,4 +133,4 @@ def _run(argv: list[str]) -> None:
         raise Exit(f"error: {Path(argv[0]).name} found something to mend", code if code > 0 else 1)
 
 
-ns = Collection(demo, test, bench, lint, format_, renew)
+ns = Collection(demo, test, bench, lint, format_, lock, renew)

@@ -88,11 +88,15 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
 @task
 @for_people
 def lint(c: Context) -> None:
-    """Check the code: ruff and mypy --strict. Rewrites nothing."""
+    """Check the code: ruff, mypy --strict, each Python that is there. Rewrites nothing."""
+    from tests.lint import pythons
+
     development("ruff", "check", ".")
     development("ruff", "format", "--check", ".")
-    development("mypy", *CODE)
+    for version in pythons.EDGES:
+        development("mypy", "--python-version", version, *CODE)
     development("mypy", "deploy/tasks.py")
+    pythons.check()
 
 
 @task(name="format")
@@ -107,9 +111,11 @@ def format_(c: Context) -> None:
 @for_people
 def lock(c: Context, upgrade: bool = False) -> None:
     """Make the lock files from pyproject.toml, for every Python that we support. Needs PyPI."""
+    from tests.lint import pythons
+
     compiled = ("pip", "compile", "pyproject.toml", "--universal", "--no-build", "--quiet")
     form = ("--generate-hashes", "--no-header")
-    wanted = ("--python-version", "3.10", *(("--upgrade",) if upgrade else ()))
+    wanted = ("--python-version", pythons.SUPPORTED[0], *(("--upgrade",) if upgrade else ()))
     development("uv", *compiled, *form, *wanted, "--output-file", "requirements.lock")
     development("uv", *compiled, *form, *wanted, "--group", "dev", "--output-file", DEVELOPMENT.name)
 

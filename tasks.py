@@ -30,7 +30,8 @@ def demo(c: Context, stop: bool = False) -> None:
 @task(
     help={
         "select": "Only the tests whose names match: an expression for pytest -k.",
-        "long": "The long ones instead: two years of renewals, with faults, a layer of 5 GB, slow clients. They take hours.",
+        "long": "The long ones instead: two years of renewals, with faults, a layer of 5 GB, slow clients. They take "
+        "hours.",
     }
 )
 @for_people

@@ -13,9 +13,9 @@ from .world import DEPLOY_DIR, World
 NEWER = "999.0.1"
 # All that change something; `check` and `status` are for everybody.
 CHANGES = [
-    ("provision",), ("sync",), ("htpasswd", "--user", "late", "--generate"), ("htpasswd", "--remove", "demo"), ("ship",),
-    ("up",), ("init-letsencrypt", "--force"), ("renew",), ("schedule",), ("push-test",), ("bootstrap",), ("down",),
-    ("adopt", "--back"),
+    ("provision",), ("sync",), ("htpasswd", "--user", "late", "--generate"), ("htpasswd", "--remove", "demo"),
+    ("ship",), ("up",), ("init-letsencrypt", "--force"), ("renew",), ("schedule",), ("push-test",), ("bootstrap",),
+    ("down",), ("adopt", "--back"),
 ]  # fmt: skip
 
 

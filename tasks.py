@@ -30,7 +30,8 @@ def demo(c: Context, stop: bool = False) -> None:
 @task(
     help={
         "select": "Only the tests whose names match: an expression for pytest -k.",
-        "long": "The long ones instead: two years of renewals, with faults, a layer of 5 GB, slow clients. They take hours.",
+        "long": "The long ones instead: two years of renewals, with faults, a layer of 5 GB, slow clients. They take "
+        "hours.",
     }
 )
 @for_people
@@ -98,11 +99,15 @@ def docs(c: Context) -> None:
 @task
 @for_people
 def lint(c: Context) -> None:
-    """Check the code: ruff and mypy --strict. Rewrites nothing."""
+    """Check the code: ruff, mypy --strict, each Python that is there. Rewrites nothing."""
+    from tests.lint import pythons
+
     development("ruff", "check", ".")
     development("ruff", "format", "--check", ".")
-    development("mypy", *CODE)
+    for version in pythons.EDGES:
+        development("mypy", "--python-version", version, *CODE)
     development("mypy", "deploy/tasks.py")
+    pythons.check()
 
 
 @task(name="format")
@@ -111,6 +116,19 @@ def format_(c: Context) -> None:
     """Put the code in order: ruff."""
     development("ruff", "format", ".")
     development("ruff", "check", "--fix", ".")
+
+
+@task(help={"upgrade": "Take the newest versions that pyproject.toml allows; else what is locked stays."})
+@for_people
+def lock(c: Context, upgrade: bool = False) -> None:
+    """Make the lock files from pyproject.toml, for every Python that we support. Needs PyPI."""
+    from tests.lint import pythons
+
+    compiled = ("pip", "compile", "pyproject.toml", "--universal", "--no-build", "--quiet")
+    form = ("--generate-hashes", "--no-header")
+    wanted = ("--python-version", pythons.SUPPORTED[0], *(("--upgrade",) if upgrade else ()))
+    development("uv", *compiled, *form, *wanted, "--output-file", "requirements.lock")
+    development("uv", *compiled, *form, *wanted, "--group", "dev", "--output-file", DEVELOPMENT.name)
 
 
 def development(tool: str, *args: str) -> None:
@@ -132,4 +150,4 @@ def _run(argv: list[str]) -> None:
         raise Exit(f"error: {Path(argv[0]).name} found something to mend", code if code > 0 else 1)
 
 
-ns = Collection(demo, test, bench, docs, lint, format_, renew)
+ns = Collection(demo, test, bench, docs, lint, format_, lock, renew)

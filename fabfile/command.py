@@ -13,11 +13,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-from invoke import Program
+from invoke import Argument, Program
 from invoke.exceptions import Exit, ParseError
 
 from .errors import USAGE
 from .text import printable
+from .version import VERSION
 
 
 class PrintableRecord(logging.LogRecord):
@@ -32,6 +33,10 @@ def strict(program: type[Program]) -> type[Program]:
     """The same program, with exit status 2 for what it does not understand."""
 
     class Strict(program):  # type: ignore[misc, valid-type]
+        def print_version(self) -> None:
+            print(f"private-docker-registry {VERSION}")
+            super().print_version()
+
         def parse_core_args(self) -> None:
             _understood(super().parse_core_args)
 
@@ -49,6 +54,21 @@ def strict(program: type[Program]) -> type[Program]:
             _understood(super().execute)
 
     return Strict
+
+
+def forceable(program: type[Program]) -> type[Program]:
+    """The same program, with an option `--force` for all tasks; `config.force` has its value."""
+
+    class Forceable(program):  # type: ignore[misc, valid-type]
+        def core_args(self) -> list[Argument]:
+            text = "Go on although a newer version of this tool deployed the server."
+            return [*super().core_args(), Argument(names=("force",), kind=bool, help=text)]
+
+        def update_config(self, merge: bool = True) -> None:
+            super().update_config(merge)
+            self.config.force = self.args.force.value
+
+    return Forceable
 
 
 def _understood(parse: Callable[[], None]) -> None:
@@ -76,7 +96,7 @@ def main(name: str, argv: list[str]) -> None:
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
 
-        program = strict(Fab)(
+        program = forceable(strict(Fab))(
             name="Fabric",
             version=__version__,
             executor_class=Executor,

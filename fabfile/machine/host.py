@@ -54,7 +54,8 @@ class Host:
     """A machine, seen through an invoke `Context`: over SSH when that is a fabric `Connection`.
 
     runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when
-    the connection is gone; foreseen: answers of calls that were asked beforehand.
+    the connection is gone; foreseen: answers of calls that were asked beforehand; forced: whether to go
+    on although a newer version of this tool deployed the machine.
     """
 
     runner: Callable[..., Any]
@@ -64,6 +65,7 @@ class Host:
     begin: Callable[[str], Conversation] = LocalConversation
     lost: tuple[type[Exception], ...] = (OSError, EOFError)
     foreseen: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
+    forced: bool = False
 
     def run(
         self,

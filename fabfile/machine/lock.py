@@ -6,11 +6,13 @@ import contextlib
 import getpass
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 from ..errors import StepError
 from ..settings import Settings
 from ..text import one_line
+from ..version import RECORD, VERSION, newer
 from .host import SCRIPTS, Host
 
 # In /run: a reboot clears it, and only root can write there.
@@ -23,7 +25,8 @@ def exclusive(host: Host, settings: Settings, task: str, *, seconds: int = 0) ->
     """Do something on the host that no one else may do at the same time, and log it there.
 
     seconds: how long to wait for somebody else. The lock is a process on the host that ends with
-    our connection. Raises StepError with the holder's name and time when it is taken.
+    our connection. Raises StepError with the holder's name and time when it is taken, and where a
+    newer version of this tool deployed the host.
     """
     with _conversation(host, settings, task, str(seconds)):
         yield
@@ -31,7 +34,10 @@ def exclusive(host: Host, settings: Settings, task: str, *, seconds: int = 0) ->
 
 @contextlib.contextmanager
 def audited(host: Host, settings: Settings, task: str) -> Iterator[None]:
-    """Do something on the host that others may do at the same time, and log it there."""
+    """Do something on the host that others may do at the same time, and log it there.
+
+    Raises StepError where a newer version of this tool deployed the host.
+    """
     with _conversation(host, settings, task, "-"):
         yield
 
@@ -54,14 +60,23 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
     script = (SCRIPTS / SCRIPT).read_text("utf-8")
     # In the audit log a tab begins a field and a line break a line; a name may have either in it.
     words = [one_line(word) for word in (who, task)]
-    argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), *words]
+    argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), *words, f"{settings.deploy_dir}/{RECORD}"]
     keeper = host.converse(argv)
     answer = keeper.receive()
-    if answer != "held":
+    said, _, deployed = answer.partition(" ")
+    if said != "held":
         keeper.close()
         raise StepError(
             f"{host.name}: somebody else is at work: {answer.removeprefix('busy ') or 'unknown'}",
             "wait for them; if their machine died: ./fab -H … unlock",
+        )
+    if _too_old(host, deployed):
+        # Nothing was done, so there is nothing to log.
+        keeper.send("")
+        keeper.close()
+        raise StepError(
+            f"{host.name}: nothing was changed: version {deployed} of this tool deployed it, and this is {VERSION}",
+            "git pull brings this one up to date; or go on all the same: ./fab --force -H … TASK",
         )
     outcome = "interrupted"
     try:
@@ -75,3 +90,12 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
         with contextlib.suppress(OSError, EOFError):
             keeper.send(one_line(outcome))
             keeper.close()
+
+
+def _too_old(host: Host, deployed: str) -> bool:
+    """Whether this tool must leave the host alone. A server's own `inv` is the version that deployed it."""
+    older = not host.local and newer(deployed)
+    if host.forced:
+        found = f"version {deployed} deployed {host.name}, and this is {VERSION}: going on"
+        print(f"--force: {found if older else f'not needed, no newer version deployed {host.name}'}", file=sys.stderr)
+    return older and not host.forced

@@ -214,6 +214,7 @@ def remote(c: Context) -> Host:
         elevation=_elevation(c),
         begin=lambda command: SshConversation(c, command),
         lost=LOST,
+        forced=bool(c.config.get("force", False)),
     )
 
 

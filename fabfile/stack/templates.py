@@ -14,13 +14,14 @@ from ..accounts.onhost.roles import pattern
 from ..errors import UsageError
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
 from ..settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
+from ..version import RECORD, VERSION
 from . import compose
 from .capacity import Capacity
 from .carried import carried
 
 # Pure Python, for what runs on the server: no jinja2, no fabric.
 SERVER_LIBRARIES = ("invoke", "dotenv")
-MADE = (".env.dist", "settings.env", "lib.zip")
+MADE = (".env.dist", "settings.env", "lib.zip", RECORD)
 HOOKS = "certbot/hooks/"
 CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml", "nginx/passwd", "nginx/group")
 
@@ -144,6 +145,7 @@ def _server_side(settings: Settings) -> dict[str, File]:
         # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
         "settings.env": File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
         "lib.zip": File(_libraries()),
+        RECORD: File(f"{VERSION}\n".encode()),
     }
 
 

@@ -14,10 +14,12 @@ from ..certificate.onhost import cron
 from ..errors import StepError
 from ..machine import lock
 from ..machine.host import Host, require_deployed
-from ..machine.onhost import audit, disk
+from ..machine.onhost import atomic, audit, disk
 from ..settings import Settings
 from ..stack import logins
 from ..stack.containers import containers
+from ..stack.onhost import sync
+from ..version import RECORD, VERSION, newer
 
 GB = 1e9
 # Of the whole disk: whoever may push can fill the rest.
@@ -30,13 +32,14 @@ Row = tuple[str, str, str]
 
 def status(host: Host, settings: Settings) -> dict[str, Any]:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
-    require_deployed(host, settings.deploy_dir)
+    deployed = _deployed(host, settings.deploy_dir)
     try:
         users: list[dict[str, Any]] | str = logins.listed(host, settings)
     except StepError as error:
         users = error.what
     return {
         "registry": settings.registry_domain,
+        "version": {"server": deployed, "tool": VERSION},
         "containers": containers(host, settings),
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
@@ -45,6 +48,16 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
+
+
+def _deployed(host: Host, directory: str) -> str:
+    """The version that deployed this, '' where none is recorded. Raises UsageError where nothing is deployed."""
+    host.foresee([(atomic.exists, (f"{directory}/compose.yml",), {}), (sync.read, (directory, [RECORD]), {})])
+    require_deployed(host, directory)
+    try:
+        return host.call(sync.read, directory, [RECORD]).get(RECORD, "").partition("\n")[0]
+    except StepError:  # a link, for example; `sync` puts it right
+        return ""
 
 
 def show(found: dict[str, Any], *, as_json: bool) -> None:
@@ -59,6 +72,7 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
     text = f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers"
     little = space["free"] < max(GB, LITTLE * space["total"])
     rows.append(("warn" if little else "ok", "disk", text))
+    rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -66,6 +80,16 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
     red = [name for mark, name, _ in rows if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
+
+
+def version_row(found: dict[str, str]) -> Row:
+    """Which version of this tool deployed the server."""
+    server, tool = found["server"], found["tool"]
+    if newer(server, tool):
+        return "warn", "version", f"{server}; this tool is older, {tool}: git pull brings it up to date"
+    if newer(tool, server):
+        return "ok", "version", f"{server or 'not recorded'}; this tool is newer, {tool}: ./fab -H … bootstrap"
+    return "ok", "version", server
 
 
 def _containers(containers: list[dict[str, Any]]) -> list[Row]:

@@ -21,7 +21,8 @@ class Contender:
     """One way to serve a registry.
 
     kind: what is started for it, see `deploy.py`. curl: what the client's curl is told of HTTP. Docker and
-    skopeo speak HTTP/1.1 even with a server that offers more; nothing lets both sides negotiate. cost: bcrypt's, of its registry's own password file.
+    skopeo speak HTTP/1.1 even with a server that offers more; nothing lets both sides negotiate.
+    cost: bcrypt's, of its registry's own password file.
     """
 
     name: str

@@ -170,7 +170,9 @@ RUNS = (
     Run({"idle-memory": "MB"}, named("ours", "tutorial-h1", "caddy-h1", "registry-tls"), 3, nothing, idle),
     Run(
         {"push-1g": "s", "pull-1g": "s"},
-        named("ours", "tutorial-h1", "tutorial-h2", "caddy-h1", "caddy-h2", "registry-tls", "registry-plain", "file-tls"),
+        named(
+            "ours", "tutorial-h1", "tutorial-h2", "caddy-h1", "caddy-h2", "registry-tls", "registry-plain", "file-tls"
+        ),
         5, new_layer(1024), big,
     ),
     # skopeo speaks HTTP/1.1 alone, so the others would be measured twice.
@@ -182,7 +184,9 @@ RUNS = (
     # So does wrk.
     Run(
         {"requests": "1/s", "requests-p99": "ms"},
-        named("ours", "ours-no-auth", "tutorial-h1", "caddy-h1", "registry-cost-5", "registry-cost-12", "registry-plain"),
+        named(
+            "ours", "ours-no-auth", "tutorial-h1", "caddy-h1", "registry-cost-5", "registry-cost-12", "registry-plain"
+        ),
         5, new_image(1, 0), requests,
     ),
     Run(

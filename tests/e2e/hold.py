@@ -1,9 +1,9 @@
 """Many connections that are held, from wherever this runs: sent to a Python there as it stands.
 
-First line of standard input: a job as JSON {"host", "address", "port", "count", "kind", "head": a request, "ca"}. kind: `hello`
-sends six bytes of a TLS handshake; `header` a request without its end; `pull` a whole one, whose answer is not
-read any further than its first line. Prints one line of JSON when all are there: {"connected", "statuses": {status:
-how many}}; holds them until standard input ends, then says how many were still there.
+First line of standard input: a job as JSON {"host", "address", "port", "count", "kind", "head": a request, "ca"}. kind:
+`hello` sends six bytes of a TLS handshake; `header` a request without its end; `pull` a whole one, whose answer is
+not read any further than its first line. Prints one line of JSON when all are there: {"connected", "statuses":
+{status: how many}}; holds them until standard input ends, then says how many were still there.
 """
 
 from __future__ import annotations

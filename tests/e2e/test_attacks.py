@@ -122,7 +122,8 @@ def remembered(world: World) -> str:
         "import base64, pathlib, re\n"
         "for path in pathlib.Path('/proc/%s/root/run/accounts').rglob('*'):\n"
         "    if path.is_file():\n"
-        "        for found in re.findall(rb'KEY: \\S+ Basic (\\S+)', path.read_bytes()): print(base64.b64decode(found))\n"
+        "        for found in re.findall(rb'KEY: \\S+ Basic (\\S+)', path.read_bytes()):\n"
+        "            print(base64.b64decode(found))\n"
     )
     return world.server('python3 -c "$1"', script % world.nginx_pid())
 
@@ -208,8 +209,9 @@ def test_a7_a_gateway_is_never_shut_out(deployed: World) -> None:
 def test_a8_strangers_get_401(deployed: World, method: str) -> None:
     """TRACE nginx itself refuses, before anything else."""
     paths = (
-        "/", "/v1/", "/v2", "/v2/", "/v2/_catalog", "/v2/a/b/manifests/latest", "/v2/a/b/tags/list", "/v2/a/blobs/uploads/",
-        "/v2/a/blobs/uploads/uuid?digest=sha256:0", "/token", "/authenticate", "/authenticate-or-nobody", "/metrics", "/debug/health",
+        "/", "/v1/", "/v2", "/v2/", "/v2/_catalog", "/v2/a/b/manifests/latest", "/v2/a/b/tags/list",
+        "/v2/a/blobs/uploads/", "/v2/a/blobs/uploads/uuid?digest=sha256:0", "/token", "/authenticate",
+        "/authenticate-or-nobody", "/metrics", "/debug/health",
         "//v2//_catalog", "/v2/%2e%2e/", "/v2/../../etc/passwd", "/.well-known/acme-challenge/x", "/nginx.conf",
     )  # fmt: skip
     how = ("-I",) if method == "HEAD" else ("-X", method)
@@ -270,7 +272,10 @@ def test_bodies_that_nobody_reads_fill_no_memory(deployed: World) -> None:
     deployed.configure(ANONYMOUS_PULL="public/*")
     deployed.fab("sync", "up")
     deployed.fab("htpasswd", "--user", "filler", "--repository", "team-a/*", input="secret\n")
-    used = f"docker exec {PROJECT}-nginx-1 cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes /sys/fs/cgroup/memory.peak 2>/dev/null"
+    used = (
+        f"docker exec {PROJECT}-nginx-1 cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes "
+        "/sys/fs/cgroup/memory.peak 2>/dev/null"
+    )
     login = ("-u", "filler:secret")
     zeros = f"sha256:{'0' * 64}"
     for method, path, who in (
@@ -326,7 +331,8 @@ def test_no_secret_is_printed_or_left(deployed: World) -> None:
     alert, password = "canary-of-the-alert", "canary-of-an-account"
     deployed.configure(ALERT_COMMAND=f"true {alert}")
     commands: list[tuple[str, ...]] = [
-        ("sync", "--diff"), ("--debug", "bootstrap"), ("htpasswd", "--user", "canary"), ("--debug", "htpasswd", "--user", "canary"),
+        ("sync", "--diff"), ("--debug", "bootstrap"), ("htpasswd", "--user", "canary"),
+        ("--debug", "htpasswd", "--user", "canary"),
         ("htpasswd", "--list", "--json"), ("renew",), ("status", "--json"), ("logs",),
         ("htpasswd", "--user", "canary", "--role", "nonsense"), ("htpasswd", "--remove", "canary"),
     ]  # fmt: skip

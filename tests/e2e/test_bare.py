@@ -169,7 +169,8 @@ def test_images_come_from_the_mirror(clean: World) -> None:
     """A registry of the server's own plays the mirror of Docker Hub; nothing else has these images."""
     mirror = "127.0.0.1:5001"
     clean.server(
-        f"docker run -d --name mirror -p {mirror}:5000 --entrypoint sh registry-sandbox/registry -c '{MIRROR}' >/dev/null; "
+        f"docker run -d --name mirror -p {mirror}:5000 --entrypoint sh registry-sandbox/registry "
+        f"-c '{MIRROR}' >/dev/null; "
         "for name in registry nginx certbot; do "
         f"docker tag registry-sandbox/$name:latest {mirror}/mirrored/$name:1 && "
         f"timeout 60 sh -c 'until docker push -q {mirror}/mirrored/'$name':1 >/dev/null 2>&1; do sleep 0.2; done'; "

@@ -26,7 +26,8 @@ def test_a_blob_comes_whole_in_parts_and_again(deployed: World, layer: tuple[str
     assert pulled.read_bytes() == content
     for line in (
         f"Docker-Content-Digest: {digest}", f"Content-Length: {len(content)}", "Content-Type: application/octet-stream",
-        "Docker-Distribution-Api-Version: registry/2.0", "Cache-Control: max-age=31536000", "X-Content-Type-Options: nosniff",
+        "Docker-Distribution-Api-Version: registry/2.0", "Cache-Control: max-age=31536000",
+        "X-Content-Type-Options: nosniff",
     ):  # fmt: skip
         assert line in head
     assert "Location" not in head
@@ -83,7 +84,8 @@ def test_d5_a_layer_of_more_than_5_gb(deployed: World) -> None:
         'size=5500000000; c="curl -sS -u $1"; u=https://registry.test/v2/blobs/huge/blobs; '
         "digest=sha256:$(yes layer | head -c $size | sha256sum | cut -c-64); "
         "to=$($c -X POST -o /dev/null -w '%header{location}' $u/uploads/); "
-        "to=$(yes layer | head -c $size | $c -X PATCH -H 'Content-Type: application/octet-stream' -T - -o /dev/null -w '%header{location}' \"$to\"); "
+        "to=$(yes layer | head -c $size | $c -X PATCH -H 'Content-Type: application/octet-stream' -T - "
+        "-o /dev/null -w '%header{location}' \"$to\"); "
         "$c -X PUT -o /dev/null -w '%{http_code} ' \"$to&digest=$digest\"; "
         "[ sha256:$($c $u/$digest | sha256sum | cut -c-64) = $digest ] && echo equal; $c -X DELETE $u/$digest"
     )

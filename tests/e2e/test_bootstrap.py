@@ -16,7 +16,10 @@ NOWHERE = {"0.0.0.0", "127.0.0.0", "127.0.0.1", "127.255.255.255"}  # noqa: S104
 
 
 def test_check_changes_nothing(clean: World) -> None:
-    changed = "find / -xdev -newer /root/mark -type f ! -path '/proc/*' ! -path '/sys/*' ! -path '/var/log/*' ! -path '/run/*'"
+    changed = (
+        "find / -xdev -newer /root/mark -type f ! -path '/proc/*' ! -path '/sys/*' ! -path '/var/log/*' "
+        "! -path '/run/*'"
+    )
     clean.server("touch /root/mark")
     before = clean.containers()
     rows = json.loads(clean.fab("check", "--json").stdout)
@@ -215,7 +218,8 @@ def test_a_broken_override_is_refused_and_the_old_configuration_goes_on(deployed
 
 def test_a_start_file_that_prints_something_disturbs_nothing(deployed: World) -> None:
     deployed.server(
-        "cp -a /root/.bashrc /root/kept 2>/dev/null; sed -i '1i echo Welcome' /root/.bashrc || echo 'echo Welcome' >/root/.bashrc"
+        "cp -a /root/.bashrc /root/kept 2>/dev/null; "
+        "sed -i '1i echo Welcome' /root/.bashrc || echo 'echo Welcome' >/root/.bashrc"
     )
     try:
         for task in ("check", "sync", "up", "status", "push-test"):
@@ -229,7 +233,8 @@ def test_the_registry_is_found_again_after_it_was_replaced(deployed: World) -> N
     workers = f"pgrep -P {deployed.nginx_pid()}"
     before = deployed.server(workers)
     deployed.server(
-        f"docker rm -f {PROJECT}-registry-1 >/dev/null; cd {DEPLOY_DIR} && docker compose -p {PROJECT} up -d registry 2>&1"
+        f"docker rm -f {PROJECT}-registry-1 >/dev/null; "
+        f"cd {DEPLOY_DIR} && docker compose -p {PROJECT} up -d registry 2>&1"
     )
     wait_until(lambda: deployed.login(USER, PASSWORD) == 200, "it is served again", 5)
     assert deployed.server(workers) == before
@@ -304,7 +309,8 @@ def test_nobody_else_on_the_server_reaches_the_sockets(deployed: World) -> None:
 
 def test_nothing_secret_is_readable_by_others(deployed: World) -> None:
     readable = deployed.server(
-        f"cd {DEPLOY_DIR} && find . -type f -perm /077 ! -path './registry/data/*' | xargs grep -lE -e 'BEGIN .*PRIVATE KEY' -e '[$]2y[$]' "
+        f"cd {DEPLOY_DIR} && find . -type f -perm /077 ! -path './registry/data/*' | "
+        "xargs grep -lE -e 'BEGIN .*PRIVATE KEY' -e '[$]2y[$]' "
         '-e "$(cat registry/secrets/http-secret)"',
         check=False,
     )

@@ -151,7 +151,10 @@ def test_caa_records_are_read_first(acme: World) -> None:
 
 def test_c6_another_certbot_holds_the_lock(acme: World, record_property: Record, tmp_path: Path) -> None:
     wants(acme)
-    held = "import fcntl,time; f=open('/c/.certbot.lock','w'); fcntl.lockf(f,fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
+    held = (
+        "import fcntl,time; f=open('/c/.certbot.lock','w'); fcntl.lockf(f,fcntl.LOCK_EX); print('held', flush=True); "
+        "time.sleep(600)"
+    )
     argv = [*fab(acme.sandbox, acme.settings), "init-letsencrypt"]
 
     def at_work() -> bool:
@@ -159,7 +162,8 @@ def test_c6_another_certbot_holds_the_lock(acme: World, record_property: Record,
 
     with asking(acme, record_property):
         acme.server(
-            f"docker run -d --name holder -v {DEPLOY_DIR}/certbot/conf:/c --entrypoint python3 registry-sandbox/certbot "
+            f"docker run -d --name holder -v {DEPLOY_DIR}/certbot/conf:/c --entrypoint python3 "
+            "registry-sandbox/certbot "
             f'-c "{held}" >/dev/null; until docker logs holder | grep -q held; do sleep 0.1; done'
         )
         try:
@@ -189,7 +193,10 @@ def test_c7_the_disk_is_full(acme: World, record_property: Record) -> None:
         "mount -t tmpfs -o size=300k tmpfs .; cd .; cp -a /tmp/kept/. .; rm -r /tmp/kept; "
         "dd if=/dev/zero of=filler bs=1k 2>/dev/null || true; done"
     )
-    look = f"cd {DEPLOY_DIR} && find -L registry/auth certbot/conf -type f ! -name filler ! -name '.*' -exec sha256sum {{}} + | sort"
+    look = (
+        f"cd {DEPLOY_DIR} && find -L registry/auth certbot/conf -type f ! -name filler ! -name '.*' "
+        "-exec sha256sum {} + | sort"
+    )
     with asking(acme, record_property):
         before = acme.server(look)
         acme.server(full)
@@ -319,7 +326,11 @@ def test_c14_a_long_push_during_five_reloads(acme: World, record_property: Recor
             assert push.poll() is None, "the push was too quick for this test"
             before = acme.server(WORKERS)
             acme.server(f"docker exec {PROJECT}-nginx-1 nginx -c {NGINX_DIR}/live/nginx.conf -s reload")
-            wait_until(lambda old=before: acme.server(WORKERS) != old, "new workers are there", 20)  # type: ignore[misc]
+            wait_until(
+                lambda old=before: acme.server(WORKERS) != old,  # type: ignore[misc]
+                "new workers are there",
+                20,
+            )
         answer, _ = push.communicate(timeout=120)
         assert answer == "201"
     pulled = acme.sandbox.directory / "pulled"

@@ -119,8 +119,10 @@ def test_cron_itself_renews(clean: World) -> None:
 
 
 def test_the_log_of_cron_rotates(deployed: World) -> None:
-    deployed.server(f"cd {DEPLOY_DIR} && head -c 1100000 /dev/zero >log/renew.log && "
-                    "env -i PATH=/usr/bin:/bin sh -c './inv renew --log log/renew.log >>log/renew.log 2>&1'")  # fmt: skip
+    deployed.server(
+        f"cd {DEPLOY_DIR} && head -c 1100000 /dev/zero >log/renew.log && "
+        "env -i PATH=/usr/bin:/bin sh -c './inv renew --log log/renew.log >>log/renew.log 2>&1'"
+    )
     deployed.server(f"cd {DEPLOY_DIR} && ./inv renew --log log/renew.log >>log/renew.log 2>&1")
     sizes = dict(
         line.split()[::-1] for line in deployed.server(f"cd {DEPLOY_DIR}/log && stat -c '%s %n' renew*").splitlines()

@@ -28,10 +28,18 @@ def rows(world: World) -> dict[str, dict[str, str]]:
         (DEPLOY_DIR, f"mkdir -m 777 {DEPLOY_DIR}", DEPLOY_DIR),
         (DEPLOY_DIR, f"mkdir -m 775 {DEPLOY_DIR} && chgrp {ANNA} {DEPLOY_DIR}", DEPLOY_DIR),
         (DEPLOY_DIR, f"mkdir -p {DEPLOY_DIR}/nginx && chown {ANNA} {DEPLOY_DIR}/nginx", f"{DEPLOY_DIR}/nginx"),
-        (DEPLOY_DIR, f"mkdir -p {DEPLOY_DIR}/fabfile/machine/onhost && chmod 777 {DEPLOY_DIR}/fabfile/machine/onhost", f"{DEPLOY_DIR}/fabfile/machine/onhost"),
+        (
+            DEPLOY_DIR,
+            f"mkdir -p {DEPLOY_DIR}/fabfile/machine/onhost && chmod 777 {DEPLOY_DIR}/fabfile/machine/onhost",
+            f"{DEPLOY_DIR}/fabfile/machine/onhost",
+        ),
         ("/home/anna/registry", f"mkdir -p /home/anna && chown {ANNA} /home/anna", "/home/anna"),
         ("/var/tmp/registry", "true", "/var/tmp"),  # noqa: S108
-        ("/srv/registry", f"mkdir -p /home/anna/r && chown {ANNA} /home/anna && ln -sfn /home/anna/r /srv/registry", "/home/anna"),
+        (
+            "/srv/registry",
+            f"mkdir -p /home/anna/r && chown {ANNA} /home/anna && ln -sfn /home/anna/r /srv/registry",
+            "/home/anna",
+        ),
     ],
 )  # fmt: skip
 def test_a_directory_that_is_not_roots_alone_is_refused(clean: World, place: str, made: str, path: str) -> None:
@@ -61,15 +69,29 @@ def test_a_directory_that_is_not_roots_alone_is_refused(clean: World, place: str
 
 JOURNAL = {"moves": [["0", "/etc/cron.d/evil"]], "remove": [f"{VICTIM}/file"], "digests": {}}
 RECORD = {
-    "owners": {VICTIM: [ANNA, ANNA], "registry/data": [ANNA, ANNA]}, "modes": {VICTIM: 0o777}, "files": [f"../..{VICTIM}/file"],
+    "owners": {VICTIM: [ANNA, ANNA], "registry/data": [ANNA, ANNA]}, "modes": {VICTIM: 0o777},
+    "files": [f"../..{VICTIM}/file"],
     "containers": [], "switched": True, "placeholder": "", "accounts": False, "taken": {VICTIM: [ANNA, ANNA, 0o777]},
 }  # fmt: skip
 LEFT = {
-    "a journal of sync": (("sync",), f"mkdir -p .sync/stage && echo evil >.sync/stage/0 && echo '{json.dumps(JOURNAL)}' >.sync/journal"),
+    "a journal of sync": (
+        ("sync",),
+        f"mkdir -p .sync/stage && echo evil >.sync/stage/0 && echo '{json.dumps(JOURNAL)}' >.sync/journal",
+    ),
     "a fifo as its lock": (("sync",), "mkdir -p .sync && mkfifo .sync/lock && echo '{}' >.sync/journal"),
-    "a manifest of others' names": (("sync",), f"mkdir -p .sync && echo '{{\"{VICTIM}/file\": \"0\"}}' >.sync/manifest"),
-    "a record of adopt": (("adopt", "--yes"), f"mkdir -p .adopt && echo '{json.dumps(RECORD)}' >.adopt/record.json && mkdir -p registry/data/docker/registry/v2/repositories/x/_manifests"),
-    "a record, and the way back": (("adopt", "--back"), f"mkdir -p .adopt && echo '{json.dumps(RECORD)}' >.adopt/record.json"),
+    "a manifest of others' names": (
+        ("sync",),
+        f"mkdir -p .sync && echo '{{\"{VICTIM}/file\": \"0\"}}' >.sync/manifest",
+    ),
+    "a record of adopt": (
+        ("adopt", "--yes"),
+        f"mkdir -p .adopt && echo '{json.dumps(RECORD)}' >.adopt/record.json && "
+        "mkdir -p registry/data/docker/registry/v2/repositories/x/_manifests",
+    ),
+    "a record, and the way back": (
+        ("adopt", "--back"),
+        f"mkdir -p .adopt && echo '{json.dumps(RECORD)}' >.adopt/record.json",
+    ),
     "a link as the audit log": (("sync",), f"mkdir log && ln -s {VICTIM}/file log/audit.log"),
     "a fifo as the audit log": (("sync",), "mkdir log && mkfifo log/audit.log"),
 }  # fmt: skip
@@ -81,7 +103,8 @@ def test_what_a_stranger_left_there_is_not_obeyed(clean: World, what: str) -> No
     command, made = LEFT[what]
     place = "/opt/old"
     clean.server(
-        f"mkdir -m 700 {VICTIM} && echo precious >{VICTIM}/file && mkdir {place} && cd {place} && ({made}) && chown -R {ANNA}:{ANNA} ."
+        f"mkdir -m 700 {VICTIM} && echo precious >{VICTIM}/file && mkdir {place} && cd {place} && ({made}) && "
+        f"chown -R {ANNA}:{ANNA} ."
     )
     before = clean.server(f"find {VICTIM} -printf '%p %U %m %s\\n'")
     clean.configure(DEPLOY_DIR=place)
@@ -114,11 +137,14 @@ def test_what_lies_about_there_is_not_run(clean: World) -> None:
     clean.bootstrap()
     evil = "import os; os.system('id >/root/evil')"
     make = (
-        f"import py_compile, pathlib; root = pathlib.Path('{DEPLOY_DIR}'); src = root / 'x'; src.write_text(\"{evil}\")\n"
+        f"import py_compile, pathlib; root = pathlib.Path('{DEPLOY_DIR}'); src = root / 'x'\n"
+        f'src.write_text("{evil}")\n'
         "for name in ('errors', 'command', 'here'):\n"
-        "    py_compile.compile(str(src), str(root / 'fabfile/__pycache__' / (name + '.cpython-%d%d.pyc' % __import__('sys').version_info[:2])),"
+        "    py_compile.compile(str(src), str(root / 'fabfile/__pycache__' / "
+        "(name + '.cpython-%d%d.pyc' % __import__('sys').version_info[:2])),"
         " invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)\n"
-        "for name in ('json', 'ssl', 'fabfile/json', 'invoke', 'sitecustomize'): (root / (name + '.py')).write_text(src.read_text())\n"
+        "for name in ('json', 'ssl', 'fabfile/json', 'invoke', 'sitecustomize'):\n"
+        "    (root / (name + '.py')).write_text(src.read_text())\n"
         "src.unlink()"
     )
     try:
@@ -133,10 +159,14 @@ def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
     world = old.world
     # As after `sudo mkdir` and `sudo chown anna`; the containers wrote data and certificates as root.
     world.server(
-        f"cd {DEPLOY_DIR} && chown {ANNA}:{ANNA} . docker-compose.yml nginx nginx/* registry registry/auth registry/auth/* certbot && "
+        f"cd {DEPLOY_DIR} && chown {ANNA}:{ANNA} . docker-compose.yml nginx nginx/* registry registry/auth "
+        "registry/auth/* certbot && "
         "chmod 2775 . && chmod 666 docker-compose.yml && ln -s /etc/hostname link"
     )
-    owners = f"cd {DEPLOY_DIR} && find . ! -path './certbot/log/*' ! -path './registry/data/*' -printf '%p %U:%G %m\\n' | sort"
+    owners = (
+        f"cd {DEPLOY_DIR} && find . ! -path './certbot/log/*' ! -path './registry/data/*' "
+        "-printf '%p %U:%G %m\\n' | sort"
+    )
     before = world.server(owners)
     plan = world.fab("adopt").stdout
     assert f"belongs to {ANNA}" in plan
@@ -159,9 +189,11 @@ def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
 
 # Of ours, and empty: not worth being taken away.
 ADDED = {
-    "./certbot/hooks", "./certbot/rehearsal", "./certbot/log", "./log", "./log/audit.log", "./registry/secrets", "./registry/secrets/http-secret",
-    "./registry/sockets", "./registry/sockets/auth", "./registry/sockets/registry", "./registry/auth/.lock", "./registry/auth/htpasswd.adopted",
-    "./certbot/attempts.json", "./certbot/www/.well-known", "./certbot/www/.well-known/acme-challenge", "./registry/sockets/auth/auth.sock", "./registry/sockets/registry/registry.sock", "./registry/auth/htpasswd",
+    "./certbot/hooks", "./certbot/rehearsal", "./certbot/log", "./log", "./log/audit.log", "./registry/secrets",
+    "./registry/secrets/http-secret", "./registry/sockets", "./registry/sockets/auth", "./registry/sockets/registry",
+    "./registry/auth/.lock", "./registry/auth/htpasswd.adopted", "./certbot/attempts.json", "./certbot/www/.well-known",
+    "./certbot/www/.well-known/acme-challenge", "./registry/sockets/auth/auth.sock",
+    "./registry/sockets/registry/registry.sock", "./registry/auth/htpasswd",
 }  # fmt: skip
 
 

@@ -78,7 +78,8 @@ def test_the_demo(world: World, clone: Path) -> None:
     project = "label=com.docker.compose.project"
     left = shell(
         clone,
-        f"docker ps -a --filter {project} --format '{{{{.Names}}}}'; docker volume ls -q; docker network ls --format '{{{{.Name}}}}'",
+        f"docker ps -a --filter {project} --format '{{{{.Names}}}}'; docker volume ls -q; "
+        f"docker network ls --format '{{{{.Name}}}}'",
     )
     # That of this clone: somebody's own demo may run beside it.
     assert Sandbox("demo", clone).project not in left

@@ -123,7 +123,10 @@ class Life:
         """What cron does. killed: with -9, once certbot is at work."""
         if not killed:
             return self.world.server(f"{RENEW}; true")
-        script = f"{RENEW} & until ps -eo args | grep -q '[c]ertbot renew'; do kill -0 $! || exit 0; sleep 0.02; done; kill -9 $!"
+        script = (
+            f"{RENEW} & until ps -eo args | grep -q '[c]ertbot renew'; do kill -0 $! || exit 0; sleep 0.02; done; "
+            "kill -9 $!"
+        )
         return self.world.server(script, check=False)
 
     def told(self, seed: int, answers: Answers) -> str:

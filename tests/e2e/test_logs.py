@@ -12,7 +12,8 @@ from .world import PASSWORD, PROJECT, USER, World
 
 FORGED = b'203.0.113.9 - demo [26/Nov/2026:13:00:00 +0000] "DELETE /v2/team-a/app/manifests/sha256:0 HTTP/1.1" 202 0'
 CONTROLS = [
-    b"\x1b]0;a title\x07", b"\x1b[31mred", b"\xc2\x9b31m", b"\x9b31m", b"\r\x1b[K", b"\x08\x08", b"\xe2\x80\xaegnp", b"\x7f",
+    b"\x1b]0;a title\x07", b"\x1b[31mred", b"\xc2\x9b31m", b"\x9b31m", b"\r\x1b[K",
+    b"\x08\x08", b"\xe2\x80\xaegnp", b"\x7f",
 ]  # fmt: skip
 
 

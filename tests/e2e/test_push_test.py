@@ -76,7 +76,8 @@ def test_without_a_client_it_falls_back(deployed: World, tmp_path: Path) -> None
 def test_without_an_engine_it_falls_back(deployed: World) -> None:
     command = ["env", "DOCKER_HOST=unix:///nonexistent.sock", f"ENV_FILE={deployed.settings}"]
     done = subprocess.run(
-        [*command, str(Path(__file__).parents[2] / "fab"), "--ssh-config", str(deployed.sandbox.directory / "ssh_config"),
+        [*command, str(Path(__file__).parents[2] / "fab"),
+         "--ssh-config", str(deployed.sandbox.directory / "ssh_config"),
          "--hosts", "server", "push-test"],
         capture_output=True, text=True, check=True, env=dict(os.environ),
     )  # fmt: skip
@@ -87,7 +88,8 @@ def test_a_failure_leaves_nothing_either(deployed: World) -> None:
     """nginx refuses the manifest: the push fails half way, and all is taken back."""
     before = traces(deployed)
     deployed.server(
-        f"sed -i 's/client_max_body_size 0;/&\\nif ($request_method = PUT) {{ return 403; }}/' {DEPLOY_DIR}/nginx/https.conf"
+        f"sed -i 's/client_max_body_size 0;/&\\nif ($request_method = PUT) {{ return 403; }}/' "
+        f"{DEPLOY_DIR}/nginx/https.conf"
     )
     deployed.fab("up")
     try:

@@ -186,8 +186,10 @@ def test_docker_is_not_there_or_not_as_needed(clean: World) -> None:
             clean.server(f"mv /root/moved {path}")
     clean.server("service docker stop")
     try:
-        wait_until(lambda: not clean.server("docker version --format '{{.Server.Version}}' 2>/dev/null", check=False).strip(),
-                   "Docker has stopped")  # fmt: skip
+        wait_until(
+            lambda: not clean.server("docker version --format '{{.Server.Version}}' 2>/dev/null", check=False).strip(),
+            "Docker has stopped",
+        )
         refused = clean.fab("check", ok=False)
         assert "the engine does not run" in refused.stdout
         assert "started docker" in clean.fab("provision").stdout
@@ -261,13 +263,17 @@ def test_neighbours_are_untouched(clean: World) -> None:
     """S7: a project, a container and a cron entry with similar names; files beside ours."""
     clean.server(
         "mkdir -p /srv/docker-registry /docker-registry/registry/data && cd /srv/docker-registry && "
-        "printf 'services:\\n  registry:\\n    image: registry-sandbox/nginx\\n    entrypoint: [sleep, \"600\"]\\n' >compose.yml && "
+        "printf 'services:\\n  registry:\\n    image: registry-sandbox/nginx\\n"
+        '    entrypoint: [sleep, "600"]\\n\' >compose.yml && '
         "docker compose up -d 2>&1; "
         "docker run -d --name docker-registry-nginx-1 --entrypoint sleep registry-sandbox/nginx 600; "
         "echo '0 0 * * * root true' >/etc/cron.d/docker-registry; echo mine >/docker-registry/notes.txt"
     )
     before = states(clean)
-    look = "for f in /etc/cron.d/docker-registry /docker-registry/notes.txt /srv/docker-registry/*; do stat -c '%n %i %Y' $f; sha256sum $f; done"
+    look = (
+        "for f in /etc/cron.d/docker-registry /docker-registry/notes.txt /srv/docker-registry/*; do "
+        "stat -c '%n %i %Y' $f; sha256sum $f; done"
+    )
     files = clean.server(look)
     clean.bootstrap()
     clean.fab("down")

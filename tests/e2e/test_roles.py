@@ -45,7 +45,8 @@ class Client:
     def push(self, client: str, name: str) -> tuple[bool, str]:
         """Push a new image, of a layer that nobody has."""
         made = (
-            "rm -rf /tmp/made; mkdir /tmp/made; head -c 2000 /dev/urandom >/tmp/made/random; tar -C /tmp/made -cf /tmp/made.tar random; "
+            "rm -rf /tmp/made; mkdir /tmp/made; head -c 2000 /dev/urandom >/tmp/made/random; "
+            "tar -C /tmp/made -cf /tmp/made.tar random; "
             f"docker import /tmp/made.tar {DOMAIN}/{name} >/dev/null; "
         )
         archive = f"docker save {DOMAIN}/{name}:latest -o /tmp/made.tar; "

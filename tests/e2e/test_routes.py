@@ -42,7 +42,9 @@ ROUTES: dict[str, dict[str, str]] = {
     f"/v2/NAME/blobs/{DIGEST}": {"GET": "pull", "HEAD": "pull", "DELETE": "delete"},
     f"/v2/NAME/referrers/{DIGEST}": {"GET": "pull", "HEAD": "pull"},
     "/v2/NAME/blobs/uploads/": {"POST": "begin"},
-    "/v2/NAME/blobs/uploads/UUID": {"GET": "upload", "HEAD": "upload", "PATCH": "upload", "PUT": "upload", "DELETE": "upload"},
+    "/v2/NAME/blobs/uploads/UUID": {
+        "GET": "upload", "HEAD": "upload", "PATCH": "upload", "PUT": "upload", "DELETE": "upload"
+    },
     # Of no repository, or of no version.
     "/v2/_catalog": {},
     "/v2/NAME/_catalog": {},

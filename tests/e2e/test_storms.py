@@ -59,7 +59,8 @@ def alive(world: World) -> str:
     """What changes when a process of nginx was killed."""
     workers = world.server(f"pgrep -P {world.nginx_pid()} -f 'nginx: worker process$' | sort").split()
     state = world.server(
-        f"docker inspect --format '{{{{.State.OOMKilled}}}} {{{{.State.StartedAt}}}}' {PROJECT}-nginx-1 {PROJECT}-auth-1"
+        f"docker inspect --format '{{{{.State.OOMKilled}}}} {{{{.State.StartedAt}}}}' "
+        f"{PROJECT}-nginx-1 {PROJECT}-auth-1"
     )
     return f"{workers} {state}"
 
@@ -185,7 +186,8 @@ def test_only_a_firewall_stops_who_takes_every_connection(small: World, limits: 
         started = time.monotonic()
         wait_until(lambda: small.login(USER, PASSWORD) == 200, "they are gone", 60)
         print(
-            f"without: {client['connected']} tried for {slots} places, others are back after {time.monotonic() - started:.0f} s"
+            f"without: {client['connected']} tried for {slots} places, "
+            f"others are back after {time.monotonic() - started:.0f} s"
         )
     assert alive(small) == running
 

@@ -27,7 +27,8 @@ def victim(deployed: World) -> Iterator[World]:
     """Something of the host's own, root's alone; as it was, in the end."""
     deployed.server(
         f"rm -rf {VICTIM}; mkdir -m 700 {VICTIM}; cd {VICTIM}; mkdir -m 711 acme-challenge a.test; "
-        "for name in file other fullchain.pem letsencrypt.log; do echo precious >$name; chmod 640 $name; chown 7:7 $name; done"
+        "for name in file other fullchain.pem letsencrypt.log; do "
+        "echo precious >$name; chmod 640 $name; chown 7:7 $name; done"
     )
     before = look(deployed)
     yield deployed
@@ -72,7 +73,8 @@ def test_a_worker_of_nginx_leads_root_nowhere(victim: World) -> None:
     """Finding 2: a link in the place of a directory, put there while root looks through it."""
     # What was made last is listed first: so when that is gone, the list is read, and the rest is still to come.
     swap = (
-        "cd /run/accounts && mkdir -p d && cd d && touch file other && seq -f f%g 20000 | xargs touch && cd .. && touch /tmp/going; "
+        "cd /run/accounts && mkdir -p d && cd d && touch file other && seq -f f%g 20000 | xargs touch && cd .. && "
+        "touch /tmp/going; "
         f"while [ -e d/f20000 ] && [ -e /tmp/going ]; do :; done; mv d e; ln -s {VICTIM} d; "
         "while [ -e /tmp/going ]; do sleep 0.1; done"
     )
@@ -99,12 +101,14 @@ CERTBOTS = {
     "links to directories": f"cd /etc/letsencrypt && mv live live.old && ln -s {VICTIM} live; mv archive archive.old; "
     f"ln -s {VICTIM} archive; cd /var/www/certbot && rm -rf .well-known && ln -s {VICTIM} .well-known",
     "a link for the challenges": f"cd /var/www/certbot && rm -rf .well-known && ln -s {VICTIM} .well-known",
-    "fifos": f"cd /etc/letsencrypt/live/{DOMAIN} && for n in cert chain fullchain privkey; do rm $n.pem; mkfifo $n.pem; done; "
+    "fifos": f"cd /etc/letsencrypt/live/{DOMAIN} && "
+    "for n in cert chain fullchain privkey; do rm $n.pem; mkfifo $n.pem; done; "
     "cd /var/log/letsencrypt; rm -f letsencrypt.log; mkfifo letsencrypt.log",
     "a fifo for its settings": f"cd /etc/letsencrypt/renewal && rm {DOMAIN}.conf && mkfifo {DOMAIN}.conf",
     "huge files": f"cd /etc/letsencrypt/archive/{DOMAIN} && for n in *.pem; do rm $n; truncate -s 900G $n; done; "
     "truncate -s 900G /var/log/letsencrypt/letsencrypt.log",
-    "depth and names": "cd /etc/letsencrypt && i=0; while [ $i -lt 3000 ]; do mkdir d && cd d || break; i=$((i+1)); done; "
+    "depth and names": "cd /etc/letsencrypt && i=0; "
+    "while [ $i -lt 3000 ]; do mkdir d && cd d || break; i=$((i+1)); done; "
     "cd /var/www/certbot; mkdir \"$(printf 'a\\nb\\033[31m')\" \"$(printf '%0255d' 0)\"; touch -- -rf '$(id)'",
     "a set-user-ID shell": "cp /bin/sh /var/www/certbot/sh && chmod 4755 /var/www/certbot/sh",
 }
@@ -112,7 +116,7 @@ CERTBOTS = {
 
 @pytest.mark.parametrize("way", CERTBOTS)
 def test_a_certbot_that_was_taken_over(victim: World, way: str) -> None:
-    """Root of the host reads nothing else, changes nothing else and waits for nothing; nginx goes on with what it has."""
+    """Root of the host reads nothing else, changes nothing else and waits for nothing; nginx goes on as it was."""
     serial = victim.serial()
     with certbots_aside(victim):
         if way == "a link for the challenges":
@@ -148,7 +152,8 @@ def test_a_registry_that_was_taken_over(victim: World) -> None:
     inside(
         victim,
         "registry",
-        f"mkdir {inner}/made && cd {inner}/made && ln -s {VICTIM} l && ln -s /etc/shadow s && mkfifo f && ({many}) && {deep}",
+        f"mkdir {inner}/made && cd {inner}/made && ln -s {VICTIM} l && ln -s /etc/shadow s && mkfifo f && "
+        f"({many}) && {deep}",
     )
     try:
         for command in (("status",), ("check",)):
@@ -238,7 +243,8 @@ def test_sockets_of_one_that_was_taken_over(victim: World, service: str) -> None
     inside(
         victim,
         service,
-        f"cd {place} && ln -s {VICTIM} l && ln -s {VICTIM}/file {service}.bak && mkfifo f && mv {service}.sock old.sock && ln -s /run/docker.sock {service}.sock",
+        f"cd {place} && ln -s {VICTIM} l && ln -s {VICTIM}/file {service}.bak && mkfifo f && "
+        f"mv {service}.sock old.sock && ln -s /run/docker.sock {service}.sock",
     )
     try:
         for command in (("status",), ("up",), ("check",)):
@@ -266,7 +272,8 @@ def test_no_other_user_of_the_host_sees_into_the_containers(deployed: World) -> 
         "hashes": f"cat /proc/{pids['auth']}/root/auth/htpasswd",
         "secret": f"cat /proc/{pids['registry']}/root/secrets/http-secret",
         "environment": f"cat /proc/{pids['registry']}/environ",
-        "registry past nginx": f"curl -sS --unix-socket /proc/{pids['registry']}/root/sockets/registry/registry.sock http://x/v2/_catalog",
+        "registry past nginx": f"curl -sS --unix-socket /proc/{pids['registry']}/root/sockets/registry/registry.sock "
+        "http://x/v2/_catalog",
         "passwords": f"cat /proc/{worker}/root/run/accounts/????????????????????????????????",
         "memory": f"head -c 1 /proc/{worker}/mem",
         "by the path": f"ls {DEPLOY_DIR}/registry {DEPLOY_DIR}/certbot",

@@ -82,9 +82,9 @@ class World:
     def _fingerprint(self) -> str:
         """Of all that a bootstrap makes, but for the certificate: which one it is makes no difference."""
         found = self.server(
-            f"cd {DEPLOY_DIR} && find . /etc/cron.d /etc/docker -type f ! -path './registry/data/*' ! -path './certbot/*' "
-            "! -path './nginx/run/*' ! -path ./nginx/loaded ! -path './log/*' ! -name '.lock' ! -name lock "
-            "-exec sha256sum {} + | sort; docker ps --all --format '{{.ID}} {{.Names}} {{.State}}' | sort",
+            f"cd {DEPLOY_DIR} && find . /etc/cron.d /etc/docker -type f ! -path './registry/data/*' "
+            "! -path './certbot/*' ! -path './nginx/run/*' ! -path ./nginx/loaded ! -path './log/*' ! -name '.lock' "
+            "! -name lock -exec sha256sum {} + | sort; docker ps --all --format '{{.ID}} {{.Names}} {{.State}}' | sort",
             check=False,
         )
         return f"{found}{self.status('/v2/')}"

@@ -126,7 +126,10 @@ def test_leftovers_of_a_killed_push_test_go_with_the_next_change(file: Path) -> 
 
 def test_fifty_changes_at_once_are_all_applied(file: Path) -> None:
     def add(number: int) -> None:
-        code = "import json, sys; from fabfile.accounts.onhost.accounts_file import put; put(sys.argv[1], *map(json.loads, sys.argv[2:]))"
+        code = (
+            "import json, sys; from fabfile.accounts.onhost.accounts_file import put; "
+            "put(sys.argv[1], *map(json.loads, sys.argv[2:]))"
+        )
         entries = {f"u{number}": f"u{number}:{HASH}"}
         argv = [sys.executable, "-c", code, str(file), json.dumps(entries), json.dumps(SAME)]
         subprocess.run(argv, cwd=HOME, check=True)
@@ -141,7 +144,8 @@ def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
     code = (
         "import sys; from fabfile.accounts.onhost.accounts_file import put\n"
         "print('go', flush=True)\n"
-        "for n in range(10**6): put(sys.argv[1], {f'new{n}': f'new{n}:' + sys.argv[2]}, {'role': '', 'repositories': None})"
+        "for n in range(10**6): "
+        "put(sys.argv[1], {f'new{n}': f'new{n}:' + sys.argv[2]}, {'role': '', 'repositories': None})"
     )
     for _ in range(5):
         with subprocess.Popen(

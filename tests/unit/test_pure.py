@@ -36,7 +36,8 @@ def test_commands(settings: Settings) -> None:
     )
     assert " ".join(certbot.issue(settings, again=False)) == (
         UP + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
-        "certonly --webroot -w /var/www/certbot --preferred-challenges http --non-interactive --agree-tos -m you@example.org "
+        "certonly --webroot -w /var/www/certbot --preferred-challenges http --non-interactive "
+        "--agree-tos -m you@example.org "
         "--server https://acme-v02.api.letsencrypt.org/directory "
         "--cert-name registry.example.org -d registry.example.org --keep-until-expiring"
     )
@@ -137,8 +138,10 @@ FACTS = {
         ({"port_container": ["443 running web /srv/web/compose.yml"]}, "port 443", "failed", "docker stop web"),
         ({"port_container": ["443 created r /docker-registry/compose.yml"]}, "port 443", "ok", ""),
         ({"a": ["registry.example.org "]}, "DNS registry.example.org", "failed", "A ADDRESS"),
-        ({"a": ["registry.example.org 8.8.8.8"], "addresses": ["9.9.9.9"]}, "A registry.example.org", "failed", "correct the A"),
-        ({"a": ["registry.example.org 8.8.8.8"], "addresses": ["10.0.0.2"]}, "A registry.example.org", "warn", "router"),
+        ({"a": ["registry.example.org 8.8.8.8"], "addresses": ["9.9.9.9"]},
+         "A registry.example.org", "failed", "correct the A"),
+        ({"a": ["registry.example.org 8.8.8.8"], "addresses": ["10.0.0.2"]},
+         "A registry.example.org", "warn", "router"),
         ({"aaaa": ["registry.example.org 2001:db8::8"]}, "AAAA registry.example.org", "failed", "delete the AAAA"),
     ],
 )  # fmt: skip

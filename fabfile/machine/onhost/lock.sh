@@ -1,8 +1,10 @@
 # Holds the lock of this host for as long as standard input is open, and writes the audit log.
-# Arguments: lock file, seconds to wait, audit log, who, task. A wait of '-': only write the log.
-# Says `held`, or `busy WHO`; then reads one line: the outcome. Without one, we were cut off: the
-# kernel frees the lock with this process, so the lock of a dead holder is never in anyone's way.
-lock=$1 wait=$2 log=$3 who=$4 task=$5
+# Arguments: lock file, seconds to wait, audit log, who, task, file that tells which version deployed
+# this. A wait of '-': only write the log.
+# Says `held VERSION`, or `busy WHO`; then reads one line: the outcome; an empty one is not logged.
+# Without a line we were cut off: the kernel frees the lock with this process, so the lock of a dead
+# holder is never in anyone's way.
+lock=$1 wait=$2 log=$3 who=$4 task=$5 record=$6
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 if [ "$wait" != - ]; then
     umask 077
@@ -13,10 +15,12 @@ if [ "$wait" != - ]; then
     fi
     printf '%s since %s, task %s\n%s\n' "$who" "$(now)" "$task" $$ >"$lock.holder"
 fi
-echo held
-IFS= read -r outcome || outcome='cut off'
-# Where somebody else could put a link or a fifo in its place, nothing is written.
-directory=${log%/*}
+# Where somebody else could put a link or a fifo in its place, nothing is read or written.
 roots() { [ -d "$1" ] && [ ! -L "$1" ] && [ -z "$(find "$1" -maxdepth 0 \( ! -user 0 -o -perm -0002 -o \( -perm -0020 ! -group 0 \) \))" ]; }
-roots "${directory%/*}" && roots "$directory" && [ ! -L "$log" ] && { [ ! -e "$log" ] || [ -f "$log" ]; } && printf '%s\t%s\t%s\t%s\n' "$(now)" "$who" "$task" "$outcome" >>"$log"
+version=
+roots "$(readlink -f -- "${record%/*}")" && [ -f "$record" ] && [ ! -L "$record" ] && IFS= read -r version <"$record"
+echo "held $version"
+IFS= read -r outcome || outcome='cut off'
+directory=${log%/*}
+[ -n "$outcome" ] && roots "${directory%/*}" && roots "$directory" && [ ! -L "$log" ] && { [ ! -e "$log" ] || [ -f "$log" ]; } && printf '%s\t%s\t%s\t%s\n' "$(now)" "$who" "$task" "$outcome" >>"$log"
 [ "$wait" = - ] || rm -f "$lock.holder"

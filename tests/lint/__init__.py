@@ -1,0 +1,1 @@
+"""What `./inv lint` looks at beside ruff and mypy."""

@@ -9,7 +9,7 @@ from .accounts import Rights
 from .accounts import put as put_into_file
 from .accounts import remove as remove_from_file
 from .atomic import RefusedError
-from .nginx import ACCOUNTS, refresh
+from .nginx import ACCOUNTS, refresh, require_current
 from .reserve import given
 
 
@@ -26,6 +26,7 @@ def put(
     Returns {"done": what accounts.put says, "problem", "remedy": why nginx could not be told, or ""}: the
     file is changed then, so its passwords are the new ones.
     """
+    require_current(directory)
     with given(Path(directory)):
         done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
         try:
@@ -37,6 +38,7 @@ def put(
 
 def remove(directory: str, test: list[str], user: str) -> bool:
     """accounts.remove, in force when this returns, also where an earlier one was cut off."""
+    require_current(directory)
     with given(Path(directory)):
         done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
         refresh(directory, test)

@@ -88,11 +88,14 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
 @task
 @for_people
 def lint(c: Context) -> None:
-    """Check the code: ruff and mypy --strict. Rewrites nothing."""
+    """Check the code: ruff, mypy --strict, shellcheck, and `nginx -t` over all settings. Rewrites nothing."""
+    from tests.lint import check
+
     development("ruff", "check", ".")
     development("ruff", "format", "--check", ".")
     development("mypy", *CODE)
     development("mypy", "deploy/tasks.py")
+    check()
 
 
 @task(name="format")

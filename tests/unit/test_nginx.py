@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from fabfile.onhost import generations, logins, nginx, roles
 from fabfile.onhost.atomic import RefusedError
+from fabfile.settings import HOME
 from tests.nginx import pair
 
 from .test_accounts import HASH
@@ -84,3 +86,21 @@ def test_a_renewed_certificate_changes_nothing_else(root: Path, monkeypatch: pyt
     live = activated(root, monkeypatch)
     assert "access.conf" not in live
     assert json.dumps(generations.content(root / "nginx/live"), default=bytes.decode) == before
+
+
+# Every zone that a version had, and its key: of 0.1 those of the first group.
+ZONES = {
+    "name": "$client_and_name", "logins": "$http_x_client", "pace": "$paced",
+    "address": "$client", "gateway": "$gateway", "addresses": "$address",
+    "checks-of-one": "$http_x_client", "checks-of-gateway": "$checked_gateway", "checks-of-addresses": "$checked_address",
+    # Since the files in the order of a request's life.
+    "passwords": "$client", "checks-of-client": "$client", "checks-behind-gateway": "$gateway", "checks-of-all": "$address",
+}  # fmt: skip
+
+
+def test_a_running_nginx_takes_the_zones_of_this_version() -> None:
+    """A zone of a name that it has, with another key, is refused at a reload; `nginx -t` knows nothing of that."""
+    text = "".join(path.read_text() for path in (HOME / "deploy/nginx").glob("*.j2"))
+    ours = {name: key for key, name in re.findall(r"^ *limit_(?:req|conn)_zone (\S+) zone=([\w-]+):", text, re.M)}
+    assert len(ours) > 5
+    assert ours.items() <= ZONES.items()

@@ -99,15 +99,16 @@ def docs(c: Context) -> None:
 @task
 @for_people
 def lint(c: Context) -> None:
-    """Check the code: ruff, mypy --strict, each Python that is there. Rewrites nothing."""
-    from tests.lint import pythons
+    """Check the code: ruff, mypy --strict, each Python that is there, shellcheck, and `nginx -t` over all settings. Rewrites nothing."""
+    from tests.lint import check
+    from tests.lint.pythons import EDGES
 
     development("ruff", "check", ".")
     development("ruff", "format", "--check", ".")
-    for version in pythons.EDGES:
+    for version in EDGES:
         development("mypy", "--python-version", version, *CODE)
     development("mypy", "deploy/tasks.py")
-    pythons.check()
+    check()
 
 
 @task(name="format")

@@ -269,21 +269,23 @@ def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any
         report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
 
 
-ns = Collection(
-    check,
-    provision,
-    sync,
-    htpasswd,
-    ship,
-    up,
-    init_letsencrypt,
-    renew,
-    schedule,
-    push_test,
-    status,
-    bootstrap,
-    adopt,
-    down,
-    logs,
-    unlock,
-)
+# In the order in which people need them; the README's tables have it too.
+GROUPS = {
+    "Setting it up": (
+        bootstrap,
+        check,
+        provision,
+        sync,
+        htpasswd,
+        ship,
+        up,
+        init_letsencrypt,
+        schedule,
+        push_test,
+    ),
+    "Every day": (status, renew, logs, down),
+    "Now and then": (adopt, unlock),
+}
+ns = Collection(*(each for group in GROUPS.values() for each in group))
+# For `--list`, see command.grouped.
+ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from invoke import Argument, Program
 from invoke.exceptions import Exit, ParseError
+from invoke.util import helpline
 
 from .errors import USAGE
 from .text import printable
@@ -71,6 +72,20 @@ def forceable(program: type[Program]) -> type[Program]:
     return Forceable
 
 
+def grouped(program: type[Program]) -> type[Program]:
+    """The same program, whose `--list` has the groups and the order of the collection, not the alphabet."""
+
+    class Grouped(program):  # type: ignore[misc, valid-type]
+        def list_flat(self) -> None:
+            tasks = self.scoped_collection.tasks
+            groups = self.scoped_collection.configuration().get("groups") or {"Available tasks": list(tasks)}
+            for title, names in groups.items():
+                print(f"{title}:\n")
+                self.print_columns([(name, helpline(tasks[name])) for name in names])
+
+    return Grouped
+
+
 def _understood(parse: Callable[[], None]) -> None:
     try:
         parse()
@@ -96,7 +111,7 @@ def main(name: str, argv: list[str]) -> None:
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
 
-        program = forceable(strict(Fab))(
+        program = grouped(forceable(strict(Fab)))(
             name="Fabric",
             version=__version__,
             executor_class=Executor,
@@ -113,7 +128,7 @@ def main(name: str, argv: list[str]) -> None:
             def load_project(self, merge: bool = True) -> None:
                 """Nothing."""
 
-        program = strict(Program)(name="Invoke", version=__version__, config_class=OwnAlone, binary="inv")
+        program = grouped(strict(Program))(name="Invoke", version=__version__, config_class=OwnAlone, binary="inv")
     try:
         program.run([name, *argv])
         sys.stdout.flush()

@@ -7,8 +7,10 @@ import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ..accounts.onhost.roles import pattern
 from ..errors import UsageError
@@ -19,10 +21,14 @@ from . import compose
 from .capacity import Capacity
 from .carried import carried
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 # Pure Python, for what runs on the server: no jinja2, no fabric.
 SERVER_LIBRARIES = ("invoke", "dotenv")
 MADE = (".env.dist", "settings.env", "lib.zip", RECORD)
 HOOKS = "certbot/hooks/"
+FOR_ANONYMOUS_PULL = ("nginx/anonymous.conf", "nginx/token.conf")
 CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml", "nginx/passwd", "nginx/group")
 
 
@@ -41,7 +47,7 @@ class File:
 
 def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
     """The paths of what `tree` makes. Raises UsageError where a hook is missing."""
-    found = {str(name) for name, _ in _sources(deploy)}
+    found = {str(name) for name, _ in _sources(deploy, settings)}
     if settings.acme_challenge == "dns-01":
         _require_hooks(deploy)
     if settings.acme_ca_bundle:
@@ -73,7 +79,7 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
     }
     files = {
         str(name): File(_render(path, context) if path.suffix == ".j2" else path.read_bytes(), _mode(name, path))
-        for name, path in _sources(deploy)
+        for name, path in _sources(deploy, settings)
     }
     if settings.acme_ca_bundle:
         files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
@@ -119,22 +125,30 @@ def _listening(socket: str) -> str:
     return f"grep -q ' 00010000 .* {compose.SOCKETS}/{socket}$' /proc/net/unix"
 
 
-def _sources(deploy: Path) -> Iterator[tuple[PurePosixPath, Path]]:
+def _sources(deploy: Path, settings: Settings) -> Iterator[tuple[PurePosixPath, Path]]:
     for path in sorted(deploy.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            name = path.relative_to(deploy)
-            yield PurePosixPath(name.with_suffix("") if path.suffix == ".j2" else name), path
+        # Templates take macros from *.jinja.
+        if path.is_file() and path.suffix != ".jinja" and "__pycache__" not in path.parts:
+            source = path.relative_to(deploy)
+            name = PurePosixPath(source.with_suffix("") if path.suffix == ".j2" else source)
+            if str(name) not in FOR_ANONYMOUS_PULL or settings.anonymous_pull:
+                yield name, path
 
 
 def _render(path: Path, context: dict[str, object]) -> bytes:
+    return _environment(path.parent).get_template(path.name).render(context).encode()
+
+
+@cache
+def _environment(directory: Path) -> Environment:
     # Slow to import, and only this function needs it.
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # These are configuration files, not HTML; every value was checked by settings.py.
-    environment = Environment(  # noqa: S701
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    return environment.from_string(path.read_text("utf-8")).render(context).encode()
+    return Environment(  # noqa: S701
+        loader=FileSystemLoader(directory), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
 
 
 def _server_side(settings: Settings) -> dict[str, File]:

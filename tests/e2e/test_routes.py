@@ -1,8 +1,4 @@
-"""Every route of the registry, by every method, as every kind of account: what nginx lets through.
-
-The rows are those of distribution 2.8.3 and 3.1 (registry/api/v2/descriptors.go, registry/handlers), and some
-that no version has: what is not in the table is for unlimited admins alone.
-"""
+"""Every route of the registry, by every method, as every kind of account: what nginx lets through."""
 
 from __future__ import annotations
 
@@ -16,48 +12,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.routes import ACCOUNTS, DIGEST, may, rows
 from tests.sandbox.demo import DOMAIN
 
 from .world import World
 
-LIMIT = ("--repository", "team-a/*")
-# Name -> options, what it may do, and whether everywhere.
-ACCOUNTS: dict[str, tuple[tuple[str, ...], set[str], bool]] = {
-    "puller": (("--role", "pull"), {"ping", "pull"}, True),
-    "reader": (("--role", "pull", *LIMIT), {"ping", "pull"}, False),
-    "pusher": (("--role", "push"), {"ping", "pull", "begin", "upload", "push"}, True),
-    "ci": (("--role", "push", *LIMIT), {"ping", "pull", "begin", "upload", "push"}, False),
-    "ladmin": (("--role", "admin", *LIMIT), {"ping", "pull", "begin", "upload", "push", "delete"}, False),
-    "boss": (("--role", "admin"), {"everything"}, True),
-}
 PASSWORD = "of-the-routes"
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "LOCK")
-DIGEST = f"sha256:{'0' * 64}"
-# Path, and what its methods are; every other method of it is unknown.
-ROUTES: dict[str, dict[str, str]] = {
-    "/v2/": {"GET": "ping", "HEAD": "ping"},
-    "/v2/NAME/tags/list": {"GET": "pull", "HEAD": "pull"},
-    "/v2/NAME/manifests/1": {"GET": "pull", "HEAD": "pull", "PUT": "push", "DELETE": "delete"},
-    f"/v2/NAME/manifests/{DIGEST}": {"GET": "pull", "HEAD": "pull", "PUT": "push", "DELETE": "delete"},
-    f"/v2/NAME/blobs/{DIGEST}": {"GET": "pull", "HEAD": "pull", "DELETE": "delete"},
-    f"/v2/NAME/referrers/{DIGEST}": {"GET": "pull", "HEAD": "pull"},
-    "/v2/NAME/blobs/uploads/": {"POST": "begin"},
-    "/v2/NAME/blobs/uploads/UUID": {
-        "GET": "upload", "HEAD": "upload", "PATCH": "upload", "PUT": "upload", "DELETE": "upload"
-    },
-    # Of no repository, or of no version.
-    "/v2/_catalog": {},
-    "/v2/NAME/_catalog": {},
-    "/v2/NAME/tags/list/": {},
-    "/v2/NAME/tags/1": {},
-    "/v2/NAME/blobs/uploads": {"GET": "pull", "HEAD": "pull", "DELETE": "delete"},
-    "/v2/NAME/blobs/uploads/UUID/more": {},
-    "/v2/NAME/manifests/": {},
-    "/v2/NAME/_oci/ext/discover": {},
-    "/v2/_oci/ext/discover": {},
-    "/v2/NAME/repair": {},
-    "/v2": {"GET": "ping", "HEAD": "ping"},
-}  # fmt: skip
 NAMES = ("team-a/x", "other/x")
 
 
@@ -96,37 +56,27 @@ class Wire:
 @pytest.fixture(scope="module")
 def team(world: World) -> Iterator[World]:
     world.standard()
-    for user, (options, _, _) in ACCOUNTS.items():
-        world.fab("htpasswd", "--user", user, *options, input=PASSWORD + "\n")
+    for user, account in ACCOUNTS.items():
+        limits = [part for text in account.repositories for part in ("--repository", text)]
+        world.fab("htpasswd", "--user", user, "--role", account.role, *limits, input=PASSWORD + "\n")
     yield world
     for user in ACCOUNTS:
         world.fab("htpasswd", "--remove", user)
 
 
-def may(user: str, method: str, path: str, route: str) -> bool:
-    _, rights, everywhere = ACCOUNTS[user]
-    if "everything" in rights:
-        return True
-    if route == "ping":
-        return True
-    return route in rights and (everywhere or path.startswith("/v2/team-a/"))
-
-
 def test_every_route_by_every_method_as_every_account(team: World) -> None:
-    wire, rows, refused = Wire(team), 0, 0
-    for (form, methods), method, name in itertools.product(ROUTES.items(), METHODS, NAMES):
-        path = form.replace("NAME", name)
-        route = methods.get(method, "unknown")
-        rows += 1
+    wire, refused = Wire(team), 0
+    table = list(rows(*NAMES))
+    for method, path, name, route in table:
         for user in ACCOUNTS:
             status = wire.ask(user, method, path)
             # nginx itself sends /v2 on as /v2/, for whoever has an account.
-            expected = form == "/v2" or may(user, method, path, route)
+            expected = path == "/v2" or may(user, name, route)
             assert (status != 403) == expected, (method, path, user, route, status)
             assert status not in (401, 429, 500, 502, 503), (method, path, user, status)
             refused += status == 403
         assert wire.ask("", method, path) == 401, (method, path)
-    print(f"\nroutes: {rows} rows x {len(ACCOUNTS)} accounts, {refused} refusals as they should be")
+    print(f"\nroutes: {len(table)} rows x {len(ACCOUNTS)} accounts, {refused} refusals as they should be")
 
 
 # Where the registry reads `mount` and `from`: in the query and, with a form's type, in the body.

@@ -1,1 +1,12 @@
-"""What `./inv lint` looks at beside ruff and mypy."""
+"""What `./inv lint` looks at beside ruff and mypy: every Python, shell scripts, and nginx's configuration."""
+
+from __future__ import annotations
+
+from . import configurations, pythons, scripts
+
+
+def check() -> None:
+    """Raises StepError for what has to be mended; says so where a tool for it is missing."""
+    pythons.check()
+    scripts.check()
+    configurations.check()

@@ -16,7 +16,7 @@ NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
 
 def maps(accounts_file: Path) -> bytes:
-    """accounts.conf: $role, $limited, $within, $checkable and $generation. Raises RefusedError as accounts.lines, or for no file.
+    """accounts.conf: $role, $scope, $checkable and $generation. Raises RefusedError as accounts.lines, or for no file.
 
     Regular expressions throughout, as a plain string in a map is compared without regard to case
     (nginx, ngx_http_map_module). $generation stands for the whole accounts file: what nginx remembers is
@@ -31,19 +31,22 @@ def maps(accounts_file: Path) -> bytes:
     generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
     roles = [f'"~^{_quoted(line.user)}\\z" {line.role};' for line in accounts]
     known = [f'"~^{_quoted(line.user)}\\z" $http_authorization;' for line in accounts]
-    limited = [f'"~^{_quoted(line.user)}\\z" 1;' for line in accounts if line.repositories]
-    # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
-    within = [f'"~^{_quoted(line.user)} {place}" 1;' for line in accounts for place in _places(line)]
+    scopes = [row for line in accounts for row in _scopes(line)]
     return "\n".join(
         [
             HEAD,
             _map("$account", "$role", roles, '""'),
-            _map("$account", "$limited", limited, "0"),
-            _map('"$account $path"', "$within", within, "0"),
+            # What $repository is, $endpoint finds: see access.conf.
+            _map('"$account $endpoint $repository"', "$scope", scopes, "outside"),
             _map("$remote_user", "$checkable", known, f'"{_decoy(accounts, generation)}"'),
             _map('""', "$generation", [], f'"{generation}"'),
         ]
     ).encode()
+
+
+def variables(text: bytes) -> set[bytes]:
+    """What an accounts.conf tells the rest of the configuration."""
+    return set(re.findall(rb"^map .* (\$\w+) \{$", text, re.M))
 
 
 def _decoy(accounts: list[Line], generation: str) -> str:
@@ -63,14 +66,14 @@ def pattern(text: str) -> str:
     return ".*".join(map(_quoted, text.split("*")))
 
 
-def _places(line: Line) -> list[str]:
+def _scopes(line: Line) -> list[str]:
+    """Where the account may do what its role says; elsewhere it is `outside`."""
+    user = _quoted(line.user)
     if not line.repositories:
-        return [""]
-    # With a slash more, `blobs/…` would be part of the name of another repository.
-    rest = "(?:manifests/[^/]+|blobs/[^/]+|blobs/uploads/[^/]*|tags/list|referrers/[^/]+)\\z"
-    # A name has 255 characters at most; many `*` and a long address would take long.
-    names = map(pattern, line.repositories)
-    return ["/v2/\\z", *(f"(?=.{{1,420}}\\z)/v2/{name}/{rest}" for name in names)]
+        return [f'"~^{user} " anywhere;']
+    # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
+    places = ["base ", *(f"\\S+ {pattern(text)}\\z" for text in line.repositories)]
+    return [f'"~^{user} {place}" inside;' for place in places]
 
 
 def _quoted(text: str) -> str:

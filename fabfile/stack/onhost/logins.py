@@ -10,7 +10,7 @@ from ...accounts.onhost.accounts_file import put as put_into_file
 from ...accounts.onhost.accounts_file import remove as remove_from_file
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.reserve import given
-from .nginx import ACCOUNTS, refresh
+from .nginx import ACCOUNTS, refresh, require_current
 
 
 def put(
@@ -26,6 +26,7 @@ def put(
     Returns {"done": what accounts.put says, "problem", "remedy": why nginx could not be told, or ""}: the
     file is changed then, so its passwords are the new ones.
     """
+    require_current(directory)
     with given(Path(directory)):
         done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
         try:
@@ -37,6 +38,7 @@ def put(
 
 def remove(directory: str, test: list[str], user: str) -> bool:
     """accounts.remove, in force when this returns, also where an earlier one was cut off."""
+    require_current(directory)
     with given(Path(directory)):
         done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
         refresh(directory, test)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...accounts.onhost.roles import maps
+from ...accounts.onhost.roles import maps, variables
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give, owned, settle
@@ -23,6 +23,7 @@ from .generations import candidate, content, go_back, promote, synced
 
 ACCOUNTS = "registry/auth/htpasswd"
 MAPS = "accounts.conf"
+OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
 REMEMBERED = "run/accounts"
 
@@ -85,6 +86,19 @@ def prepare(directory: str, lineage: str, test: list[str]) -> None:
         promote(root, Path(lineage), _wanted(root), partial(_test, test))
 
 
+def require_current(directory: str) -> None:
+    """Raise RefusedError where nginx runs what knows accounts in another form than `maps` gives them now."""
+    root = Path(directory)
+    live = root / "nginx/live" / MAPS
+    if not live.is_file() or not (root / ACCOUNTS).is_file():
+        return
+    if variables(live.read_bytes()) != variables(maps(root / ACCOUNTS)):
+        raise RefusedError(
+            "nothing was changed: nginx runs the configuration of another version of this tool",
+            "./fab -H … sync up, then this again",
+        )
+
+
 def refresh(directory: str, test: list[str]) -> bool:
     """Have nginx know the accounts as they are now; from then on nothing else counts.
 
@@ -139,11 +153,10 @@ def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
     """
     root = Path(directory)
     with _lock(root), given(root):
-        config = {
-            # The first certificate brings the part that needs one.
-            "https.conf": (root / "nginx/https.conf").read_bytes(),
-            **_running(root),
-        }
+        config = _running(root)
+        if "https.conf" not in config:
+            # The first certificate brings the part that needs one, with all that it includes, of one version.
+            config |= {name: data for name, data in _wanted(root).items() if name != OVERRIDE}
         answer = promote(root, Path(lineage), config, partial(_test, test))
         answer["reloaded"] = bool(_load_or_go_back(root, project_of(test), answer["changed"]))
     return answer

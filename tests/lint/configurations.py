@@ -1,0 +1,71 @@
+"""`nginx -t` over every combination of the settings that change nginx's configuration, where there is an nginx."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from fabfile.errors import StepError
+from fabfile.settings import load
+from fabfile.stack.capacity import derived
+from tests import nginx
+
+# What changes nginx's configuration, and how.
+CHOICES: dict[str, dict[str, str]] = {
+    "anonymous pull": {"off": "", "all": "ANONYMOUS_PULL=*", "some": "ANONYMOUS_PULL=public/* base*x 1.5"},
+    "names": {
+        "one": "",
+        "aliases": "REGISTRY_ALIASES=a.example.org b.example.net",
+        "wildcard": "REGISTRY_ALIASES=*.example.org\nACME_CHALLENGE=dns-01",
+        "long": f"REGISTRY_ALIASES={'.'.join(['x' * 63] * 3)}.{'x' * 61}",
+    },
+    "HSTS": {"off": "", "on": "HSTS_MAX_AGE=63072000"},
+    "certificate": {"none": "", "ordered": "", "own": "TLS_CERTIFICATE=fullchain.pem\nTLS_KEY=privkey.pem"},
+}
+SIZES = {"small": {"cores": 1, "memory": 1 << 29}, "large": {"cores": 64, "memory": 1 << 38}}
+HASH = "$2y$12$" + "a" * 53
+ACCOUNTS = f"""old:{HASH}
+# boss role=admin repositories= changed=2026
+boss:{HASH}
+# ci@team.example role=push repositories=team-a/*,base,*x*,{"r" * 250}/* changed=2026
+ci@team.example:{HASH}
+# reader role=pull repositories=** changed=2026
+reader:{HASH}
+by hand";{{:{HASH}
+"""
+
+
+def check() -> None:
+    """Raises StepError when nginx does not take one of them."""
+    if not nginx.where():
+        print("there is no nginx (apt-get install nginx; ./inv demo makes an image): its configuration was left out")
+        return
+    with nginx.place() as directory:
+        made = list(_made(directory))
+        refused = nginx.refused(directory)
+        for name, told in refused.items():
+            print(f"with {made[int(name)]}:\n  {told.replace(f'{directory}/{name}/', 'nginx/')}")
+    if refused:
+        raise StepError(
+            f"nginx refuses {len(refused)} of {len(made)} configurations", "the first lines say which and why"
+        )
+    print(f"nginx -t: {len(made)} combinations of settings")
+
+
+def _made(directory: Path) -> Iterator[str]:
+    """Write each combination into a directory of its number; what it is."""
+    certificate, key = nginx.pair()
+    for name, text in {"fullchain.pem": certificate, "privkey.pem": key, "some": ACCOUNTS, "none": ""}.items():
+        (directory / name).write_text(text)
+    for number, chosen in enumerate(itertools.product(*(options.items() for options in CHOICES.values()))):
+        env = directory / ".env"
+        env.write_text(nginx.MANDATORY + "\n".join(line for _, line in chosen))
+        size = ("small", "large")[number % 2]
+        target = directory / str(number)
+        accounts = directory / ("none" if number == 0 else "some")
+        nginx.write(target, load(env), accounts, capacity=derived(SIZES[size]))
+        words = dict(zip(CHOICES, (word for word, _ in chosen), strict=True))
+        if words["certificate"] == "none":
+            (target / "https.conf").unlink()
+        yield ", ".join(f"{key} {word}" for key, word in (words | {"server": size}).items())

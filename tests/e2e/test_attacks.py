@@ -182,12 +182,15 @@ def test_a7_many_names_from_one_address(deployed: World) -> None:
     """An office may be many names; who tries hundreds is told to wait, and others are not."""
     forget_storms(deployed)
     wrong = [f"name{number}:wrong" for number in range(200)]
+    start = time.monotonic()
     with load(deployed, logins=wrong, spread=True, rounds=20) as answers:
         pass
+    seconds = time.monotonic() - start
     seen = counted(answers)
-    print(f"\nmany names: {seen}")
-    assert set(seen) == {401, 429}
-    assert 100 <= seen[401] <= 180
+    print(f"\nmany names: {seen} in {seconds:.0f} s")
+    # 121 at once and then one a second: on a busy machine the tries themselves take long.
+    assert 100 <= seen[401] <= 121 + seconds
+    assert seen[401] + seen[429] == 200
     assert deployed.login(USER, PASSWORD) == 200
     forget_storms(deployed)
 

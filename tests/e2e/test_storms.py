@@ -181,7 +181,8 @@ def test_only_a_firewall_stops_who_takes_every_connection(small: World, limits: 
     finally:
         small.server(f"iptables -D DOCKER-USER {FIREWALL}")
     print(f"\nwith the rule: {client['statuses']}, another address {during}")
-    assert client["connected"] <= 500
+    # 500 at a time: nginx ends each after half a minute, and on a busy machine others then get in.
+    assert client["connected"] <= slots / 4
     with holding(small, "client", 2 * slots, "hello") as client:
         started = time.monotonic()
         wait_until(lambda: small.login(USER, PASSWORD) == 200, "they are gone", 60)

@@ -28,7 +28,8 @@ def check(c: Context, json: bool = False) -> None:
     """Is this server fit? System, disk, Docker, ports, DNS, clock. Changes nothing."""
     from .steps import check
 
-    check.show(check.check(*server(c)), as_json=json, connection=c)
+    host, settings = server(c)
+    check.show(check.check(host, settings), as_json=json, host=host.address)
 
 
 @task
@@ -192,7 +193,8 @@ def status(c: Context, json: bool = False) -> None:
     """Show the containers, the certificate, the accounts and the disk of the server."""
     from .steps import status
 
-    status.show(status.status(*server(c)), as_json=json)
+    host, settings = server(c)
+    status.show(status.status(host, settings), as_json=json, host=host.address)
 
 
 @task(help={"yes": "Do not ask."})
@@ -256,7 +258,7 @@ def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = 
 
     host, settings = server(c)
     with lock.exclusive(host, settings, name) if alone else nullcontext():
-        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
+        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.address)
 
 
 def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
@@ -266,7 +268,7 @@ def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any
 
     host, settings = server(c)
     with lock.audited(host, settings, name):
-        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
+        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.address)
 
 
 # In the order in which people need them; the README's tables have it too.

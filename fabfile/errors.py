@@ -24,14 +24,23 @@ USAGE = 2
 
 
 class ExpectedError(Exception):
-    """An error that we foresaw. Its text is for the user: where, what, and the next command."""
+    """An error that we foresaw. Its text is for the user: where, what, and the next commands.
+
+    remedies: commands or sentences, a line each; `-H …` in one stands for the server, see `addressed`. An empty
+    one is none. reason: a word for code that has to tell this error from others: the text is for people alone.
+    """
 
     code = FAILED
 
-    def __init__(self, what: str, remedy: str = "") -> None:
+    def __init__(self, what: str, *remedies: str, reason: str = "") -> None:
         self.what = what
-        self.remedy = remedy
-        super().__init__(what, remedy)
+        self.remedies = tuple(filter(None, remedies))
+        self.reason = reason
+        super().__init__(what, *self.remedies)
+
+    def add(self, more: str) -> None:
+        """Say more in the line for the user, what came of it for example."""
+        self.what = f"{self.what}; {more}"
 
     def stopped_at(self, task: str, step: str) -> None:
         """Add the step of a chain at which it happened, and how to go on.
@@ -39,12 +48,11 @@ class ExpectedError(Exception):
         task: the name of the chain as it is typed.
         """
         self.what = f"{task} stopped at {step}: {self.what}"
-        self.remedy += f"\n  -> then ./fab -H … {task} again: what is done stays done"
+        self.remedies += (f"then ./fab -H … {task} again: what is done stays done",)
 
     def __str__(self) -> str:
-        """The line for the user, and the remedy below it."""
-        remedy = self.remedy.removeprefix("\n  -> ")
-        return f"{self.what}\n  -> {remedy}" if remedy else self.what
+        """The line for the user, and below it a line for each remedy."""
+        return "\n  -> ".join((self.what, *self.remedies))
 
 
 class StepError(ExpectedError):
@@ -71,7 +79,7 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             raise
         except ExpectedError as error:
             log.debug("%s", traceback.format_exc())
-            raise Exit(printable(f"error: {addressed(str(error), *args[:1])}"), error.code) from None
+            raise Exit(printable(f"error: {addressed(str(error), address(*args[:1]))}"), error.code) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough (`| head`); the interpreter would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,7 +98,7 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def address(connection: object) -> str:
+def address(connection: object = None) -> str:
     """What to type behind -H for a connection of fabric's; '' for anything else.
 
     A user or a port that stands in no ssh_config was typed, and must be typed again.
@@ -105,7 +113,9 @@ def address(connection: object) -> str:
     return f"{user}{host}" + ("" if c.port in known else f":{c.port}")
 
 
-def addressed(text: str, connection: object = None) -> str:
-    """The text with the host of that connection in the commands that it proposes."""
-    host = address(connection)
+def addressed(text: str, host: str) -> str:
+    """The text with that server in the commands that it proposes: the one place that fills it in, where a text is shown.
+
+    host: what to type behind -H; '' where nobody knows.
+    """
     return text.replace("-H …", f"-H {host}") if host else text

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from .errors import addressed
 from .text import printable
 
 COLOURS = {"ok": "32", "warn": "33", "failed": "31"}
@@ -26,8 +27,8 @@ class Outcome:
     details: Sequence[str] = field(default_factory=tuple)
 
 
-def step(name: str, action: Callable[[], Outcome]) -> Outcome:
-    """Do a step and print its line; on a terminal show that it is at work."""
+def step(name: str, action: Callable[[], Outcome], host: str = "") -> Outcome:
+    """Do a step and print its line; on a terminal show that it is at work. host: see errors.addressed."""
     start = time.monotonic()
     try:
         with working(name):
@@ -37,7 +38,7 @@ def step(name: str, action: Callable[[], Outcome]) -> Outcome:
         raise
     line("ok" if outcome.changed else "same", name, outcome.summary, time.monotonic() - start)
     for detail in outcome.details:
-        print(f"{'':15}{printable(detail)}")
+        print(f"{'':15}{printable(addressed(detail, host))}")
     return outcome
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from invoke import Context, task
 
 from . import report
-from .errors import UsageError, for_people
+from .errors import ExpectedError, UsageError, for_people
 from .machine import lock
 from .machine.host import Host, here, require_deployed
 from .settings import HOME, Settings, load
@@ -47,7 +47,8 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
             settings = _settings()
             report.step("renew", lambda: renewed(host, settings, dry_run=dry_run))
     except Exception as error:
-        _alert(host, settings, str(error) or type(error).__name__, dry_run)
+        reason = error.reason if isinstance(error, ExpectedError) else ""
+        _alert(host, settings, str(error) or type(error).__name__, dry_run, reason)
         raise
     _alert(host, settings, "", dry_run)
 
@@ -57,10 +58,10 @@ def _settings() -> Settings:
     return load(carried if carried.is_file() else None)
 
 
-def _alert(host: Host, settings: Settings, problem: str, dry_run: bool) -> None:
+def _alert(host: Host, settings: Settings, problem: str, dry_run: bool, reason: str = "") -> None:
     from .certificate import alerts
 
-    if not dry_run and (line := alerts.tell(host, settings, problem)):
+    if not dry_run and (line := alerts.tell(host, settings, problem, reason)):
         print(f"{'':15}{line}")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .. import rules
 from ..errors import UsageError
 from .onhost import accounts_file as onhost
-from .passwords import MAX_COST, checked_name
+from .passwords import MAX_COST
 
 
 def read(file: str) -> tuple[dict[str, str], list[str]]:
@@ -31,9 +32,9 @@ def read(file: str) -> tuple[dict[str, str], list[str]]:
 
 def _not_taken(user: str, digest: str, entries: dict[str, str]) -> str:
     try:
-        checked_name(user)
-    except UsageError as error:
-        return error.what.partition(": ")[2]
+        rules.user_name(user)
+    except ValueError as error:
+        return str(error)
     match = onhost.BCRYPT.fullmatch(digest)
     if not match:
         kinds = {"$apr1$": "MD5", "{SHA}": "SHA-1", "$5$": "SHA-256", "$6$": "SHA-512"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import StepError
+from ..errors import StepError, addressed
 from ..machine.host import Host
 from ..settings import HOME, Settings, raw
 from ..text import printable
@@ -12,16 +12,16 @@ from . import current, lifetime, orders
 from .onhost import attempts
 
 
-def tell(host: Host, settings: Settings, problem: str) -> str:
+def tell(host: Host, settings: Settings, problem: str, reason: str = "") -> str:
     """Run ALERT_COMMAND on the host with the problem on standard input, unless it was told already.
 
-    problem: '' when all is well: the next one is new then. Returns a line for the log, or ''.
+    problem: '' when all is well: the next one is new then. reason: of its error. Returns a line for the log, or ''.
     """
     if not settings.alert_command:
         return ""
     # Why the last order failed; "" when none did since one succeeded.
     cause = str(orders.remembered(host, settings)["reason"])
-    known = cause if cause and cause in problem else problem
+    known = cause if cause and reason == orders.FAILED else problem
     same = _same(f"{_state(host, settings)} {known}") if problem else ""
     message = _message(settings.registry_domain, problem)
     # A good run during a pause asked nothing: the failure that began it is still the news of the day.
@@ -48,7 +48,7 @@ def tell_without_settings(host: Host, problem: str) -> None:
 
 
 def _message(domain: str, problem: str) -> str:
-    return printable(f"{domain}: {problem}".replace("-H …", f"-H {domain}"))
+    return printable(addressed(f"{domain}: {problem}", domain))
 
 
 def _state(host: Host, settings: Settings) -> str:

@@ -10,10 +10,13 @@ from ..machine.remote_call import Call
 from ..settings import Settings
 from . import certbot, current, self_test
 from .lifetime import moment
-from .onhost import attempts
+from .onhost import acme, attempts
 from .onhost.certbot import run
 
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
+
+# A tried order failed, lately or just now: why, `remembered` has.
+FAILED = "order failed"
 
 
 def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, force: bool = False) -> list[str]:
@@ -29,6 +32,7 @@ def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, 
         raise StepError(
             f"{host.name}: nothing was asked: {pause_text(memory)}",
             f"wait, or: ./fab -H … init-letsencrypt --force ({COST})",
+            reason=FAILED,
         )
     found = _self_test(host, settings, memory, force=force)
     lines = [f"warn     {problem}" for problem in found.problems]
@@ -41,6 +45,7 @@ def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, 
         raise StepError(
             f"{host.name}: {reason}; {_remember(host, settings, reason, 0)}",
             "certbot/conf on the server is damaged: look into certbot/log before you order again",
+            reason=FAILED,
         )
     _succeeded(host, settings, found.unseen)
     return lines
@@ -83,13 +88,17 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
     if not answer["asked"]:
         raise StepError(
             f"{host.name}: certbot did not run: {reason}",
-            "./fab -H … check; an image that is missing comes back with ./fab -H … renew, with IMAGES=ship: ./fab -H … ship renew",
+            "./fab -H … check",
+            "an image that is missing comes back with ./fab -H … renew, with IMAGES=ship: ./fab -H … ship renew",
         )
-    until = f"; {_remember(host, settings, reason, answer['retry_after'])}" if remember else ""
-    raise StepError(
-        f"{host.name}: certbot: {reason}{until}",
+    error = StepError(
+        f"{host.name}: certbot: {reason}",
         f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
+        reason=FAILED,
     )
+    if remember:
+        error.add(_remember(host, settings, reason, answer["retry_after"]))
+    raise error
 
 
 def paused(memory: dict[str, Any]) -> bool:
@@ -114,21 +123,21 @@ def _self_test(
     force: bool = False,
     remember: bool = True,
 ) -> self_test.Findings:
-    try:
-        offered = self_test.offer(host, settings)
-    except StepError as error:
+    offered = self_test.offer(host, settings)
+    if why := offered["refused"]:
         if not force:
-            later = error.retry_after if isinstance(error, self_test.LaterError) else 0
-            again = f"; {_remember(host, settings, error.what, later)}" if remember else ""
-            raise StepError(f"{error.what}{again}", error.remedy) from None
+            error = StepError(f"{host.name}: {why}", acme.LATER, reason=FAILED)
+            if remember:
+                error.add(_remember(host, settings, why, offered["retry_after"]))
+            raise error
         # This host may be unable to reach it where certbot's container can.
-        offered = {"profiles": [settings.acme_profile], "identities": []}
+        offered["profiles"] = [settings.acme_profile]
     found = self_test.look(host, settings, offered, memory["unseen"])
     if found.problems and not force:
         raise StepError(
             f"{host.name}: nothing was ordered: {'; '.join(found.problems)}",
-            "correct that at your DNS provider, firewall or in .env; ./fab -H … check shows more. "
-            f"When you know better: ./fab -H … init-letsencrypt --force ({COST})",
+            "correct that at your DNS provider, firewall or in .env; ./fab -H … check shows more",
+            f"when you know better: ./fab -H … init-letsencrypt --force ({COST})",
         )
     return found
 
@@ -154,7 +163,7 @@ def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None
 def _remember(host: Host, settings: Settings, reason: str, retry_after: float) -> str:
     memory = host.call(
         attempts.failed, settings.attempts_file, settings.acme_directory,
-        reason.removeprefix(f"{host.name}: "), settings.pauses, retry_after,
+        reason, settings.pauses, retry_after,
     )  # fmt: skip
     return f"not asked again before {moment(memory['next'])}"
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import StepError
 from ..machine.host import Host, here
 from ..settings import Settings
 from ..stack import compose
@@ -14,10 +13,6 @@ from .onhost import acme, caa, probe
 
 # Let's Encrypt's name in CAA records (https://letsencrypt.org/docs/caa/).
 LETS_ENCRYPT = "letsencrypt.org"
-
-
-# {"profiles": [names], "identities": [its names in CAA records]}; both may be empty.
-Offer = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,7 @@ class Findings:
     unseen: list[str] = field(default_factory=list)
 
 
-def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]) -> Findings:
+def look(host: Host, settings: Settings, offered: acme.Offer, known_unseen: list[str]) -> Findings:
     """The profile, CAA records, and for http-01 a file fetched over port 80 by each address.
 
     The file is fetched from the server, and from the operator's machine too where that is another one
@@ -84,25 +79,15 @@ def fetch(host: Host, settings: Settings) -> Seen:
         host.call(probe.remove, webroot, token)
 
 
-class LaterError(StepError):
-    """The ACME server does not want to be asked now. retry_after: before when, in seconds since 1970, or 0."""
-
-    retry_after = 0.0
-
-
-def offer(host: Host, settings: Settings) -> Offer:
-    """What the ACME server offers. Raises StepError when it does not answer, LaterError when it refuses to."""
+def offer(host: Host, settings: Settings) -> acme.Offer:
+    """What the ACME server offers, or why it offers nothing."""
     offered = host.call(acme.directory, settings.acme_directory, settings.acme_bundle_on_host)
-    if "refused" in offered:
-        error = LaterError(f"{host.name}: {offered['refused']}", acme.LATER)
-        error.retry_after = offered["retry_after"]
-        raise error
-    if settings.acme_server in ("production", "staging"):
+    if not offered["refused"] and settings.acme_server in ("production", "staging"):
         offered["identities"] = [LETS_ENCRYPT]
     return offered
 
 
-def _profile(settings: Settings, offered: Offer) -> list[str]:
+def _profile(settings: Settings, offered: acme.Offer) -> list[str]:
     if settings.acme_profile in ("", *offered["profiles"]):
         return []
     server = urlsplit(settings.acme_directory).netloc

@@ -19,7 +19,7 @@ from ..secret import Secret
 from ..text import cleaned, printable
 from . import remote_call
 from .conversation import Conversation, LocalConversation, ours
-from .onhost.atomic import RefusedError, exists
+from .onhost.atomic import Refusal, RefusedError, exists
 
 if TYPE_CHECKING:
     from invoke import Result
@@ -66,6 +66,11 @@ class Host:
     lost: tuple[type[Exception], ...] = (OSError, EOFError)
     foreseen: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
     forced: bool = False
+
+    @property
+    def address(self) -> str:
+        """What to type behind -H for it; '' for this machine."""
+        return "" if self.local else self.name
 
     def run(
         self,
@@ -162,13 +167,13 @@ class Host:
             try:
                 answer = {"result": cleaned(function(*args, **kwargs))}
             except RefusedError as refused:
-                answer = {"refused": cleaned(refused.args)}
+                answer = {"refused": cleaned(refused.refusal())}
         else:
             call = (function, args, kwargs)
             answer = self.foreseen.get(remote_call.key(call)) or self._ask([call])[0]
         if "refused" in answer:
-            what, remedy = answer["refused"]
-            raise StepError(f"{self.name}: {what}", remedy)
+            no: Refusal = answer["refused"]
+            raise StepError(f"{self.name}: {no['what']}", *no["remedies"], reason=no["reason"])
         return cast("R", answer["result"])
 
     def foresee(self, calls: Sequence[remote_call.Call]) -> None:
@@ -226,8 +231,13 @@ def require_deployed(host: Host, directory: str) -> None:
 
 def last_words(result: Result) -> str:
     """The last line that a failed command printed, with its exit status."""
+    return f"{last_line(result)} (exit status {result.exited})"
+
+
+def last_line(result: Result) -> str:
+    """The last line that a command printed, rather of its errors."""
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-    return f"{lines[-1].strip() if lines else 'no message'} (exit status {result.exited})"
+    return lines[-1].strip() if lines else "no message"
 
 
 def _python_remedy(result: Result) -> str:

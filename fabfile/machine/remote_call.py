@@ -30,7 +30,7 @@ LOADER = (
     "  answers.append({'result':getattr(sys.modules[name],function)(*args,**kwargs)})\n"
     " except Exception as error:\n"
     "  if type(error).__name__!='RefusedError':raise\n"
-    "  answers.append({'refused':error.args})\n"
+    "  answers.append({'refused':error.refusal()})\n"
     "print(json.dumps(answers))\n"
 )
 
@@ -39,7 +39,7 @@ Call = tuple[Callable[..., Any], Sequence[object], Mapping[str, object]]
 
 
 def packed(calls: Sequence[Call]) -> str:
-    """What LOADER reads; it answers with a list of {"result"} or {"refused": [what, remedy]}."""
+    """What LOADER reads; it answers with a list of {"result"} or {"refused": atomic.Refusal}."""
     modules: dict[str, str] = {}
     for function, _, _ in calls:
         _add_sources(sys.modules[function.__module__], modules)

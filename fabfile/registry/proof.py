@@ -14,7 +14,7 @@ from typing import Any
 from ..accounts.onhost.accounts_file import Rights
 from ..accounts.passwords import hashed
 from ..errors import StepError
-from ..machine.host import Host, last_words
+from ..machine.host import Host, last_line, last_words
 from ..secret import Secret
 from ..settings import Settings
 from ..stack import logins
@@ -224,14 +224,13 @@ class Proof:
     def refused(self, *args: str, password: str = "") -> str:
         """Run a docker command that the registry must refuse; return the client's words."""
         result = self.machine.run([*self.docker, *args], input=password, check=False)
-        words = last_words(result)
         if result.ok:
             raise StepError(
                 f"docker {args[0]} was allowed, but must be refused",
                 "is the accounts file in use? ./fab -H … up",
             )
         if REFUSED.search(result.stderr):
-            return "refused: " + words.rpartition(": ")[2].partition(" (exit")[0]
+            return "refused: " + last_line(result).rpartition(": ")[2]
         if re.search(r"name unknown|manifest unknown", result.stderr):
             raise StepError("the registry answers without asking who we are", "./fab -H … up")
         if UNTRUSTED.search(result.stderr):
@@ -239,7 +238,7 @@ class Proof:
         if NO_ENGINE.search(result.stderr):
             raise UnusableEngineError("there is no Docker engine")
         raise StepError(
-            f"docker {args[0]}: {words}",
+            f"docker {args[0]}: {last_words(result)}",
             REMEDY,
         )
 

@@ -34,14 +34,13 @@ def enter(  # noqa: PLR0913 - an account is that much
     """
     test = compose.nginx_test_running(settings)
     answer = host.call(onhost.put, settings.deploy_dir, test, entries, rights, alone=alone)
-    if answer["problem"]:
+    if untold := answer["untold"]:
         # Not in the first line: that one goes to the audit log.
         raise UntoldError(
-            f"{host.name}: the accounts file is changed, but nginx was not told: {answer['problem']}",
-            "; ".join([*details, answer["remedy"]]),
-        )
-    done: list[str] = answer["done"]
-    return done
+            f"{host.name}: the accounts file is changed, but nginx was not told: {untold['what']}",
+            *details, *untold["remedies"], reason=untold["reason"],
+        )  # fmt: skip
+    return answer["done"]
 
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:

@@ -78,7 +78,7 @@ class Adoption(bootstrap.Run):
             host.call(takeover.back, directory, compose.remove())
         except StepError:
             return None  # the connection is gone
-        return "; all is as it was before"
+        return "all is as it was before"
 
 
 def adopt(host: Host, settings: Settings) -> None:

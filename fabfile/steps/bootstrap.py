@@ -36,7 +36,7 @@ Step = Callable[[Run], object]
 
 def told(name: str, action: Callable[[Host, Settings], Outcome]) -> Step:
     """A step that needs nothing of the others."""
-    return lambda run: report.step(name, lambda: action(run.host, run.settings))
+    return lambda run: report.step(name, lambda: action(run.host, run.settings), run.host.address)
 
 
 def _check(run: Run) -> None:
@@ -103,8 +103,9 @@ def carry_out(
                     error.stopped_at(task, name)
                     undone = undo()
                     if undone is not None:
-                        error.what += undone
                         run.password = None
+                    if undone:
+                        error.add(undone)
                     raise
     finally:
         if run.password:

@@ -121,11 +121,11 @@ def _software(facts: Facts) -> Iterator[Row]:
 
 
 def _docker(facts: Facts) -> Row:
-    docker, error = _one(facts, "docker"), _one(facts, "docker_error")
+    docker = _one(facts, "docker")
     if docker and _version(docker) < MIN_DOCKER:
         remedy = "too old, 20.10 is needed: upgrade docker.io, or use Docker's own repository"
         return Row("docker", "failed", docker, remedy)
-    if "permission denied" in error:
+    if _one(facts, "docker_denied"):
         return Row("docker", "failed", "no permission on its socket", "log in as root or use sudo")
     if not docker and _one(facts, "docker_client"):
         remedy = f"systemctl start docker, or: {PROVISION}"
@@ -232,26 +232,27 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), a
         missing.extend(row for row in bad if row.provisioned)
         red = [row for row in bad if row.mark == "failed" and not row.provisioned]
         if red:
-            listing = "".join(f"\n  {row.name}: {row.found}\n  -> {row.remedy}" for row in red)
-            raise StepError(f"{host.name}: not fit yet, nothing was changed{listing}")
+            names = ", ".join(row.name for row in red)
+            ways = [f"{row.name} ({row.found}): {row.remedy}" for row in red]
+            raise StepError(f"{host.name}: not fit yet, nothing was changed: {names}", *ways)
         details = [
             f"warn     {row.name}: {row.found}; " + ("provision comes next" if row.provisioned else row.remedy)
             for row in bad
         ]
         return Outcome(f"{len(rows) - len(bad)} of {len(rows)} lines green", changed=False, details=details)
 
-    report.step("check", look)
+    report.step("check", look, host.address)
     return not missing
 
 
-def show(rows: Sequence[Row], *, as_json: bool, connection: object = None) -> None:
-    """Print the table. connection: for the commands in it. Raises StepError when a line is red."""
+def show(rows: Sequence[Row], *, as_json: bool, host: str = "") -> None:
+    """Print the table. host: see errors.addressed. Raises StepError when a line is red."""
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         report.table(
             ("", "what", "found", "what to do"),
-            [(r.mark, r.name, r.found, addressed(r.remedy, connection)) for r in rows],
+            [(r.mark, r.name, r.found, addressed(r.remedy, host)) for r in rows],
         )
     red = [row.name for row in rows if row.mark == "failed"]
     if red:

@@ -41,7 +41,7 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
     if host.call(certbot.busy, CERTBOT_CONTAINER):
         host.call(certbot.wait, CERTBOT_CONTAINER)
     have = current.on_disk(host, settings)
-    details = _warning(host, settings)
+    details = _warning(settings)
     if have and not force and not current.why_order(have, settings):
         summary, ordered = "nothing to order, " + described(have), False
         if not orders.remembered(host, settings)["learned"]:
@@ -65,12 +65,12 @@ def _own(host: Host, settings: Settings) -> Outcome:
     return Outcome(f"your own certificate, {described(have)}", activated.changed)
 
 
-def _warning(host: Host, settings: Settings) -> list[str]:
+def _warning(settings: Settings) -> list[str]:
     if settings.acme_server != "staging":
         return []
     return [
         "this certificate is from staging, for trying things out: no client trusts it",
-        f"  -> set ACME_SERVER=production in .env, then ./fab -H {host.name} sync up init-letsencrypt",
+        "  -> set ACME_SERVER=production in .env, then ./fab -H … sync up init-letsencrypt",
     ]
 
 

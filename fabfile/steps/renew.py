@@ -68,6 +68,7 @@ def _warned(host: Host, settings: Settings, served: dict[str, Any], waiting: str
     remedy = OWN if settings.tls_certificate else RENEW
     if mark == "failed":
         because = f"; {waiting}" if waiting else ""
-        raise StepError(f"{host.name}: {described(served)}: {problem}{because}", remedy)
+        reason = orders.FAILED if waiting else ""
+        raise StepError(f"{host.name}: {described(served)}: {problem}{because}", remedy, reason=reason)
     lines = [f"warn     {problem}: {remedy}"] if problem else []
     return lines + ([f"warn     nothing was asked: {waiting}"] if waiting else [])

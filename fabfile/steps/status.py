@@ -11,7 +11,7 @@ from .. import report
 from ..certificate import current, lifetime, orders
 from ..certificate.cron import cron_text
 from ..certificate.onhost import cron
-from ..errors import StepError
+from ..errors import StepError, addressed
 from ..machine import lock
 from ..machine.host import Host, require_deployed
 from ..machine.onhost import atomic, audit, disk
@@ -36,7 +36,7 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
     try:
         users: list[dict[str, Any]] | str = logins.listed(host, settings)
     except StepError as error:
-        users = error.what
+        users = ": ".join((error.what, *error.remedies[:1]))
     return {
         "registry": settings.registry_domain,
         "version": {"server": deployed, "tool": VERSION},
@@ -60,8 +60,8 @@ def _deployed(host: Host, directory: str) -> str:
         return ""
 
 
-def show(found: dict[str, Any], *, as_json: bool) -> None:
-    """Print what `status` found. Raises StepError when a line is red."""
+def show(found: dict[str, Any], *, as_json: bool, host: str = "") -> None:
+    """Print what `status` found. host: see errors.addressed. Raises StepError when a line is red."""
     rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
     rows += [
         _renewal(found["last_renewal"], found["failed_orders"]),
@@ -76,7 +76,7 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        report.table(("", found["registry"], ""), rows)
+        report.table(("", found["registry"], ""), [(mark, name, addressed(text, host)) for mark, name, text in rows])
     red = [name for mark, name, _ in rows if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")

@@ -39,7 +39,7 @@ def test_accounts_stay_as_they_are_until_up(root: Path) -> None:
     before = (root / nginx.ACCOUNTS).read_text()
     with pytest.raises(RefusedError, match="another version of this tool") as refused:
         logins.remove(str(root), ["docker"], "anna")
-    assert refused.value.remedy == "./fab -H … sync up, then this again"
+    assert refused.value.remedies == ("./fab -H … sync up, then this again",)
     with pytest.raises(RefusedError, match="another version"):
         logins.put(str(root), ["docker"], {"bert": f"bert:{HASH}"}, {"role": "pull", "repositories": None})
     assert (root / nginx.ACCOUNTS).read_text() == before

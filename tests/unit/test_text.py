@@ -108,11 +108,11 @@ def test_what_a_function_refuses(hostile: tuple[str, str]) -> None:
     def refuse(path: str) -> bool:
         raise RefusedError(path, f"do {path}")
 
-    for machine in (far(json.dumps([{"refused": [text, f"do {text}"]}])), here()):
+    for machine in (far(json.dumps([{"refused": RefusedError(text, f"do {text}").refusal()}])), here()):
         with pytest.raises(StepError) as error:
             machine.call(refuse if machine.local else atomic.exists, text)
         assert error.value.what == f"{machine.name}: {shown}"
-        assert error.value.remedy == f"do {shown}"
+        assert error.value.remedies == (f"do {shown}",)
     assert here().call(lambda text: {"a": [text, (text,)]}, text) == {"a": [shown, [shown]]}
 
 

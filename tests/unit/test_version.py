@@ -119,7 +119,7 @@ def test_what_a_newer_version_deployed_is_left_alone(
     (tmp_path / RECORD).write_text(f"{FAR_AHEAD}\n")
     with pytest.raises(StepError, match=f"version {FAR_AHEAD} .* this is {VERSION}") as refused, kind(far, there, "up"):
         done.append("older")
-    assert "--force" in refused.value.remedy
+    assert "--force" in refused.value.remedies[0]
     assert done == []
     assert not log.exists()
     assert not (tmp_path / "lock.holder").exists()

@@ -9,19 +9,29 @@ import time
 import urllib.error
 import urllib.request
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TypedDict
 from urllib.parse import urlsplit
 
-from ...machine.onhost.atomic import RefusedError
+LATER = "the certificate in use stays; cron tries again by itself"
 
 
-def directory(url: str, bundle: str) -> dict[str, Any]:
+class Offer(TypedDict):
+    """What an ACME server offers; servers need not say.
+
+    profiles: their names. identities: its names in CAA records. refused: why nothing is known, '' when something is:
+    there is no answer, or it does not want to be asked now. retry_after: before when, in seconds since 1970, or 0.
+    """
+
+    profiles: list[str]
+    identities: list[str]
+    refused: str
+    retry_after: float
+
+
+def directory(url: str, bundle: str) -> Offer:
     """Fetch the server's directory (RFC 8555, 7.1.1): it costs no rate limit.
 
     bundle: a PEM file on this host with the authority of the server's own certificate, or "".
-    Returns {"profiles": [names], "identities": [names for CAA records]}; both may be empty, as servers
-    need not say. With "refused", the server's refusal, and "retry_after", see the function, when it does not
-    want to be asked now. Raises RefusedError when there is no answer.
     """
     context = ssl.create_default_context(cafile=bundle or None)
     if not bundle and not context.cert_store_stats()["x509_ca"]:
@@ -36,21 +46,23 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
             meta = found.get("meta") if isinstance(found, dict) else None
             meta = meta if isinstance(meta, dict) else {}
     except urllib.error.HTTPError as error:
-        return {
-            "profiles": [],
-            "identities": [],
-            "refused": f"the ACME server {where} answers HTTP {error.code}",
-            "retry_after": retry_after(error.headers.get("Retry-After", "")),
-        }
+        later = retry_after(error.headers.get("Retry-After", ""))
+        return _nothing(f"the ACME server {where} answers HTTP {error.code}", later)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         text = "its own certificate is not trusted: see ACME_CA_BUNDLE" if isinstance(
             reason, ssl.SSLCertVerificationError) else getattr(reason, "strerror", None) or reason  # fmt: skip
-        raise RefusedError(f"the ACME server {where} cannot be reached: {text}", LATER) from None
+        return _nothing(f"the ACME server {where} cannot be reached: {text}")
     return {
         "profiles": sorted(_texts(meta.get("profiles"))),
         "identities": _texts(meta.get("caaIdentities")),
+        "refused": "",
+        "retry_after": 0,
     }
+
+
+def _nothing(why: str, later: float = 0) -> Offer:
+    return {"profiles": [], "identities": [], "refused": why, "retry_after": later}
 
 
 def _texts(value: object) -> list[str]:
@@ -66,6 +78,3 @@ def retry_after(header: str) -> float:
         return parsedate_to_datetime(header).timestamp()
     except (ValueError, OverflowError):
         return 0
-
-
-LATER = "the certificate in use stays; cron tries again by itself"

@@ -8,15 +8,37 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
+
+
+class Refusal(TypedDict):
+    """A RefusedError on its way to whoever asked."""
+
+    what: str
+    remedies: list[str]
+    reason: str
 
 
 class RefusedError(Exception):
-    """The host's answer is no; the text says why, in one line, and the second argument what to do."""
+    """The host's answer is no: why, in one line, and what to do. As errors.ExpectedError, which becomes of it."""
 
-    def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(what, remedy)
+    def __init__(self, what: str, *remedies: str, reason: str = "") -> None:
         self.what = what
-        self.remedy = remedy
+        self.remedies = tuple(filter(None, remedies))
+        self.reason = reason
+        super().__init__(what, *self.remedies)
+
+    def add(self, more: str) -> None:
+        """Say more in the line for the user, what came of it for example."""
+        self.what = f"{self.what}; {more}"
+
+    def refusal(self) -> Refusal:
+        """All of it as JSON can carry it."""
+        return {"what": self.what, "remedies": list(self.remedies), "reason": self.reason}
+
+    def __str__(self) -> str:
+        """The line for the user, and below it a line for each remedy."""
+        return "\n  -> ".join((self.what, *self.remedies))
 
 
 def replace(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:

@@ -41,7 +41,11 @@ done
 
 if command -v docker >/dev/null 2>&1; then
     fact docker_client yes
-    engine=$(docker version --format '{{.Server.Version}}' 2>&1) && fact docker "$engine" || fact docker_error "$(echo "$engine" | tail -n 1)"
+    if engine=$(docker version --format '{{.Server.Version}}' 2>&1); then
+        fact docker "$engine"
+    else
+        case $engine in *"permission denied"*) fact docker_denied yes ;; esac
+    fi
     if compose=$(docker compose version --short 2>/dev/null); then
         fact compose "$compose"
     else

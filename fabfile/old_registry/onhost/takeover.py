@@ -158,6 +158,7 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
         raise RefusedError(
             f"ours did not start: {error.what}; all is as it was before, {', '.join(started)} started again",
             "correct that; nothing of ours is left on the server",
+            reason=error.reason,
         ) from None
     if ids:
         found.docker("update", "--restart", "no", *ids)

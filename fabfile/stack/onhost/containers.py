@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ NO_IMAGE = re.compile(
     re.M,
 )
 
+PORT_TAKEN = re.compile(r":(80|443)\b.*(already allocated|already in use)")
 TELLING = re.compile(r"\[emerg\]|\b[Ee]rror\b|level=fatal|^panic:")
 READY_SECONDS = 120
 HEALTH_SECONDS = 5
@@ -157,14 +159,17 @@ def healthy(ids: list[str]) -> dict[str, str]:
     }
 
 
-def inside(command: list[str], what: str, remedy: str) -> None:
-    """Run `docker compose … exec --no-TTY nginx …` as `docker exec`, which is there at once; others as they are."""
+def inside(command: list[str], what: str, remedy: str, told: Callable[[str], str] = str) -> None:
+    """Run `docker compose … exec --no-TTY nginx …` as `docker exec`, which is there at once; others as they are.
+
+    The rest as `run`.
+    """
     if "exec" in command:
         container = nginx_container(project_of(command))
         if not container:
             raise RefusedError("nginx does not run", "./fab -H … up")
         command = ["docker", "exec", container, *command[command.index("exec") + 3 :]]
-    run(command, what, remedy)
+    run(command, what, remedy, told)
 
 
 def project_of(command: list[str]) -> str:
@@ -172,14 +177,14 @@ def project_of(command: list[str]) -> str:
     return command[command.index("--project-name") + 1]
 
 
-def run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[str]:
-    """Run a docker command. Raises RefusedError with what it said, and the remedy for what is known."""
+def run(argv: list[str], what: str, remedy: str, told: Callable[[str], str] = str) -> subprocess.CompletedProcess[str]:
+    """Run a docker command. Raises RefusedError with what it said, as `told` makes it, and the remedy for what is known."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:
         raise RefusedError("Docker is missing", "./fab -H … provision") from None
     if done.returncode:
-        text = done.stderr.strip() or done.stdout.strip() or "no message"
+        text = told(done.stderr.strip() or done.stdout.strip() or "no message")
         if "is not a docker command" in text or "unknown flag: --project-name" in text:
             raise RefusedError("Docker Compose version 2 is missing", "./fab -H … check")
         if re.search("Cannot connect to the Docker|failed to connect to the docker API", text):
@@ -189,5 +194,7 @@ def run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[
                 f"an image cannot be pulled: {found[0].strip()}",
                 "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; then run bootstrap again",
             )
+        if port := PORT_TAKEN.search(text):
+            raise RefusedError(f"port {port[1]} is taken by somebody else", "./fab -H … check names it")
         raise RefusedError(f"{what}: {_telling(text)}", remedy)
     return done

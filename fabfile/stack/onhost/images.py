@@ -12,6 +12,8 @@ from ...machine.onhost.atomic import RefusedError
 # same image another one (docs.docker.com/engine/storage/containerd).
 IDENTITY = "{{.Architecture}} {{json .RootFS.Layers}} {{json .Config.Env}} {{json .Config.Entrypoint}}"
 
+NO_SUCH_IMAGE = "no such image"
+
 
 def platform() -> str:
     """The platform of this machine's engine: `linux/amd64`."""
@@ -31,7 +33,8 @@ def _docker(*args: str) -> str:
         raise RefusedError("there is no docker", "install Docker") from None
     if done.returncode:
         words = done.stderr.strip().splitlines() or ["docker does not answer"]
-        raise RefusedError(words[-1], "is Docker running? docker info tells")
+        missing = NO_SUCH_IMAGE if "No such image" in words[-1] else ""
+        raise RefusedError(words[-1], "is Docker running? docker info tells", reason=missing)
     return done.stdout.strip()
 
 
@@ -42,7 +45,7 @@ def identities(names: list[str]) -> dict[str, str]:
         try:
             text = _docker("image", "inspect", "--format", IDENTITY, name)
         except RefusedError as error:
-            if "No such image" not in error.what:
+            if error.reason != NO_SUCH_IMAGE:
                 raise
         else:
             found[name] = hashlib.sha256(text.encode()).hexdigest()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ...accounts.onhost.accounts_file import Rights
 from ...accounts.onhost.accounts_file import put as put_into_file
 from ...accounts.onhost.accounts_file import remove as remove_from_file
-from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.atomic import Refusal, RefusedError
 from ...machine.onhost.reserve import given
 from .nginx import ACCOUNTS, refresh, require_current
+
+
+class Put(TypedDict):
+    """What `put` did.
+
+    done: what accounts_file.put says. untold: why nginx could not be told: the file is changed then, so its
+    passwords are the new ones.
+    """
+
+    done: list[str]
+    untold: Refusal | None
 
 
 def put(
@@ -20,20 +31,16 @@ def put(
     rights: Rights,
     *,
     alone: bool = False,
-) -> dict[str, Any]:
-    """accounts.put, in force when this returns. test: see nginx.refresh.
-
-    Returns {"done": what accounts.put says, "problem", "remedy": why nginx could not be told, or ""}: the
-    file is changed then, so its passwords are the new ones.
-    """
+) -> Put:
+    """accounts.put, in force when this returns, unless nginx could not be told. test: see nginx.refresh."""
     require_current(directory)
     with given(Path(directory)):
         done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
         try:
             refresh(directory, test)
         except RefusedError as error:
-            return {"done": done, "problem": error.what, "remedy": error.remedy}
-    return {"done": done, "problem": "", "remedy": ""}
+            return {"done": done, "untold": error.refusal()}
+    return {"done": done, "untold": None}
 
 
 def remove(directory: str, test: list[str], user: str) -> bool:

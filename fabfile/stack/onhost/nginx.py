@@ -51,7 +51,7 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
         answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
         moved = settle(root)
         before = containers(start)
-        after = _start(start)
+        after = bring_up(start)
         if moved:
             # What the old containers wrote while that was going on.
             give(root / "registry/data", WRITTEN["registry/data"])
@@ -163,16 +163,17 @@ def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
 
 
 def _test(command: list[str]) -> None:
-    try:
-        inside(
-            command,
-            "nginx -t",
-            "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on",
-        )
-    except RefusedError as error:
-        # The path in the container, told as the one below DEPLOY_DIR.
-        told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
-        raise RefusedError(told, error.remedy) from None
+    inside(
+        command,
+        "nginx -t",
+        "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on",
+        _as_deployed,
+    )
+
+
+def _as_deployed(text: str) -> str:
+    """What nginx says, with a path in the container as the one below DEPLOY_DIR."""
+    return re.sub(r"/\S*/nginx/next/", "nginx/", text)
 
 
 def _lock(root: Path) -> Any:
@@ -197,16 +198,7 @@ def _load_or_go_back(root: Path, project: str, changed: list[str]) -> int:
     except RefusedError as error:
         if not changed or not go_back(root):
             raise
-        told = f"{error.what}; what it ran before goes on, and is what it starts with"
-        raise RefusedError(told, error.remedy) from None
-
-
-def _start(start: list[str]) -> dict[str, str]:
-    try:
-        return bring_up(start)
-    except RefusedError as error:
-        if port := re.search(r":(80|443)\b.*(already allocated|already in use)", error.what):
-            raise RefusedError(f"port {port[1]} is taken by somebody else", "./fab -H … check names it") from None
+        error.add("what it ran before goes on, and is what it starts with")
         raise
 
 

@@ -104,6 +104,21 @@ def test_a_failure_leaves_nothing_either(deployed: World) -> None:
     assert traces(deployed) == before
 
 
+def test_a_registry_that_names_no_digest_of_a_tag(deployed: World) -> None:
+    """The header is optional. Without it the manifest was left behind, in a stack trace."""
+    before = traces(deployed)
+    override = f"{DEPLOY_DIR}/nginx/override.conf"
+    deployed.server(f"echo 'proxy_hide_header Docker-Content-Digest;' >{override}")
+    try:
+        deployed.fab("up")
+        output = deployed.fab("push-test").stdout
+        assert "the manifest is gone from the registry" in output
+    finally:
+        deployed.server(f"rm {override}")
+        deployed.fab("up")
+    assert traces(deployed) == before
+
+
 @pytest.mark.parametrize("line_before", ["login: accepted", "push: sha256:"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int, line_before: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import ssl
@@ -48,7 +49,7 @@ def directory(url: str, bundle: str) -> Offer:
     except urllib.error.HTTPError as error:
         later = retry_after(error.headers.get("Retry-After", ""))
         return _nothing(f"the ACME server {where} answers HTTP {error.code}", later)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         text = "its own certificate is not trusted: see ACME_CA_BUNDLE" if isinstance(
             reason, ssl.SSLCertVerificationError) else getattr(reason, "strerror", None) or reason  # fmt: skip

@@ -34,7 +34,7 @@ def remembered(path: str, server: str) -> dict[str, Any]:
         "unseen": [],
         "learned": False,
     }
-    found.update(_read(Path(path)).get(server, {}), now=time.time())
+    found.update(_read(Path(path)).get(server) or {}, now=time.time())
     return found
 
 
@@ -113,8 +113,8 @@ def alert(path: str, problem: str, command: str, message: str, keep: str = "") -
 
 def _read(path: Path) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError, ValueError):
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        found = json.loads(path.read_text())
+        return found if isinstance(found, dict) else {}
     return {}
 
 

@@ -42,7 +42,7 @@ def containers(root: Path, project: str) -> list[dict[str, Any]]:
     found = []
     for each in json.loads(docker("inspect", *ids)) if ids else []:
         labels = each["Config"]["Labels"] or {}
-        sources = [Path(mount.get("Source", "")) for mount in each["Mounts"]]
+        sources = [Path(mount.get("Source", "")) for mount in each["Mounts"] or ()]
         if labels.get("com.docker.compose.project") == project:
             continue
         if any(source == root or root in source.parents for source in sources):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
+import re
 import socket
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from ...machine.onhost.atomic import RefusedError, replace
 
@@ -17,6 +19,17 @@ MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
 )
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# The largest manifest that a registry has to take (OCI distribution specification, pushing manifests).
+LARGEST = 4 << 20
+
+
+class Answer(NamedTuple):
+    """Of a registry. digest: that it names, '' where it names none that we know."""
+
+    status: int
+    digest: str
+    body: bytes
 
 
 class Loopback(http.client.HTTPSConnection):
@@ -35,20 +48,18 @@ class Loopback(http.client.HTTPSConnection):
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
 
 
-def request(name: str, certificate: str, method: str, path: str, login: str) -> dict[str, Any]:
-    """One request to https://NAME/PATH as `user:password`. Returns {"status", "digest"}.
-
-    Raises RefusedError where there is no answer.
-    """
+def request(name: str, certificate: str, method: str, path: str, login: str) -> Answer:
+    """One request to https://NAME/PATH as `user:password`. Raises RefusedError where there is no answer."""
     token = base64.b64encode(login.encode()).decode()
     connection = Loopback(name, certificate)
     try:
         headers = {"Authorization": f"Basic {token}", "Accept": ", ".join(MANIFESTS)}
         connection.request(method, path, headers=headers)
         response = connection.getresponse()
-        response.read()
-        return {"status": response.status, "digest": response.headers["Docker-Content-Digest"]}
-    except OSError as error:
+        body = response.read(LARGEST)
+        named = response.getheader("Docker-Content-Digest", "")
+        return Answer(response.status, named if DIGEST.fullmatch(named) else "", body)
+    except (OSError, http.client.HTTPException) as error:
         raise RefusedError(f"https://{name}{path}: {error}", "./fab -H … logs") from None
     finally:
         connection.close()
@@ -57,14 +68,17 @@ def request(name: str, certificate: str, method: str, path: str, login: str) -> 
 def delete_tag(name: str, certificate: str, repository: str, tag: str, login: str) -> int:
     """Delete the manifest that a tag points to. Returns the HTTP status: 202 done, 404 not there.
 
-    A registry deletes by digest alone (OCI distribution specification, deleting manifests).
+    A registry deletes by digest alone (OCI distribution specification, deleting manifests). It need not name
+    the digest of a tag (the same, pulling manifests): then it is made of the manifest itself.
     """
     path = f"/v2/{repository}/manifests/"
     found = request(name, certificate, "HEAD", path + tag, login)
-    if found["status"] != 200:
-        return int(found["status"])
-    deleted = request(name, certificate, "DELETE", path + found["digest"], login)
-    return int(deleted["status"])
+    if found.status == 200 and not found.digest:
+        found = request(name, certificate, "GET", path + tag, login)
+    if found.status != 200:
+        return found.status
+    digest = found.digest or f"sha256:{hashlib.sha256(found.body).hexdigest()}"
+    return request(name, certificate, "DELETE", path + digest, login).status
 
 
 def sweep(name: str) -> None:

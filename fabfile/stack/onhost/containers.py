@@ -110,7 +110,9 @@ def _health(found: dict[str, Any]) -> str:
     told = str((found["State"].get("Health") or {}).get("Status", ""))
     if told in ("", "healthy"):
         return told
-    kind, *test = found["Config"]["Healthcheck"]["Test"]
+    kind, *test = (found["Config"].get("Healthcheck") or {}).get("Test") or ("NONE",)
+    if not test:
+        return told
     command = test if kind == "CMD" else ["sh", "-c", *test]
     try:
         done = subprocess.run(

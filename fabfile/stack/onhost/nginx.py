@@ -75,7 +75,8 @@ def settled(directory: str, lineage: str) -> bool:
             and started["compose"] == _digest(root)
             and started["containers"] == healthy(list(started["containers"]))
         )
-    except (OSError, ValueError, RefusedError):
+    except (OSError, ValueError, LookupError, TypeError, RefusedError):
+        # A record that is damaged, or of another version, is none.
         return False
 
 
@@ -223,7 +224,11 @@ def _master(project: str) -> int:
     if not found:
         raise RefusedError("nginx does not run", "./fab -H … up")
     inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", found]
-    return int(run(inspect, "docker inspect", "./fab -H … check").stdout)
+    process = run(inspect, "docker inspect", "./fab -H … check").stdout.strip()
+    # It may have ended since. A signal to process 0 would be one to our own group (kill(2)).
+    if not process.isdecimal() or int(process) == 0:
+        raise RefusedError("nginx does not run", "./fab -H … up")
+    return int(process)
 
 
 def _workers(master: int) -> set[int]:

@@ -114,7 +114,7 @@ def address(connection: object = None) -> str:
 
 
 def addressed(text: str, host: str) -> str:
-    """The text with that server in the commands that it proposes: the one place that fills it in, where a text is shown.
+    """The text with that server in the commands that it proposes. Called where a text is shown, and nowhere else.
 
     host: what to type behind -H; '' where nobody knows.
     """

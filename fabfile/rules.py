@@ -148,7 +148,8 @@ def _command(text: str) -> str:
         raise ValueError("expected one line: a command for a shell")
     if subprocess.run(["/bin/sh", "-n", "-c", text], capture_output=True, check=False).returncode:
         raise ValueError(
-            "expected a command that a shell understands: is a quote not closed? With # behind a space put the whole of it into quotes"
+            "expected a command that a shell understands: is a quote not closed? "
+            "With # behind a space put the whole of it into quotes"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""Every route of the registry by every method, and what each kind of account may do: for nginx alone, and for all of it.
+"""Every route of the registry by every method, and what each kind of account may do: for nginx alone, and for all.
 
 The rows are those of distribution 2.8.3 and 3.1 (registry/api/v2/descriptors.go, registry/handlers), and some
 that no version has: what is not in the table is for unlimited admins alone.
@@ -38,7 +38,7 @@ FORMS: dict[str, dict[str, str]] = {
     f"/v2/NAME/blobs/{DIGEST}": {"GET": "pull", "HEAD": "pull", "DELETE": "delete"},
     f"/v2/NAME/referrers/{DIGEST}": {"GET": "pull", "HEAD": "pull"},
     "/v2/NAME/blobs/uploads/": {"POST": "begin"},
-    "/v2/NAME/blobs/uploads/UUID": {"GET": "upload", "HEAD": "upload", "PATCH": "upload", "PUT": "upload", "DELETE": "upload"},
+    "/v2/NAME/blobs/uploads/UUID": dict.fromkeys(("GET", "HEAD", "PATCH", "PUT", "DELETE"), "upload"),
     # Of no repository, or of no version.
     "/v2/_catalog": {},
     "/v2/NAME/_catalog": {},

@@ -31,7 +31,7 @@ def tell(host: Host, settings: Settings, problem: str, reason: str = "") -> str:
         same,
         settings.alert_command,
         message,
-        keep=_same(cause),
+        reason if problem else orders.FAILED if cause else "",
     )
     if done in ("known", "sent"):
         return "ALERT_COMMAND was told" if done == "sent" and problem else ""

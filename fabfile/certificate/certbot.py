@@ -74,7 +74,8 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
     rehearsal = ["--dry-run", *(["--server", settings.acme_server] if private else [])]
     return certbot(
         settings, "renew", "--non-interactive", "--no-random-sleep-on-renew",
-        "--cert-name", settings.registry_domain, *_challenge(settings), *_profile(settings), *(rehearsal if dry_run else []),
+        "--cert-name", settings.registry_domain, *_challenge(settings), *_profile(settings),
+        *(rehearsal if dry_run else []),
     )  # fmt: skip
 
 

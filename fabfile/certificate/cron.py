@@ -13,5 +13,6 @@ def cron_text(settings: Settings) -> str:
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         'MAILTO=""\n'
-        f"{settings.cron_schedule} root cd {settings.deploy_dir} && mkdir -p log && ./inv renew --log {log} >>{log} 2>&1\n"
+        f"{settings.cron_schedule} root cd {settings.deploy_dir} && mkdir -p log && "
+        f"./inv renew --log {log} >>{log} 2>&1\n"
     )

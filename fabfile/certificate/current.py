@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TypedDict
 
 from ..errors import StepError
 from ..machine.host import Host
@@ -12,9 +12,10 @@ from ..report import Outcome
 from ..settings import Settings
 from ..stack import nginx
 from ..stack.onhost import lineage
+from ..stack.onhost.lineage import Broken, Facts, OnDisk
 
 
-def why_order(have: dict[str, Any], settings: Settings) -> str:
+def why_order(have: OnDisk | Broken, settings: Settings) -> str:
     """Why the certificate on disk is not the one that the settings want; '' when it is."""
     if "broken" in have:
         return "this one cannot be read"
@@ -23,26 +24,33 @@ def why_order(have: dict[str, Any], settings: Settings) -> str:
     return "" if have["not_after"] > time.time() else "this one has expired"
 
 
-def other_order(have: dict[str, Any], settings: Settings) -> str:
+def other_order(have: OnDisk | Broken, settings: Settings) -> str:
     """Whether it is of another authority, or for other names, than the settings say: and which."""
     if have["server"] != settings.acme_directory:
         return f"this one is from {have['server'] or 'nobody that certbot knows'}"
-    names = have.get("names", ())
+    names = [] if "broken" in have else have["names"]
     right = set(names) == set(settings.certificate_names)
     return "" if right else f"this one is for {', '.join(names)}"
 
 
-def both(host: Host, settings: Settings) -> dict[str, Any]:
-    """{"on_disk", "served"}: the certificate that we have and the one that clients get; {} for none."""
+class Both(TypedDict):
+    """The certificate that we have and the one that clients get."""
+
+    on_disk: OnDisk | Broken | None
+    served: Facts | None
+
+
+def both(host: Host, settings: Settings) -> Both:
+    """Look at both. Changes nothing."""
     try:
         served = host.call(lineage.served, settings.registry_domain)
     except StepError:
-        served = {}
+        served = None
     return {"on_disk": on_disk(host, settings), "served": served}
 
 
-def on_disk(host: Host, settings: Settings) -> dict[str, Any]:
-    """The newest certificate on the server, {} when there is none: see lineage.on_disk."""
+def on_disk(host: Host, settings: Settings) -> OnDisk | Broken | None:
+    """The newest certificate on the server, None when there is none: see lineage.on_disk."""
     return host.call(lineage.on_disk, *files_of(settings))
 
 
@@ -77,9 +85,10 @@ def require_whole(host: Host, settings: Settings) -> None:
         )
 
 
-def serve(host: Host, settings: Settings, have: dict[str, Any]) -> Outcome:
-    """Have nginx load it, then look as a client does. Raises StepError when clients get another one;
-    then nginx runs again what it ran before.
+def serve(host: Host, settings: Settings, have: OnDisk | Broken | None) -> tuple[Outcome, OnDisk]:
+    """Have nginx load it, then look as a client does. Returns what was done, and what is served.
+
+    Raises StepError when clients get another one; then nginx runs again what it ran before.
     """
     if not have or "broken" in have:
         # The last good one goes on; this raises with what is wrong with the newest.
@@ -91,11 +100,11 @@ def serve(host: Host, settings: Settings, have: dict[str, Any]) -> Outcome:
     if nginx.settled(host, settings):
         served = host.call(lineage.served, settings.registry_domain)
         if served["serial"] == have["serial"]:
-            return Outcome("", changed=False)
+            return Outcome("", changed=False), have
     activated = nginx.activate(host, settings)
     served = host.call(lineage.await_served, settings.registry_domain, have["serial"])
     if served["serial"] == have["serial"]:
-        return activated
+        return activated, have
     back = activated.changed and nginx.restore(host, settings)
     raise StepError(
         f"{host.name}: serial {have['serial']} is on disk, but {served['serial']} is served"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+
+from ..stack.onhost.lineage import Broken, Facts, OnDisk
 
 DAY = 86400
 # Certbot renews when a third is left (of short ones half): below it, a renewal was missed.
@@ -13,7 +14,7 @@ FAIL_BELOW = 1 / 5
 LAST_MOMENT = 253402300799
 
 
-def described(facts: dict[str, Any]) -> str:
+def described(facts: Facts | OnDisk | Broken) -> str:
     """`valid 89 days, until 2027-02-20 10:00 UTC, issued by R11, serial 03ab…`."""
     if "broken" in facts:
         return f"broken: {facts['broken']}"
@@ -22,13 +23,13 @@ def described(facts: dict[str, Any]) -> str:
     return f"{validity}, until {moment(facts['not_after'])}, issued by {facts['issuer']}, serial {facts['serial']}"
 
 
-def left(facts: dict[str, Any]) -> float:
+def left(facts: Facts | OnDisk) -> float:
     """Which part of its lifetime a certificate still has: 1 when it is new, 0 or less when it is over."""
     lifetime = facts["not_after"] - facts["not_before"]
-    return float((facts["not_after"] - time.time()) / max(lifetime, 1))
+    return (facts["not_after"] - time.time()) / max(lifetime, 1)
 
 
-def judged(facts: dict[str, Any]) -> tuple[str, str]:
+def judged(facts: Facts | OnDisk) -> tuple[str, str]:
     """(ok, warn or failed; what is wrong, '' when nothing is) by what is left of the lifetime."""
     part = left(facts)
     if part <= 0:
@@ -40,7 +41,7 @@ def judged(facts: dict[str, Any]) -> tuple[str, str]:
     return "ok", ""
 
 
-def due(facts: dict[str, Any]) -> bool:
+def due(facts: Facts | OnDisk) -> bool:
     """Whether certbot may want to renew it by date: see compose.renew. A little earlier, as the moment
     that an authority names (ARI) lies around certbot's own.
     """

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
 from ..settings import Settings
+from ..stack.onhost.lineage import Broken, OnDisk
 from . import certbot, current, self_test
 from .lifetime import moment
 from .onhost import acme, attempts
-from .onhost.certbot import run
+from .onhost.certbot import Ran, run
 
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
 
@@ -19,10 +18,12 @@ COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week
 FAILED = "order failed"
 
 
-def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, force: bool = False) -> list[str]:
+def order(
+    host: Host, settings: Settings, *, have: OnDisk | Broken | None, first: bool, force: bool = False
+) -> list[str]:
     """Order a certificate: no pause running, self-test green, rehearsed, and only then the real one.
 
-    have: the one that is there, {} for none. first: this authority never gave one for these names, so it is
+    have: the one that is there, None for none. first: this authority never gave one for these names, so it is
     rehearsed. force: neither a pause nor the self-test keeps it from being asked.
     Returns lines for people. Raises StepError where something is not right; nothing was ordered then,
     or certbot says why the order failed, and a pause begins.
@@ -40,7 +41,7 @@ def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, 
         _rehearse(host, settings)
         lines.append("rehearsed first, at the test service")
     ask(host, settings, certbot.issue(settings, again=bool(have)))
-    if current.on_disk(host, settings).get("serial") == have.get("serial"):
+    if _serial(current.on_disk(host, settings)) == _serial(have):
         reason = f"certbot has got a certificate, but not in {settings.lineage}"
         raise StepError(
             f"{host.name}: {reason}; {_remember(host, settings, reason, 0)}",
@@ -49,6 +50,10 @@ def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, 
         )
     _succeeded(host, settings, found.unseen)
     return lines
+
+
+def _serial(certificate: OnDisk | Broken | None) -> str:
+    return "" if certificate is None or "broken" in certificate else certificate["serial"]
 
 
 def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False) -> str:
@@ -84,7 +89,7 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
     answer = _certbot(host, settings, command)
     if answer["code"] == 0:
         return
-    reason = certbot.reason(str(answer["output"]))
+    reason = certbot.reason(answer["output"])
     if not answer["asked"]:
         raise StepError(
             f"{host.name}: certbot did not run: {reason}",
@@ -101,15 +106,15 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
     raise error
 
 
-def paused(memory: dict[str, Any]) -> bool:
+def paused(memory: attempts.Memory) -> bool:
     """Whether the ACME server must be left alone now, by the host's own clock.
 
     One that begins in the future was made while that clock was wrong.
     """
-    return bool(memory["since"] <= memory["now"] < memory["next"])
+    return memory["since"] <= memory["now"] < memory["next"]
 
 
-def pause_text(memory: dict[str, Any]) -> str:
+def pause_text(memory: attempts.Memory) -> str:
     """`the last 2 tries failed (…), the next one is at …`."""
     tries = "try" if memory["failures"] == 1 else f"{memory['failures']} tries"
     return f"the last {tries} failed ({memory['reason']}); the next one is not before {moment(memory['next'])}"
@@ -118,7 +123,7 @@ def pause_text(memory: dict[str, Any]) -> str:
 def _self_test(
     host: Host,
     settings: Settings,
-    memory: dict[str, Any],
+    memory: attempts.Memory,
     *,
     force: bool = False,
     remember: bool = True,
@@ -147,12 +152,12 @@ def _rehearse(host: Host, settings: Settings) -> None:
     if answer["code"] != 0:
         raise StepError(
             f"{host.name}: the rehearsal at {settings.rehearsal} failed, so nothing was ordered: "
-            f"{certbot.reason(str(answer['output']))}",
+            f"{certbot.reason(answer['output'])}",
             "correct that, then run this again: a rehearsal costs nothing. ACME_REHEARSAL=none does without",
         )
 
 
-def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
+def _certbot(host: Host, settings: Settings, command: list[str]) -> Ran:
     return host.call(run, command, certbot.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot")
 
 
@@ -173,11 +178,10 @@ def look(settings: Settings) -> Call:
     return attempts.remembered, (settings.attempts_file, settings.acme_directory), {}
 
 
-def remembered(host: Host, settings: Settings) -> dict[str, Any]:
-    """What the host remembers of the ACME server: see attempts.remembered. Changes nothing.
+def remembered(host: Host, settings: Settings) -> attempts.Memory:
+    """What the host remembers of the ACME server. Changes nothing.
 
     Where nothing is ordered any more, no failure of the past counts.
     """
-    function, args, _ = look(settings)
-    memory: dict[str, Any] = host.call(function, *args)
-    return memory | {"failures": 0, "reason": ""} if settings.tls_certificate else memory
+    memory = host.call(attempts.remembered, settings.attempts_file, settings.acme_directory)
+    return {**memory, "failures": 0, "reason": ""} if settings.tls_certificate else memory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 from ..machine.host import Host, here
@@ -63,15 +62,15 @@ def look(host: Host, settings: Settings, offered: acme.Offer, known_unseen: list
 class Seen:
     """The results of onhost.probe.fetch: from the server, and from the operator's machine."""
 
-    inside: dict[str, Any]
-    outside: dict[str, Any]
+    inside: probe.Seen
+    outside: probe.Seen
 
 
 def fetch(host: Host, settings: Settings) -> Seen:
     """Put a random file on the server and fetch it over port 80; take it away again."""
     webroot, names = f"{settings.deploy_dir}/certbot/www", list(settings.hosts)
     token = host.call(probe.place, webroot)
-    nothing: dict[str, Any] = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
+    nothing: probe.Seen = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
     try:
         outside = nothing if host.local else here().call(probe.fetch, names, token)
         return Seen(host.call(probe.fetch, names, token), outside)

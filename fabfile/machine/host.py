@@ -19,7 +19,7 @@ from ..secret import Secret
 from ..text import cleaned, printable
 from . import remote_call
 from .conversation import Conversation, LocalConversation, ours
-from .onhost.atomic import Refusal, RefusedError, exists
+from .onhost.atomic import RefusedError, exists
 
 if TYPE_CHECKING:
     from invoke import Result
@@ -64,7 +64,7 @@ class Host:
     elevation: Elevation = Elevation()
     begin: Callable[[str], Conversation] = LocalConversation
     lost: tuple[type[Exception], ...] = (OSError, EOFError)
-    foreseen: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
+    foreseen: dict[str, remote_call.Answer] = field(default_factory=dict, compare=False)
     forced: bool = False
 
     @property
@@ -164,6 +164,7 @@ class Host:
         Raises StepError with the function's own words when it refuses.
         """
         if self.local:
+            answer: remote_call.Answer
             try:
                 answer = {"result": cleaned(function(*args, **kwargs))}
             except RefusedError as refused:
@@ -172,7 +173,7 @@ class Host:
             call = (function, args, kwargs)
             answer = self.foreseen.get(remote_call.key(call)) or self._ask([call])[0]
         if "refused" in answer:
-            no: Refusal = answer["refused"]
+            no = answer["refused"]
             raise StepError(f"{self.name}: {no['what']}", *no["remedies"], reason=no["reason"])
         return cast("R", answer["result"])
 
@@ -186,14 +187,14 @@ class Host:
             answers = self._ask(calls)
             self.foreseen.update(zip(map(remote_call.key, calls), answers, strict=True))
 
-    def _ask(self, calls: Sequence[remote_call.Call]) -> list[dict[str, Any]]:
+    def _ask(self, calls: Sequence[remote_call.Call]) -> list[remote_call.Answer]:
         # Not by `run`: what is printable is no JSON any more.
         result = self._run(["python3", "-I", "-B", "-c", remote_call.LOADER], remote_call.packed(calls))
         if not result.ok:
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
             raise StepError(f"{self.name}: {names}: {said}", _python_remedy(result))
-        answers: list[dict[str, Any]] = cleaned(json.loads(result.stdout))
+        answers: list[remote_call.Answer] = cleaned(json.loads(result.stdout))
         return answers
 
 

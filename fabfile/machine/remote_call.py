@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import resolve_name
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict
+
+from .onhost.atomic import Refusal
 
 # Read on the host: modules, and calls of their functions. -I keeps what lies about in the directory or
 # the environment out of it.
@@ -38,8 +40,15 @@ LOADER = (
 Call = tuple[Callable[..., Any], Sequence[object], Mapping[str, object]]
 
 
+class Answer(TypedDict, total=False):
+    """To a call: one of these."""
+
+    result: object
+    refused: Refusal
+
+
 def packed(calls: Sequence[Call]) -> str:
-    """What LOADER reads; it answers with a list of {"result"} or {"refused": atomic.Refusal}."""
+    """What LOADER reads; it answers with a list of `Answer`."""
     modules: dict[str, str] = {}
     for function, _, _ in calls:
         _add_sources(sys.modules[function.__module__], modules)

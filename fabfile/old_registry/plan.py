@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..accounts.onhost.accounts_file import BCRYPT
 from ..certificate import current, lifetime
@@ -13,21 +12,23 @@ from ..machine.host import Host
 from ..rules import ACME_SERVERS
 from ..settings import Settings
 from ..stack.compose import PROJECT
+from ..stack.onhost.lineage import Broken, OnDisk
 from .onhost import takeover
+from .onhost.found import Container
 
 
 @dataclass(frozen=True)
 class Plan:
     """What was found of the old layout, and what becomes of it."""
 
-    containers: list[dict[str, Any]]
+    containers: list[Container]
     overwritten: list[str]
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
         """The names of the old containers."""
-        return [str(each["name"]) for each in self.containers]
+        return [each["name"] for each in self.containers]
 
 
 def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) -> Plan:
@@ -95,7 +96,7 @@ def _accounts(entries: Sequence[str], settings: Settings) -> list[tuple[str, str
     return rows
 
 
-def _certificate(have: dict[str, Any], settings: Settings) -> tuple[str, str, str, str]:
+def _certificate(have: OnDisk | Broken | None, settings: Settings) -> tuple[str, str, str, str]:
     if settings.tls_certificate:
         return ("ok", "certificate", "your own, of TLS_CERTIFICATE", "is used; nothing is ordered")
     if not have:
@@ -111,8 +112,8 @@ def _certificate(have: dict[str, Any], settings: Settings) -> tuple[str, str, st
     return ("ok", "certificate", found, "stays; nothing is ordered")
 
 
-def _refuse_other_authority(have: dict[str, Any], settings: Settings) -> None:
-    theirs = have.get("server")
+def _refuse_other_authority(have: OnDisk | Broken | None, settings: Settings) -> None:
+    theirs = have and have["server"]
     if not theirs or theirs == settings.acme_directory:
         return
     if theirs != ACME_SERVERS["staging"]:

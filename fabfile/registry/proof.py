@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from ..accounts.onhost.accounts_file import Rights
 from ..accounts.passwords import hashed
@@ -24,7 +24,8 @@ REPOSITORY = "push-test"
 REFUSED = re.compile(r"unauthorized|no basic auth credentials|\b401\b|access denied|authentication required", re.I)
 UNTRUSTED = re.compile(r"x509: .*(unknown authority|not trusted)|certificate is not trusted", re.I)
 NO_ENGINE = re.compile(
-    r"docker: (command )?not found|Cannot connect to the Docker daemon|failed to connect to the docker API|permission denied.*docker",
+    r"docker: (command )?not found|Cannot connect to the Docker daemon|failed to connect to the docker API|"
+    r"permission denied.*docker",
     re.I,
 )
 
@@ -38,6 +39,14 @@ class UnusableEngineError(Exception):
     """The docker client of this machine cannot do the test; the text says why."""
 
 
+class Line(TypedDict):
+    """A part of the proof."""
+
+    name: str
+    text: str
+    seconds: float
+
+
 @dataclass
 class Receipt:
     """What was proven. Times in seconds; `digest` is the manifest's."""
@@ -46,7 +55,7 @@ class Receipt:
     client: str = ""
     digest: str = ""
     ok: bool = False
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
     def json(self) -> str:
         """The receipt for a machine."""

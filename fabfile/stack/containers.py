@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from ..machine.host import Host
 from ..settings import Settings
@@ -10,7 +10,18 @@ from . import compose
 from .onhost import containers as onhost
 
 
-def containers(host: Host, settings: Settings) -> list[dict[str, Any]]:
-    """Our containers: service, image, state, health. Not those of a certbot or `nginx -t` run."""
-    rows = host.call(onhost.listed, compose.containers(settings))
-    return [{key: row[key] for key in ("service", "image", "state", "health")} for row in rows]
+class Container(TypedDict):
+    """A container of ours: see onhost.Container."""
+
+    service: str
+    image: str
+    state: str
+    health: str
+
+
+def containers(host: Host, settings: Settings) -> list[Container]:
+    """Our containers. Not those of a certbot or `nginx -t` run."""
+    return [
+        {"service": row["service"], "image": row["image"], "state": row["state"], "health": row["health"]}
+        for row in host.call(onhost.listed, compose.containers(settings))
+    ]

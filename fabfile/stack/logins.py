@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..accounts.onhost import accounts_file
-from ..accounts.onhost.accounts_file import Rights
+from ..accounts.onhost.accounts_file import Account, Rights
 from ..errors import StepError
 from ..machine.host import Host
 from ..report import Outcome
@@ -50,7 +49,7 @@ def remove(host: Host, settings: Settings, user: str) -> Outcome:
     return Outcome(f"there is no account {user}", changed=False)
 
 
-def listed(host: Host, settings: Settings) -> list[dict[str, Any]]:
+def listed(host: Host, settings: Settings) -> list[Account]:
     """Every account: its name, role, repositories, date, and whether the registry can use its hash."""
     return host.call(accounts_file.listed, settings.accounts_file)
 

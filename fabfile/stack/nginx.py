@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
@@ -54,14 +52,14 @@ def restore(host: Host, settings: Settings) -> bool:
     return host.call(onhost.restore, settings.deploy_dir, compose.PROJECT)
 
 
-def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:
+def _outcome(host: Host, answer: onhost.Running) -> Outcome:
     if answer["problem"]:
         raise StepError(
             f"{host.name}: the newest certificate is not used: {answer['problem']}; the last good one goes on",
             "./fab -H … init-letsencrypt --force orders a new one",
         )
     done = []
-    if answer.get("started"):
+    if answer["started"]:
         done.append("started " + ", ".join(answer["started"]))
     if answer["reloaded"]:
         done.append("nginx reloaded")

@@ -82,7 +82,8 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     free = int(_one(facts, "disk_kib") or 0) * 1024
     mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
     yield Row("free disk", mark, f"{free / GB:.1f} GB",
-              "" if mark == "ok" else "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
+              "" if mark == "ok" else
+              "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
     off = abs(float(_one(facts, "time") or 0) - now)
     mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
     yield Row("clock", mark, f"{off:.0f} s off yours",
@@ -192,11 +193,14 @@ def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
         else:
             yield Row(f"A {name}", "warn" if behind_nat else "failed",
                       f"{', '.join(strange)}, but this server has {yours}",
-                      "right if that is your router's address" if behind_nat else f"at your DNS provider: correct the A record of {name}; is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
+                      "right if that is your router's address" if behind_nat else
+                      f"at your DNS provider: correct the A record of {name}; "
+                      "is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
     strange = [ip for ip in aaaa if ip not in addresses]
     if strange:
         yield Row(f"AAAA {name}", "failed", f"{', '.join(strange)}, but this server has {yours}",
-                  f"at your DNS provider: correct or delete the AAAA record of {name}; it is tried first. Is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
+                  f"at your DNS provider: correct or delete the AAAA record of {name}; it is tried first. "
+                  "Is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
     elif aaaa:
         yield Row(f"AAAA {name}", "ok", ", ".join(aaaa))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from .. import report
 from ..accounts import htpasswd_file
 from ..accounts.onhost import accounts_file
-from ..accounts.onhost.accounts_file import Rights
+from ..accounts.onhost.accounts_file import Account, Rights
 from ..accounts.passwords import checked_name, checked_password, generated, hashed
 from ..errors import StepError
 from ..machine.host import Host
@@ -85,7 +84,7 @@ def first(host: Host, settings: Settings, made: Callable[[Secret], None]) -> Out
     return done
 
 
-def show(accounts: list[dict[str, Any]], *, as_json: bool = False) -> None:
+def show(accounts: list[Account], *, as_json: bool = False) -> None:
     """Print the accounts."""
     if as_json:
         print(json.dumps(accounts, indent=2))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..certificate import current, orders
 from ..certificate.certbot import CERTBOT_CONTAINER
 from ..certificate.lifetime import described
@@ -14,6 +12,7 @@ from ..machine.remote_call import Call
 from ..report import Outcome
 from ..rules import ACME_SERVERS
 from ..settings import Settings
+from ..stack.onhost.lineage import Broken, OnDisk
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -54,15 +53,15 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
         details = [*lines, *details]
         host.foresee(current.looks(settings))
         have = current.on_disk(host, settings)
-        summary, ordered = "ordered, " + described(have), True
-    activated = current.serve(host, settings, have)
-    return Outcome(summary, activated.changed or ordered, details)
+        summary, ordered = "", True
+    activated, served = current.serve(host, settings, have)
+    return Outcome(summary or "ordered, " + described(served), activated.changed or ordered, details)
 
 
 def _own(host: Host, settings: Settings) -> Outcome:
     have = current.on_disk(host, settings)
-    activated = current.serve(host, settings, have)
-    return Outcome(f"your own certificate, {described(have)}", activated.changed)
+    activated, served = current.serve(host, settings, have)
+    return Outcome(f"your own certificate, {described(served)}", activated.changed)
 
 
 def _warning(settings: Settings) -> list[str]:
@@ -74,8 +73,8 @@ def _warning(settings: Settings) -> list[str]:
     ]
 
 
-def _refuse_downgrade(have: dict[str, Any], settings: Settings, force: bool) -> None:
-    theirs = have.get("server") or ACME_SERVERS["staging"]
+def _refuse_downgrade(have: OnDisk | Broken | None, settings: Settings, force: bool) -> None:
+    theirs = (have and have["server"]) or ACME_SERVERS["staging"]
     if settings.acme_server == "staging" and theirs != ACME_SERVERS["staging"] and not force:
         raise StepError(
             f"the certificate in use is from {theirs}; one from staging would lock every client out",

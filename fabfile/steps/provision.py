@@ -12,7 +12,8 @@ def provision(host: Host, settings: Settings, *, known: bool = False) -> Outcome
     """Install and start what is missing of Docker Engine, Compose 2, cron and Python 3.
 
     From the distribution's packages; where these have no Compose 2 (Debian 12), from Docker's own
-    repository. known: `check` has just seen that nothing is missing. Raises StepError where that does not work, or for other systems than Debian, Ubuntu.
+    repository. known: `check` has just seen that nothing is missing. Raises StepError where that does not
+    work, or for other systems than Debian, Ubuntu.
     """
     del settings  # every step has the same two parameters
     lines = [] if known else host.script("provision.sh").splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from ..certificate import current, lifetime, orders
 from ..certificate.lifetime import described
@@ -54,15 +53,15 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
         return Outcome("rehearsed: a renewal would succeed", changed=False)
     host.foresee(current.looks(settings))
     after = current.on_disk(host, settings)
-    activated = current.serve(host, settings, after)
+    activated, served = current.serve(host, settings, after)
     done = "nothing due; nginx now serves what was on disk" if activated.changed else ""
-    if after["serial"] != before.get("serial"):
+    if "broken" in before or served["serial"] != before["serial"]:
         done = "renewed and served"
-    details = _warned(host, settings, after, waiting)
-    return Outcome(f"{done or 'nothing due'}, {described(after)}", bool(done), details)
+    details = _warned(host, settings, served, waiting)
+    return Outcome(f"{done or 'nothing due'}, {described(served)}", bool(done), details)
 
 
-def _warned(host: Host, settings: Settings, served: dict[str, Any], waiting: str) -> list[str]:
+def _warned(host: Host, settings: Settings, served: lineage.OnDisk, waiting: str) -> list[str]:
     """Lines about what is left of the lifetime. Raises StepError when that is less than a fifth."""
     mark, problem = lifetime.judged(served)
     remedy = OWN if settings.tls_certificate else RENEW

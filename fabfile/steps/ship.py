@@ -57,7 +57,8 @@ def _identities(host: Host, names: list[str]) -> dict[str, str]:
         if name not in found:
             here().run(
                 ["docker", "pull", "--quiet", "--platform", platform, name],
-                remedy=f"IMAGES=ship takes the images from your own Docker: set IMAGE_MIRROR, or docker load {name} from a file",
+                remedy="IMAGES=ship takes the images from your own Docker: "
+                f"set IMAGE_MIRROR, or docker load {name} from a file",
             )
     for name, other in here().call(onhost.platforms, names).items():
         if other != platform:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import calendar
 import json
 import time
-from typing import Any
+from typing import TypedDict
 
 from .. import report
+from ..accounts.onhost.accounts_file import Account
 from ..certificate import current, lifetime, orders
 from ..certificate.cron import cron_text
 from ..certificate.onhost import cron
+from ..certificate.onhost.attempts import Memory
+from ..certificate.onhost.cron import Installed
 from ..errors import StepError, addressed
 from ..machine import lock
 from ..machine.host import Host, require_deployed
 from ..machine.onhost import atomic, audit, disk
 from ..settings import Settings
 from ..stack import logins
-from ..stack.containers import containers
+from ..stack.containers import Container, containers
 from ..stack.onhost import sync
 from ..version import RECORD, VERSION, newer
 
@@ -30,11 +33,38 @@ WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of onhost/lock.sh
 Row = tuple[str, str, str]
 
 
-def status(host: Host, settings: Settings) -> dict[str, Any]:
+class Cron(Installed):
+    """The renewals. twice_a_day: by our own schedule; with another, only you know how often it should."""
+
+    twice_a_day: bool
+
+
+class Versions(TypedDict):
+    """Of this tool: that deployed the server, '' where none is recorded, and that asks."""
+
+    server: str
+    tool: str
+
+
+class Status(TypedDict):
+    """What `--json` prints. accounts: or why they cannot be read."""
+
+    registry: str
+    version: Versions
+    containers: list[Container]
+    certificate: current.Both
+    last_renewal: audit.Last | None
+    failed_orders: Memory
+    cron: Cron
+    accounts: list[Account] | str
+    disk: disk.Usage
+
+
+def status(host: Host, settings: Settings) -> Status:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
     deployed = _deployed(host, settings.deploy_dir)
     try:
-        users: list[dict[str, Any]] | str = logins.listed(host, settings)
+        users: list[Account] | str = logins.listed(host, settings)
     except StepError as error:
         users = ": ".join((error.what, *error.remedies[:1]))
     return {
@@ -44,7 +74,7 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
-        "cron": host.call(cron.installed, cron_text(settings)) | {"twice_a_day": not settings.renew_schedule},
+        "cron": {**host.call(cron.installed, cron_text(settings)), "twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
@@ -60,7 +90,7 @@ def _deployed(host: Host, directory: str) -> str:
         return ""
 
 
-def show(found: dict[str, Any], *, as_json: bool, host: str = "") -> None:
+def show(found: Status, *, as_json: bool, host: str = "") -> None:
     """Print what `status` found. host: see errors.addressed. Raises StepError when a line is red."""
     rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
     rows += [
@@ -82,7 +112,7 @@ def show(found: dict[str, Any], *, as_json: bool, host: str = "") -> None:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
 
 
-def version_row(found: dict[str, str]) -> Row:
+def version_row(found: Versions) -> Row:
     """Which version of this tool deployed the server."""
     server, tool = found["server"], found["tool"]
     if newer(server, tool):
@@ -92,9 +122,9 @@ def version_row(found: dict[str, str]) -> Row:
     return "ok", "version", server
 
 
-def _containers(containers: list[dict[str, Any]]) -> list[Row]:
+def _containers(containers: list[Container]) -> list[Row]:
     missing = {"auth", "nginx", "registry"} - {c["service"] for c in containers}
-    rows = [("failed", name, "does not run: ./fab -H … up") for name in sorted(missing)]
+    rows: list[Row] = [("failed", name, "does not run: ./fab -H … up") for name in sorted(missing)]
     for c in containers:
         good = c["state"] == "running" and c["health"] in ("", "healthy")
         state = " ".join(filter(None, (c["state"], c["health"])))
@@ -103,7 +133,7 @@ def _containers(containers: list[dict[str, Any]]) -> list[Row]:
     return rows
 
 
-def _certificate(found: dict[str, Any]) -> Row:
+def _certificate(found: current.Both) -> Row:
     disk_side, served = found["on_disk"], found["served"]
     if not disk_side:
         return "failed", "certificate", "none: ./fab -H … init-letsencrypt orders one"
@@ -121,14 +151,14 @@ def _certificate(found: dict[str, Any]) -> Row:
     return mark, "certificate", f"{text}: {problem}" if problem else text
 
 
-def _renewal(last: dict[str, str], failed: dict[str, Any]) -> Row:
+def _renewal(last: audit.Last | None, failed: Memory) -> Row:
     text = f"{last['when']}: {last['outcome']} (by {last['who']})" if last else "none yet"
     if failed["failures"]:
         return "warn", "last renewal", f"{text}; {orders.pause_text(failed)}"
     return "ok" if not last or last["outcome"] == "ok" else "warn", "last renewal", text
 
 
-def cron_row(found: dict[str, Any], last: dict[str, str]) -> Row:
+def cron_row(found: Cron, last: audit.Last | None) -> Row:
     """Whether renewal goes on by itself. With a schedule of your own, only you know how often it should."""
     if not found["daemon"]:
         return "failed", "cron", "does not run, so nothing is renewed: ./fab -H … provision"
@@ -146,13 +176,13 @@ def cron_row(found: dict[str, Any], last: dict[str, str]) -> Row:
     return "ok", "cron", "runs"
 
 
-def _accounts(users: list[dict[str, Any]] | str) -> Row:
+def _accounts(users: list[Account] | str) -> Row:
     if isinstance(users, str):
         return "failed", "accounts", users
     if not users:
         return "failed", "accounts", "none: ./fab -H … htpasswd --user NAME"
     names = ", ".join(f"{account['user']} ({account['role']})" for account in users)
-    unusable = [str(account["user"]) for account in users if not account["usable"]]
+    unusable = [account["user"] for account in users if not account["usable"]]
     if unusable:
         return (
             "warn",

@@ -6,7 +6,6 @@ import base64
 import difflib
 import re
 from collections.abc import Collection
-from typing import Any
 
 from ..certificate import own
 from ..errors import StepError
@@ -67,7 +66,7 @@ def sync(
     digests = {name: file.digest for name, file in files.items()}
     if not changed and not removed and digests == there["ours"]:
         return Outcome(f"{directory} is up to date", changed=False)
-    payload = {
+    payload: dict[str, onhost.Sent] = {
         name: {"content": base64.b64encode(file.content).decode(), "mode": file.mode} for name, file in changed.items()
     }
     host.call(onhost.apply, directory, payload, removed, digests)
@@ -84,7 +83,7 @@ def foreign(host: Host, settings: Settings) -> list[str]:
     return sorted(there["files"].keys() - there["ours"].keys())
 
 
-def _refuse_strangers(host: Host, directory: str, there: dict[str, Any]) -> None:
+def _refuse_strangers(host: Host, directory: str, there: onhost.State) -> None:
     if there["strangers"]:
         raise StepError(
             f"{host.name}: nothing was changed: somebody else than root can change {there['strangers'][0]}, "
@@ -98,7 +97,7 @@ def _refuse_strangers(host: Host, directory: str, there: dict[str, Any]) -> None
         )
 
 
-def _refuse_foreign(host: Host, directory: str, changed: Collection[str], there: dict[str, Any]) -> None:
+def _refuse_foreign(host: Host, directory: str, changed: Collection[str], there: onhost.State) -> None:
     for name in sorted({*changed, *there["blocked"]}):
         if name in there["blocked"] or (name in there["files"] and name not in there["ours"]):
             raise StepError(
@@ -119,7 +118,7 @@ def _refuse_other_registry(host: Host, settings: Settings) -> None:
         )
 
 
-def _described(name: str, there: dict[str, Any]) -> str:
+def _described(name: str, there: onhost.State) -> str:
     if name not in there["files"]:
         return f"new      {name}"
     by_hand = there["files"][name]["digest"] != there["ours"].get(name)
@@ -131,7 +130,7 @@ def _diff(
     directory: str,
     changed: dict[str, templates.File],
     removed: list[str],
-    there: dict[str, Any],
+    there: onhost.State,
 ) -> list[str]:
     lines = [f"removed  {name}" for name in removed]
     known = [name for name in changed if name in there["files"] and not name.startswith(UNSHOWN)]

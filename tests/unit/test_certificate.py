@@ -19,7 +19,7 @@ from fabfile.accounts.onhost.accounts_file import Rights
 from fabfile.certificate import alerts, lifetime, orders
 from fabfile.certificate.onhost import acme, attempts, caa, certbot, probe
 from fabfile.machine.host import here
-from fabfile.machine.onhost import atomic
+from fabfile.machine.onhost import atomic, audit
 from fabfile.secret import Secret
 from fabfile.settings import Settings
 from fabfile.stack.logins import UntoldError
@@ -31,9 +31,12 @@ DAY = 86400
 SERVER = "https://acme.test/dir"
 
 
-def facts(lifetime: float, left: float) -> dict[str, float]:
+def facts(lifetime: float, left: float) -> lineage.Facts:
     end = time.time() + left * lifetime
-    return {"not_before": end - lifetime, "not_after": end}
+    return {
+        "serial": "1", "names": [], "issuer": "nobody",
+        "not_before": round(end - lifetime), "not_after": round(end),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,8 @@ def test_pauses_grow_and_end_with_a_success(tmp_path: Path) -> None:
 )
 def test_a_pause_lasts_unless_the_clock_was_wrong(since: float, ends: float, paused: bool) -> None:
     now = time.time()
-    memory = {"now": now, "since": now + since, "next": now + ends}
+    memory = attempts.remembered("/nonexistent", SERVER)
+    memory.update({"now": now, "since": now + since, "next": now + ends})
     assert orders.paused(memory) is paused
 
 
@@ -90,7 +94,7 @@ def test_each_problem_is_told_once(settings: Settings, tmp_path: Path) -> None:
     attempts.failed(*memory, "port 80 is closed", [60.0], 0)
     problem, other = "nothing was ordered: port 80 is closed; not before 12:00", "Docker is missing"
     for text in (problem, "", problem.replace("12", "15"), "", other, other):
-        alerts.tell(here(), settings, text)
+        alerts.tell(here(), settings, text, orders.FAILED if "port 80" in text else "")
     # A run that asked nothing, as a pause lasts, is no good news; another problem is news.
     assert told.read_text().splitlines() == [f"{settings.registry_domain}: {t}" for t in (problem, other)]
     # That one was over, though the pause was not, and comes back.
@@ -122,11 +126,13 @@ def test_an_old_failed_order_silences_nothing_about_a_certificate_of_your_own(
         ({"age": 3600}, 3, "ok"), ({"twice_a_day": False}, 3, "ok"), ({}, None, "warn"), ({"age": 60}, None, "ok"),
     ],
 )  # fmt: skip
-def test_a_cron_that_is_silent_is_named(found: dict[str, object], last_days_ago: float | None, mark: str) -> None:
-    facts = {"daemon": True, "changed": False, "age": 30 * DAY, "twice_a_day": True} | found
-    last = {}
+def test_a_cron_that_is_silent_is_named(found: status.Cron, last_days_ago: float | None, mark: str) -> None:
+    facts: status.Cron = {"daemon": True, "changed": False, "age": 30 * DAY, "twice_a_day": True}
+    facts.update(found)
+    last: audit.Last | None = None
     if last_days_ago is not None:
-        last["when"] = time.strftime(status.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
+        when = time.strftime(status.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
+        last = {"when": when, "who": "root@server", "outcome": "ok"}
     assert status.cron_row(facts, last)[0] == mark
 
 
@@ -389,3 +395,15 @@ def test_a_retry_after_of_a_million_spaces(tmp_path: Path) -> None:
     started = time.monotonic()
     assert certbot._retry_after(tmp_path) == 0
     assert time.monotonic() - started < 10
+
+
+def test_a_good_run_in_a_pause_keeps_what_was_told_of_the_failed_order(tmp_path: Path) -> None:
+    """Nothing was asked, so the failure that began the pause is no news when it comes again."""
+    file = str(tmp_path / "attempts.json")
+    assert attempts.alert(file, "ok no", "true", "text", orders.FAILED) == "sent"
+    assert attempts.alert(file, "", "true", "", orders.FAILED) == "known"
+    assert attempts.alert(file, "ok no", "true", "text", orders.FAILED) == "known"
+    attempts.alert(file, "", "true", "")
+    assert attempts.alert(file, "ok no", "true", "text", "") == "sent"
+    attempts.alert(file, "", "true", "", orders.FAILED)
+    assert attempts.alert(file, "ok no", "true", "text", orders.FAILED) == "sent"

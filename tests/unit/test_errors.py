@@ -13,6 +13,7 @@ from invoke import Exit, Result
 from fabfile import report
 from fabfile.accounts import htpasswd_file
 from fabfile.certificate import alerts
+from fabfile.certificate.onhost import attempts
 from fabfile.errors import ExpectedError, StepError, UsageError, addressed, for_people
 from fabfile.machine.host import Host, here
 from fabfile.machine.onhost import atomic
@@ -101,10 +102,11 @@ def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.Captu
     row = check.Row("docker", "failed", "missing", "./fab -H … provision")
     with pytest.raises(StepError) as told:
         check.show([row], as_json=False, host="a.test")
-    found = {
+    found: status.Status = {
         "registry": "r.test", "version": {"server": "", "tool": "0.1"}, "containers": [],
-        "certificate": {"on_disk": {}, "served": {}}, "last_renewal": {},
-        "failed_orders": {"failures": 0}, "cron": {"daemon": False}, "accounts": [],
+        "certificate": {"on_disk": None, "served": None}, "last_renewal": None,
+        "failed_orders": attempts.remembered("/nonexistent", ""), "accounts": [],
+        "cron": {"daemon": False, "changed": False, "age": 0, "twice_a_day": True},
         "disk": {"free": 0, "total": 1, "data": 0},
     }  # fmt: skip
     with pytest.raises(StepError):

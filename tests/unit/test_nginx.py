@@ -34,7 +34,7 @@ def go_live(root: Path, **files: str) -> None:
 
 
 def test_accounts_stay_as_they_are_until_up(root: Path) -> None:
-    """The maps of this version in the configuration of another one: nginx would not take them, or mean another thing."""
+    """The maps of this version in the configuration of another: nginx would not take them, or mean another thing."""
     go_live(root, nginx="old", accounts=OLD)
     before = (root / nginx.ACCOUNTS).read_text()
     with pytest.raises(RefusedError, match="another version of this tool") as refused:
@@ -93,9 +93,11 @@ def test_a_renewed_certificate_changes_nothing_else(root: Path, monkeypatch: pyt
 ZONES = {
     "name": "$client_and_name", "logins": "$http_x_client", "pace": "$paced",
     "address": "$client", "gateway": "$gateway", "addresses": "$address",
-    "checks-of-one": "$http_x_client", "checks-of-gateway": "$checked_gateway", "checks-of-addresses": "$checked_address",
+    "checks-of-one": "$http_x_client", "checks-of-gateway": "$checked_gateway",
+    "checks-of-addresses": "$checked_address",
     # Since the files in the order of a request's life.
-    "passwords": "$client", "checks-of-client": "$client", "checks-behind-gateway": "$gateway", "checks-of-all": "$address",
+    "passwords": "$client", "checks-of-client": "$client", "checks-behind-gateway": "$gateway",
+    "checks-of-all": "$address",
 }  # fmt: skip
 
 

@@ -94,7 +94,8 @@ def test_imports_go_down_alone() -> None:
 
 def test_the_ground_imports_no_folder() -> None:
     found = [f"{name} -> {other}" for name in GROUND if (FABFILE / f"{name}.py").is_file()
-             for other in imports(FABFILE / f"{name}.py") if other.startswith(tuple(f"fabfile.{f}" for f in FLOORS))]  # fmt: skip
+             for other in imports(FABFILE / f"{name}.py")
+             if other.startswith(tuple(f"fabfile.{f}" for f in FLOORS))]  # fmt: skip
     assert found == []
 
 

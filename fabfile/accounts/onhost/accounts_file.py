@@ -11,7 +11,7 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import AUTH
@@ -21,7 +21,8 @@ BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 # 0.25 s of one core for each check. nginx remembers for a while whose password was right.
 COST = 12
 FACTS = re.compile(
-    r"# (?P<user>\S+) role=(?P<role>pull|push|admin) repositories=(?P<repositories>[a-z0-9._/*,-]*) changed=(?P<changed>\S+)"
+    r"# (?P<user>\S+) role=(?P<role>pull|push|admin) "
+    r"repositories=(?P<repositories>[a-z0-9._/*,-]*) changed=(?P<changed>\S+)"
 )
 # Accounts of a push-test that was killed: their name carries the second they were made.
 TEMPORARY = re.compile(r"push-test-([0-9a-f]+)-[0-9a-f]+")
@@ -37,6 +38,21 @@ class Rights(TypedDict):
 
     role: str
     repositories: list[str] | None
+
+
+class Account(TypedDict):
+    """An account, as it is shown.
+
+    repositories: patterns; empty for all. changed: when, '' where nobody knows. cost: of its bcrypt hash. usable:
+    whether the registry takes the hash.
+    """
+
+    user: str
+    role: str
+    repositories: list[str]
+    changed: str
+    cost: int
+    usable: bool
 
 
 @dataclass
@@ -64,11 +80,8 @@ class Line:
         return int(match[1]) if match else 0
 
 
-def listed(path: str) -> list[dict[str, Any]]:
-    """[{"user", "role", "repositories", "changed", "cost", "usable"}] in the order of the file.
-
-    Raises RefusedError for a line that is no entry.
-    """
+def listed(path: str) -> list[Account]:
+    """Every account, in the order of the file. Raises RefusedError for a line that is no entry."""
     _require_directory(Path(path))
     return [
         {

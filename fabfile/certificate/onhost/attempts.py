@@ -1,6 +1,6 @@
 """What the host remembers of its certificate authority: failures, pauses, and what was alerted.
 
-One JSON file: {ACME directory: see `remembered`, "alerted": problem}.
+One JSON file: {ACME directory: see `Memory`, "alerted": problem, "alerted_reason": its reason}.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from ...machine.onhost.atomic import replace
 from ...machine.onhost.reserve import given
@@ -21,84 +21,100 @@ ALERT_SECONDS = 60
 LONGEST_RETRY_AFTER = 8 * 86400
 
 
-def remembered(path: str, server: str) -> dict[str, Any]:
-    """{"failures": in a row, "since": when the last one was, in seconds since 1970, "next": before when nothing is
-    asked, "reason": of the last failure, "unseen": addresses of ours that this host cannot see though the authority can,
-    "learned": whether that was ever looked at, "now": this host's clock}.
+class Memory(TypedDict):
+    """What the host remembers of an ACME server. Times in seconds since 1970.
+
+    failures: in a row. since: when the last one was. next: before when nothing is asked. reason: of the last failure.
+    unseen: addresses of ours that this host cannot see though the authority can. learned: whether that was ever
+    looked at. now: this host's clock.
     """
-    found: dict[str, Any] = {
+
+    failures: int
+    since: float
+    next: float
+    reason: str
+    unseen: list[str]
+    learned: bool
+    now: float
+
+
+def remembered(path: str, server: str) -> Memory:
+    """What the host remembers of that server. Changes nothing."""
+    found: Memory = {
         "failures": 0,
         "since": 0.0,
         "next": 0.0,
         "reason": "",
         "unseen": [],
         "learned": False,
+        "now": 0.0,
     }
-    found.update(_read(Path(path)).get(server) or {}, now=time.time())
+    kept = _read(Path(path)).get(server)
+    if isinstance(kept, dict):
+        found.update(cast("Memory", kept))
+    found["now"] = time.time()
     return found
 
 
-def failed(path: str, server: str, reason: str, pauses: list[float], retry_after: float) -> dict[str, Any]:
-    """Remember a failure; the pause after it grows from one to the next. See `remembered`.
+def failed(path: str, server: str, reason: str, pauses: list[float], retry_after: float) -> Memory:
+    """Remember a failure; the pause after it grows from one to the next.
 
     pauses: in seconds, the last one for every failure from there on; retry_after: seconds since 1970,
-    what the authority itself said, or 0; eight days at most count. A pause is a little shorter than that: cron, which comes at the
-    same minute of another day, must not come a moment too early.
+    what the authority itself said, or 0; eight days at most count. A pause is a little shorter than that:
+    cron, which comes at the same minute of another day, must not come a moment too early.
     """
     now = remembered(path, server)
-    now["since"] = now.pop("now")
+    now["since"] = now["now"]
     now["failures"] += 1
     now["reason"] = reason
     pause = pauses[min(now["failures"], len(pauses)) - 1]
     named = min(retry_after, now["since"] + LONGEST_RETRY_AFTER)
     now["next"] = max(now["since"] + 0.98 * pause, named)
-    _write(Path(path), server, now)
+    _keep(path, server, now)
     return now
 
 
 def succeeded(path: str, server: str, unseen: list[str] | None = None) -> None:
     """Forget the failures. unseen: addresses at which the self-test failed, though the order did not."""
     now = remembered(path, server)
-    kept = now["unseen"] if unseen is None else unseen
-    learned = now["learned"] or unseen is not None
-    new = {
+    new: Memory = {
         "failures": 0,
         "since": 0.0,
         "next": 0.0,
         "reason": "",
-        "unseen": kept,
-        "learned": learned,
+        "unseen": now["unseen"] if unseen is None else unseen,
+        "learned": now["learned"] or unseen is not None,
+        "now": now["now"],
     }
-    if any(now[key] != value for key, value in new.items()):
-        _write(Path(path), server, new)
+    if now != new:
+        _keep(path, server, new)
 
 
 def unseen(path: str, server: str, addresses: list[str]) -> None:
     """Remember at which addresses the host does not see itself. Failures and pauses stay."""
     now = remembered(path, server)
     if addresses != now["unseen"] or not now["learned"]:
-        del now["now"]
-        _write(Path(path), server, now | {"unseen": addresses, "learned": True})
+        _keep(path, server, {**now, "unseen": addresses, "learned": True})
 
 
-def alert(path: str, problem: str, command: str, message: str, keep: str = "") -> str:
+def alert(path: str, problem: str, command: str, message: str, reason: str = "") -> str:
     """Run a command with the message on standard input, unless it was run for this problem already.
 
-    problem: what makes one problem the same as another; "" when all is well, which only forgets what was told
-    of other things than `keep`.
+    problem: what makes one problem the same as another; "" when all is well. reason: of the problem, see
+    errors.ExpectedError; when all is well, one that may not be over: what was told for it is not forgotten.
     Returns "sent", "known" or what went wrong with the command.
     """
     file = Path(path)
-    told = _read(file).get("alerted", "")
-    if told == problem or (not problem and keep and keep in told):
+    before = _read(file)
+    if before.get("alerted", "") == problem or (not problem and reason and before.get("alerted_reason") == reason):
         return "known"
     outcome = "sent"
     if problem:
         try:
             # Through the environment: an argument, maybe with a token in it, is everybody's to see.
             done = subprocess.run(
-                ["/bin/sh", "-c", 'eval "$ALERT_COMMAND"'], env={**os.environ, "ALERT_COMMAND": command}, input=message + "\n", text=True, timeout=ALERT_SECONDS,
-                capture_output=True, check=False,
+                ["/bin/sh", "-c", 'eval "$ALERT_COMMAND"'], env={**os.environ, "ALERT_COMMAND": command},
+                input=message + "\n", text=True, timeout=ALERT_SECONDS, capture_output=True, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return f"it did not end within {ALERT_SECONDS} s"
@@ -107,7 +123,7 @@ def alert(path: str, problem: str, command: str, message: str, keep: str = "") -
             # It is not remembered: the next run tries to tell again.
             return f"exit status {done.returncode}: {last}"
     with contextlib.suppress(OSError):  # a full disk may be the very problem
-        _write(file, "alerted", problem)
+        _write(file, {"alerted": problem, "alerted_reason": reason})
     return outcome
 
 
@@ -118,6 +134,10 @@ def _read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _write(path: Path, key: str, value: Any) -> None:
+def _keep(path: str, server: str, memory: Memory) -> None:
+    _write(Path(path), {server: {key: value for key, value in memory.items() if key != "now"}})
+
+
+def _write(path: Path, changes: dict[str, Any]) -> None:
     with given(path.parent.parent):
-        replace(path, json.dumps(_read(path) | {key: value}, indent=1).encode(), 0o600)
+        replace(path, json.dumps(_read(path) | changes, indent=1).encode(), 0o600)

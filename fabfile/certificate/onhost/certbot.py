@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
@@ -24,17 +24,27 @@ OUTPUT_BYTES = 1 << 18
 BUSY = "Another instance of Certbot is already running"
 
 
-def run(
-    command: list[str], container: str, directory: str, seconds: float = 120, limit: float = 1800
-) -> dict[str, Any]:
+class Ran(TypedDict):
+    """What became of certbot.
+
+    asked: whether certbot itself ran. code: the exit status. output: its end. retry_after: seconds since 1970 that
+    the ACME server named, or 0.
+    """
+
+    asked: bool
+    code: int
+    output: str
+    retry_after: float
+
+
+def run(command: list[str], container: str, directory: str, seconds: float = 120, limit: float = 1800) -> Ran:
     """Run certbot in its container; first wait for one that is still at work.
 
     command: `docker compose run --name CONTAINER … certbot …`. A `docker` client that is killed
     leaves its container running, with an order under way: to start a second one would waste it.
     directory: what its container mounts, with certbot's own log of its latest run in `log`.
     limit: seconds after which it is ended: a hook that hangs must not stop renewals for ever.
-    Returns {"code", "output", "asked": whether certbot itself ran, "retry_after": seconds since 1970
-    that the ACME server named, or 0}. Raises RefusedError when another certbot does not end in time.
+    Raises RefusedError when another certbot does not end in time.
     """
     wait(container, seconds)
     # certbot's root may not write what belongs to somebody else, as after a copy from another host.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ...machine.onhost.atomic import replace
 
@@ -13,10 +13,20 @@ from ...machine.onhost.atomic import replace
 CRON_FILE = "/etc/cron.d/private-docker-registry"
 
 
-def install(text: str) -> dict[str, Any]:
-    """Write the file where it differs. Returns {"changed", "daemon": whether cron runs, "age": seconds since
-    the file was written, 0 where there was none}.
+class Installed(TypedDict):
+    """Of our file.
+
+    changed: whether it differs, or did. daemon: whether cron runs. age: seconds since it was written, 0 where there
+    is none.
     """
+
+    changed: bool
+    daemon: bool
+    age: float
+
+
+def install(text: str) -> Installed:
+    """Write the file where it differs. Returns what was there."""
     found = installed(text)
     if found["changed"]:
         path = Path(CRON_FILE)
@@ -25,7 +35,7 @@ def install(text: str) -> dict[str, Any]:
     return found
 
 
-def installed(text: str) -> dict[str, Any]:
+def installed(text: str) -> Installed:
     """What `install` would return. Changes nothing."""
     path = Path(CRON_FILE)
     changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644

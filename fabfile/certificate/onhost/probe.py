@@ -8,7 +8,7 @@ import http.client
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ...machine.onhost import beneath
 from ...machine.onhost.reserve import given
@@ -39,12 +39,21 @@ def remove(webroot: str, token: str) -> None:
         os.unlink(token, dir_fd=directory)
 
 
-def fetch(names: list[str], token: str, port: int = 80) -> dict[str, Any]:
-    """Fetch the file by each address of each name, from the machine that this runs on.
+class Seen(TypedDict):
+    """What one machine sees of the file.
 
-    Returns {"nameless": names without an address, "wrong": {address: what is wrong}, "right": addresses,
-    "unreachable": addresses in "wrong" to which this machine has no way at all, an IPv6 one for example}.
+    nameless: names without an address. wrong: address -> what is wrong. right: addresses. unreachable: those in
+    `wrong` to which the machine has no way at all, an IPv6 one for example.
     """
+
+    nameless: list[str]
+    wrong: dict[str, str]
+    right: list[str]
+    unreachable: list[str]
+
+
+def fetch(names: list[str], token: str, port: int = 80) -> Seen:
+    """Fetch the file by each address of each name, from the machine that this runs on."""
     nameless: list[str] = []
     right: list[str] = []
     unreachable: list[str] = []

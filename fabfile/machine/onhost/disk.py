@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import TypedDict
 
 
-def usage(directory: str) -> dict[str, int]:
-    """{"free", "total", "data"} in bytes; data: what the registry's storage takes up."""
+class Usage(TypedDict):
+    """In bytes. data: what the registry's storage takes up."""
+
+    free: int
+    total: int
+    data: int
+
+
+def usage(directory: str) -> Usage:
+    """How much there is, and is left. Changes nothing."""
     space = os.statvfs(directory)
     return {
         "free": space.f_bavail * space.f_frsize,

@@ -1,4 +1,7 @@
-"""What the old scripts left on the host: containers, lines in root's crontab, repositories. Reads, but for the crontab."""
+"""What the old scripts left on the host: containers, repositories, lines in root's crontab.
+
+Reads, but for the crontab.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ...machine.onhost import beneath
 from ...stack.onhost.containers import run
@@ -23,6 +26,35 @@ STRANGE = (
 )
 
 
+class Container(TypedDict):
+    """One of the old ones. restart: Docker's policy. strange: what says that its data is not in registry/data."""
+
+    id: str
+    name: str
+    image: str
+    running: bool
+    restart: str
+    strange: list[str]
+
+
+class Old(TypedDict):
+    """The old layout.
+
+    accounts: the file's name. entries: its lines. cron: root's lines that name the directory. strange: variables
+    or files of a registry that keeps its data elsewhere. owner: whose the directory is when it is not root's.
+    ours: whether it is one of ours that was never adopted.
+    """
+
+    repositories: list[str]
+    accounts: str
+    entries: list[str]
+    containers: list[Container]
+    strange: list[str]
+    cron: list[str]
+    owner: str
+    ours: bool
+
+
 def repositories(root: Path) -> list[str]:
     """The names of the repositories, as the registry's own layout has them."""
     found = subprocess.run(
@@ -34,12 +66,12 @@ def repositories(root: Path) -> list[str]:
     return sorted(name.rpartition("/")[0] for name in names)
 
 
-def containers(root: Path, project: str) -> list[dict[str, Any]]:
+def containers(root: Path, project: str) -> list[Container]:
     """Containers of others that mount something below the directory."""
     if not shutil.which("docker"):
         return []
     ids = docker("ps", "--all", "--quiet", "--no-trunc").split()
-    found = []
+    found: list[Container] = []
     for each in json.loads(docker("inspect", *ids)) if ids else []:
         labels = each["Config"]["Labels"] or {}
         sources = [Path(mount.get("Source", "")) for mount in each["Mounts"] or ()]
@@ -60,7 +92,7 @@ def containers(root: Path, project: str) -> list[dict[str, Any]]:
                 }
             )
     # The web server goes last and comes first: so the ports are free for the shortest time.
-    return sorted(found, key=lambda each: ("nginx" in str(each["image"]), str(each["name"])))
+    return sorted(found, key=lambda each: ("nginx" in each["image"], each["name"]))
 
 
 def _is_elsewhere(file: Path) -> bool:

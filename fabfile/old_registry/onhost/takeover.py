@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from ...certificate.onhost.cron import CRON_FILE
 from ...machine.onhost import beneath
@@ -22,6 +22,7 @@ from ...machine.onhost.reserve import FILE as RESERVE
 from ...stack.onhost.containers import bring_up
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
 from . import found
+from .found import Container, Old
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
@@ -30,13 +31,29 @@ THEIRS = ("registry/data", "registry/auth", "certbot/conf", "certbot/www")
 MARK = "# taken over by private-docker-registry: "
 
 
-def inspect(directory: str, project: str) -> dict[str, Any]:
+class Kept(TypedDict):
+    """The record: what every version wrote."""
+
+    containers: list[Container]
+    files: list[str]
+    placeholder: str
+    accounts: bool
+    owners: dict[str, list[int]]
+
+
+class Record(Kept, total=False):
+    """And what some did. mode: of `registry`, before there were `modes`."""
+
+    switched: bool
+    modes: dict[str, int]
+    mode: int
+    taken: dict[str, list[int]]
+
+
+def inspect(directory: str, project: str) -> Old:
     """What is there of the old layout. Changes nothing.
 
-    project: our own Compose project, whose containers do not count. Returns {"repositories",
-    "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
-    directory, "strange": variables or files of a registry that keeps its data elsewhere, "owner": whose the
-    directory is when it is not root's, "ours": whether it is one of ours that was never adopted}.
+    project: our own Compose project, whose containers do not count.
     """
     root = Path(directory)
     containers = found.containers(root, project)
@@ -46,7 +63,7 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
         "accounts": accounts,
         "entries": found.lines(root, accounts) if accounts else [],
         "containers": containers,
-        "strange": sorted({key for each in containers for key in each.pop("strange")}),
+        "strange": sorted({key for each in containers for key in each["strange"]}),
         "cron": [line for line in found.crontab() if found.names(line, root)],
         "owner": named(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
         "ours": (root / ".sync").is_dir() and not recorded(directory),
@@ -55,7 +72,7 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
 
 def record(
     directory: str,
-    containers: list[dict[str, Any]],
+    containers: list[Container],
     files: list[str],
     domain: str,
     ours: list[str],
@@ -88,7 +105,7 @@ def record(
     conf, placeholder = root / "certbot/conf", ""
     if conf.is_dir() and beneath.there(conf, f"live/{domain}"):
         placeholder = "" if beneath.there(conf, f"renewal/{domain}.conf") else domain
-    kept = {
+    kept: Record = {
         "containers": containers,
         "files": files,
         "switched": False,
@@ -144,7 +161,7 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
     running = found.docker("ps", "--quiet", "--no-trunc").split()
     there = [each for each in kept["containers"] if _exists(each["id"])]
     ids = [each["id"] for each in there]
-    stopped = [str(each["name"]) for each in there if each["id"] in running]
+    stopped = [each["name"] for each in there if each["id"] in running]
     if stopped:
         # All at once: every second counts, and the old loops do not listen to a polite request.
         found.docker("stop", "--time", "5", *ids)
@@ -172,7 +189,7 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
             beneath.directory(root / "certbot/conf", "live") as live,
         ):
             os.rename(kept["placeholder"], root / ".adopt/placeholder", src_dir_fd=live)
-    _keep(root, kept | {"switched": True})
+    _keep(root, {**kept, "switched": True})
     return stopped
 
 
@@ -186,7 +203,7 @@ def back(directory: str, down: list[str]) -> list[str]:
     root = Path(directory)
     kept = _record(root)
     ran = [each for each in kept["containers"] if each["running"]]
-    if gone := [str(each["name"]) for each in ran if not _exists(each["id"])]:
+    if gone := [each["name"] for each in ran if not _exists(each["id"])]:
         raise RefusedError(
             f"{', '.join(gone)} was removed since: nothing to go back to",
             "ours goes on; with the old docker-compose.yml you can make them anew by hand",
@@ -202,7 +219,8 @@ def back(directory: str, down: list[str]) -> list[str]:
     # Others enter these again, and what certbot's container made there is its root's.
     subprocess.run(["chmod", "-R", "u-s,g-s", "--", str(root / "certbot")], check=False)
     # A record of an earlier version has but the one.
-    for name, mode in kept.get("modes", {"registry": kept.get("mode")}).items():
+    modes = kept["modes"] if "modes" in kept else {"registry": kept["mode"]}
+    for name, mode in modes.items():
         (root / name).chmod(mode)
     # An old web server may read a directory that has files of ours by now: so these go first.
     _restore_files(root, kept, synced)
@@ -220,10 +238,10 @@ def back(directory: str, down: list[str]) -> list[str]:
     shutil.rmtree(root / ".sync", ignore_errors=True)
     (root / ".adopt/record.json").unlink()
     shutil.rmtree(root / ".adopt", ignore_errors=True)
-    return [str(each["name"]) for each in ran]
+    return [each["name"] for each in ran]
 
 
-def _restore_files(root: Path, kept: dict[str, Any], synced: list[str]) -> None:
+def _restore_files(root: Path, kept: Record, synced: list[str]) -> None:
     for name in synced:
         if name not in kept["files"]:
             (root / name).unlink(missing_ok=True)
@@ -266,16 +284,15 @@ def _permissions(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def _keep(root: Path, content: dict[str, Any]) -> None:
+def _keep(root: Path, content: Record) -> None:
     replace(root / ".adopt/record.json", json.dumps(content, indent=1).encode(), 0o600)
 
 
-def _record(root: Path) -> dict[str, Any]:
+def _record(root: Path) -> Record:
     file = root / ".adopt/record.json"
     if not recorded(str(root)):
         raise RefusedError(f"{root}: nothing was adopted here", "./fab -H … adopt shows what could be")
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    return cast("Record", json.loads(file.read_text()))
 
 
 def _exists(container: str) -> bool:

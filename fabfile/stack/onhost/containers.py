@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ...machine.onhost.atomic import RefusedError
 
@@ -47,14 +47,26 @@ def ours_alone(root: Path, start: list[str]) -> None:
             )
 
 
-def listed(ps: list[str]) -> list[dict[str, str]]:
-    """Our containers, by a `docker compose … ps --format json`: service, id, image, state, health.
+class Row(TypedDict):
+    """A container of ours, as `docker compose ps` has it. id: its first 12 digits."""
 
-    Not those of a certbot or `nginx -t` run.
-    """
+    service: str
+    id: str
+    image: str
+    state: str
+
+
+class Container(Row):
+    """And how it is. health: '' where nothing looks after it."""
+
+    health: str
+
+
+def listed(ps: list[str]) -> list[Container]:
+    """Our containers, by a `docker compose … ps --format json`. Not those of a certbot or `nginx -t` run."""
     rows = _rows(ps)
     health = {each["Id"][:12]: _health(each) for each in _inspected([row["id"] for row in rows])}
-    return [row | {"health": health.get(row["id"], "")} for row in rows]
+    return [{**row, "health": health.get(row["id"], "")} for row in rows]
 
 
 def containers(start: list[str]) -> dict[str, str]:
@@ -63,16 +75,16 @@ def containers(start: list[str]) -> dict[str, str]:
     return {row["service"]: f"{row['id']} {row['state']}" for row in _rows(ps)}
 
 
-def _rows(ps: list[str]) -> list[dict[str, str]]:
+def _rows(ps: list[str]) -> list[Row]:
     text = run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
     # One object a line; versions before 2.21 print one list, with fewer fields and longer IDs.
     rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
-    found = [
+    found: list[Row] = [
         {"service": row["Service"], "id": row["ID"][:12], "image": row.get("Image", ""), "state": row["State"]}
         for row in rows
         if "-run-" not in row["Name"] and row["Service"] != "certbot"
     ]
-    return sorted(found, key=lambda row: str(row["service"]))
+    return sorted(found, key=lambda row: row["service"])
 
 
 def bring_up(start: list[str]) -> dict[str, str]:
@@ -140,8 +152,8 @@ def _telling(text: str) -> str:
 
 def nginx_container(project: str) -> str:
     """ID of the running container of nginx of a Compose project, or nothing."""
-    labels = (f"com.docker.compose.project={project}", "com.docker.compose.service=nginx", "com.docker.compose.oneoff=False")  # fmt: skip
-    filters = [part for label in labels for part in ("--filter", f"label={label}")]
+    labels = (f"project={project}", "service=nginx", "oneoff=False")
+    filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
     ps = ["docker", "ps", "--quiet", "--no-trunc", *filters]
     return run(ps, "docker ps", "./fab -H … check").stdout.strip()
 
@@ -180,7 +192,10 @@ def project_of(command: list[str]) -> str:
 
 
 def run(argv: list[str], what: str, remedy: str, told: Callable[[str], str] = str) -> subprocess.CompletedProcess[str]:
-    """Run a docker command. Raises RefusedError with what it said, as `told` makes it, and the remedy for what is known."""
+    """Run a docker command. Raises RefusedError with what it said, and the remedy for what is known.
+
+    told: makes of what it said what is told of it.
+    """
     try:
         done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:

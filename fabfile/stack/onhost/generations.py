@@ -19,7 +19,7 @@ import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace, sync_directory
@@ -31,11 +31,17 @@ SECRET = ("tls/privkey.pem", "accounts.conf")
 KEPT = 2
 
 
-def promote(root: Path, lineage: Path, config: dict[str, bytes], test: Callable[[], object]) -> dict[str, Any]:
+class Promoted(TypedDict):
+    """What went live. changed: paths. problem: why the newest certificate is not used, or ''."""
+
+    changed: list[str]
+    problem: str
+
+
+def promote(root: Path, lineage: Path, config: dict[str, bytes], test: Callable[[], object]) -> Promoted:
     """Let a configuration, with the best pair of certificate and key, go live by one rename.
 
     test: looks at nginx/next and raises RefusedError when it is not good; then nothing goes live.
-    Returns {"changed": [paths], "problem": why the newest certificate is not used, or ""}.
     """
     nginx = root / "nginx"
     live = nginx / "live"

@@ -9,31 +9,62 @@ import ssl
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, final
 
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 
 
-def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
-    """The certificate of a lineage: see `_facts`; with "server", the ACME server it came from, or "".
+@final
+class Facts(TypedDict):
+    """Of a certificate. serial: hexadecimal; not_before, not_after: seconds since 1970."""
 
-    lineage: directory of fullchain.pem; renewal: certbot's settings for it, or "". Returns {} when there
+    serial: str
+    names: list[str]
+    not_before: int
+    not_after: int
+    issuer: str
+
+
+@final
+class OnDisk(TypedDict):
+    """`Facts`, and the ACME server that it came from, or ''."""
+
+    serial: str
+    names: list[str]
+    not_before: int
+    not_after: int
+    issuer: str
+    server: str
+
+
+@final
+class Broken(TypedDict):
+    """One that cannot be read. broken: why; server: as in `OnDisk`."""
+
+    broken: str
+    server: str
+
+
+def on_disk(lineage: str, renewal: str) -> OnDisk | Broken | None:
+    """The certificate of a lineage.
+
+    lineage: directory of fullchain.pem; renewal: certbot's settings for it, or "". Returns None when there
     is none.
     """
     try:
         pem = beneath.read(*place(Path(lineage), "fullchain.pem"))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return None
     text = ""
     with contextlib.suppress(FileNotFoundError):
         text = beneath.text(Path(renewal).parent, Path(renewal).name) if renewal else ""
     found = re.search(r"^server = (.*)$", text, re.M)
-    server = {"server": found[1] if found else ""}
+    server = found[1] if found else ""
     try:
-        return _facts(pem) | server
+        return {**_facts(pem), "server": server}
     except ssl.SSLError:
-        return {"broken": "not a readable certificate"} | server
+        return {"broken": "not a readable certificate", "server": server}
 
 
 def place(lineage: Path, name: str) -> tuple[Path, str]:
@@ -63,8 +94,8 @@ def damage(conf: str, name: str) -> str:
     return ""
 
 
-def served(name: str, port: int = 443) -> dict[str, Any]:
-    """The certificate that this machine shows to clients that ask for that name. See `_facts`.
+def served(name: str, port: int = 443) -> Facts:
+    """The certificate that this machine shows to clients that ask for that name.
 
     Raises RefusedError when there is no TLS handshake.
     """
@@ -83,7 +114,7 @@ def served(name: str, port: int = 443) -> dict[str, Any]:
     return _facts(ssl.DER_cert_to_PEM_cert(der or b"").encode())
 
 
-def await_served(name: str, serial: str, seconds: float = 5) -> dict[str, Any]:
+def await_served(name: str, serial: str, seconds: float = 5) -> Facts:
     """`served`, once it has this serial or the time is over.
 
     Right after a reload an old worker of nginx may take one more connection.
@@ -96,8 +127,8 @@ def await_served(name: str, serial: str, seconds: float = 5) -> dict[str, Any]:
         time.sleep(0.2)
 
 
-def _facts(pem: bytes) -> dict[str, Any]:
-    """{"serial" (hexadecimal), "names", "not_before", "not_after" (seconds since 1970), "issuer"}.
+def _facts(pem: bytes) -> Facts:
+    """What a certificate says.
 
     The standard library parses a certificate only for this private function, which has been the
     same since Python 2.6; the server has no other parser.

@@ -9,9 +9,9 @@ import os
 import re
 import signal
 import time
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ...accounts.onhost.roles import maps, variables
 from ...machine.onhost import beneath
@@ -19,7 +19,7 @@ from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give, owned, settle
 from ...machine.onhost.reserve import given, keep
 from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, project_of, run
-from .generations import candidate, content, go_back, promote, synced
+from .generations import Promoted, candidate, content, go_back, promote, synced
 
 ACCOUNTS = "registry/auth/htpasswd"
 MAPS = "accounts.conf"
@@ -30,14 +30,19 @@ REMEMBERED = "run/accounts"
 TAKEOVER_SECONDS = 20
 
 
-def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[str, Any]:
+class Running(Promoted):
+    """What runs now. started: services. reloaded: whether nginx was told."""
+
+    started: list[str]
+    reloaded: bool
+
+
+def up(directory: str, lineage: str, test: list[str], start: list[str]) -> Running:
     """Test the configuration that was synced, start the stack, reload where something changed.
 
     lineage: certbot's live directory of the certificate; it may be missing or empty.
     test, start: `docker compose` commands; `test` looks at nginx/next.
-    Returns {"changed": [paths], "problem": why the newest certificate is not used, or "",
-    "started": [services], "reloaded"}. Raises RefusedError when `nginx -t` says no: then the old
-    configuration goes on, on disk too.
+    Raises RefusedError when `nginx -t` says no: then the old configuration goes on, on disk too.
     """
     root = Path(directory)
     if not (root / "compose.yml").is_file():
@@ -55,10 +60,10 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
         if moved:
             # What the old containers wrote while that was going on.
             give(root / "registry/data", WRITTEN["registry/data"])
-        answer["started"] = sorted(name for name, there in after.items() if before.get(name) != there)
-        answer["reloaded"] = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
+        started = sorted(name for name, there in after.items() if before.get(name) != there)
+        reloaded = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
         _remember_started(root, after)
-    return answer
+    return {**answer, "started": started, "reloaded": reloaded}
 
 
 def settled(directory: str, lineage: str) -> bool:
@@ -146,7 +151,7 @@ def _forget(master: int) -> None:
                 os.unlink(name, dir_fd=directory)
 
 
-def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
+def activate(directory: str, lineage: str, test: list[str]) -> Running:
     """Have the running nginx serve the newest certificate. See `up` for the arguments and results.
 
     The configuration stays the one that is live: a mistake in one that waits for `up` must never
@@ -159,8 +164,8 @@ def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
             # The first certificate brings the part that needs one, with all that it includes, of one version.
             config |= {name: data for name, data in _wanted(root).items() if name != OVERRIDE}
         answer = promote(root, Path(lineage), config, partial(_test, test))
-        answer["reloaded"] = bool(_load_or_go_back(root, project_of(test), answer["changed"]))
-    return answer
+        reloaded = bool(_load_or_go_back(root, project_of(test), answer["changed"]))
+    return {**answer, "started": [], "reloaded": reloaded}
 
 
 def _test(command: list[str]) -> None:
@@ -177,7 +182,7 @@ def _as_deployed(text: str) -> str:
     return re.sub(r"/\S*/nginx/next/", "nginx/", text)
 
 
-def _lock(root: Path) -> Any:
+def _lock(root: Path) -> AbstractContextManager[None]:
     if not (root / "nginx/run").is_dir():
         raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
     return locked(root / "nginx/run/.lock", 150)

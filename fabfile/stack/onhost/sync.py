@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, locked, replace, sync_directory
@@ -30,14 +30,39 @@ DIRECTORIES = {
 CLOSED = ("registry", "certbot")
 
 
-def state(directory: str, names: list[str]) -> dict[str, Any]:
-    """What `sync` put here before, and what stands at these names now. Changes nothing.
+class FileState(TypedDict):
+    """A file. digest: '' where it cannot be read. owner: a user's number."""
 
-    Returns {"files": {path: {"digest", "mode", "owner"}}, "ours": {path: digest as synced}, "unfinished":
-    whether an earlier sync was cut off between two renames, "blocked": names where no file can be,
-    "strangers": directories that somebody else than root can change, "machine": see machine.size, "taken": see
-    owner.taken}.
+    digest: str
+    mode: int
+    owner: int
+
+
+class State(TypedDict):
+    """DEPLOY_DIR. files: path -> what stands there. ours: path -> digest as synced.
+
+    unfinished: whether an earlier sync was cut off between two renames. blocked: names where no file can be.
+    strangers: directories that somebody else than root can change. machine: see capacity.size. taken: see owner.taken.
     """
+
+    files: dict[str, FileState]
+    ours: dict[str, str]
+    unfinished: bool
+    blocked: list[str]
+    strangers: list[str]
+    machine: dict[str, int]
+    taken: str
+
+
+class Sent(TypedDict):
+    """A file to put in place. content: in base64."""
+
+    content: str
+    mode: int
+
+
+def state(directory: str, names: list[str]) -> State:
+    """What `sync` put here before, and what stands at these names now. Changes nothing."""
     root = Path(directory)
     open_to = strangers(root, directories(names))
     ours = {} if open_to else _manifest(root)
@@ -68,7 +93,7 @@ def _blocked(root: Path, name: str) -> bool:
     return (root / name).is_dir() or any(path.exists() and not path.is_dir() for path in above)
 
 
-def _state(root: Path, name: str) -> dict[str, Any]:
+def _state(root: Path, name: str) -> FileState:
     found = (root / name).stat()
     try:
         # Before `sync` has put it right, the directory may be somebody else's.
@@ -84,10 +109,10 @@ def read(directory: str, names: list[str]) -> dict[str, str]:
     return {name: beneath.text(root, name, LARGEST) for name in names if (root / name).is_file()}
 
 
-def apply(directory: str, files: dict[str, Any], remove: list[str], digests: dict[str, str]) -> None:
+def apply(directory: str, files: dict[str, Sent], remove: list[str], digests: dict[str, str]) -> None:
     """Put files in place, all or nothing.
 
-    files: {path: {"content": base64, "mode": int}}; remove: paths; digests: all that is ours now.
+    files: by their paths; remove: paths; digests: all that is ours now.
     Everything is staged on the same file system first; then a journal is written; only then are
     files renamed one by one. When that is cut off, the next run finds the journal and goes on.
     """

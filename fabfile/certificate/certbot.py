@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 
+from ..layout import CERTBOT_CONTAINER, Inside, Service
 from ..settings import Settings
 from ..stack import compose
-
-CERTBOT_CONTAINER = "private-docker-registry-certbot"
 
 
 def certbot(settings: Settings, *args: str) -> list[str]:
     """A certbot command in a container of a fixed name, so that a second one finds the first."""
     return compose.compose(
         settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
-        "--name", CERTBOT_CONTAINER, "certbot", *args,
+        "--name", CERTBOT_CONTAINER, Service.CERTBOT, *args,
     )  # fmt: skip
 
 
@@ -35,7 +34,7 @@ def rehearse(settings: Settings) -> list[str]:
     """The same order at another ACME server, in a certbot directory of its own that `issue` never sees."""
     return certbot(
         settings, "certonly", *_order(settings, settings.rehearsal), "--force-renewal",
-        "--config-dir", f"{compose.REHEARSAL}/conf", "--work-dir", f"{compose.REHEARSAL}/work",
+        "--config-dir", f"{Inside.REHEARSAL}/conf", "--work-dir", f"{Inside.REHEARSAL}/work",
     )  # fmt: skip
 
 
@@ -49,10 +48,10 @@ def _order(settings: Settings, server: str) -> list[str]:
 
 def _challenge(settings: Settings) -> list[str]:
     if settings.acme_challenge == "http-01":
-        return ["--webroot", "-w", compose.WEBROOT, "--preferred-challenges", "http"]
+        return ["--webroot", "-w", Inside.WEBROOT, "--preferred-challenges", "http"]
     return [
         "--manual", "--preferred-challenges", "dns",
-        "--manual-auth-hook", f"{compose.HOOKS}/dns-auth", "--manual-cleanup-hook", f"{compose.HOOKS}/dns-cleanup",
+        "--manual-auth-hook", f"{Inside.HOOKS}/dns-auth", "--manual-cleanup-hook", f"{Inside.HOOKS}/dns-cleanup",
     ]  # fmt: skip
 
 

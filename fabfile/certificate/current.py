@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from .. import layout
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
@@ -63,7 +64,7 @@ def files_of(settings: Settings) -> tuple[str, str]:
 
 def certbot_conf(settings: Settings) -> str:
     """certbot's directory of certificates and accounts on the server."""
-    return f"{settings.deploy_dir}/certbot/conf"
+    return f"{settings.deploy_dir}/{layout.CERTIFICATES}"
 
 
 def require_whole(host: Host, settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import layout
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
@@ -40,7 +41,7 @@ def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, 
         reason = f"certbot has got a certificate, but not in {settings.lineage}"
         raise StepError(
             f"{host.name}: {reason}; {_remember(host, settings, reason, 0)}",
-            "certbot/conf on the server is damaged: look into certbot/log before you order again",
+            f"{layout.CERTIFICATES} on the server is damaged: look into {layout.CERTBOT_LOG} before you order again",
         )
     _succeeded(host, settings, found.unseen)
     return lines
@@ -88,7 +89,7 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
     until = f"; {_remember(host, settings, reason, answer['retry_after'])}" if remember else ""
     raise StepError(
         f"{host.name}: certbot: {reason}{until}",
-        f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
+        f"{settings.deploy_dir}/{layout.CERTBOT_LOG} on the server has the whole story; the certificate in use stays",
     )
 
 
@@ -144,7 +145,7 @@ def _rehearse(host: Host, settings: Settings) -> None:
 
 
 def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
-    return host.call(run, command, certbot.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot")
+    return host.call(run, command, layout.CERTBOT_CONTAINER, f"{settings.deploy_dir}/{layout.CERTBOT}")
 
 
 def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import layout
 from ..errors import StepError
 from ..machine.host import Host, here
 from ..settings import Settings
@@ -43,7 +44,7 @@ def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]
     if settings.acme_challenge == "dns-01":
         return Findings(problems)
     host.run(
-        ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, "nginx")],
+        ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, layout.Service.NGINX)],
         remedy="nginx does not run: ./fab -H … up",
     )
     seen = fetch(host, settings)
@@ -74,7 +75,7 @@ class Seen:
 
 def fetch(host: Host, settings: Settings) -> Seen:
     """Put a random file on the server and fetch it over port 80; take it away again."""
-    webroot, names = f"{settings.deploy_dir}/certbot/www", list(settings.hosts)
+    webroot, names = f"{settings.deploy_dir}/{layout.WEBROOT}", list(settings.hosts)
     token = host.call(probe.place, webroot)
     nothing: dict[str, Any] = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
     try:

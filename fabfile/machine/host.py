@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import StepError, UsageError
+from ..layout import COMPOSE_FILE
 from ..secret import Secret
 from ..text import cleaned, printable
 from . import remote_call
@@ -214,7 +215,7 @@ def _run_here(command: str, *, in_stream: WholeInput, **_: object) -> Result:
 
 def deployed(directory: str) -> remote_call.Call:
     """What `require_deployed` asks, for Host.foresee."""
-    return exists, (f"{directory}/compose.yml",), {}
+    return exists, (f"{directory}/{COMPOSE_FILE}",), {}
 
 
 def require_deployed(host: Host, directory: str) -> None:

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
+from ..layout import COMPOSE_FILE, PROJECT, Inside, Service
 from ..settings import Settings
-
-# Not `docker-registry`: the old scripts' project has that name, after its directory.
-PROJECT = "private-docker-registry"
-
-# Paths inside the containers; deploy/compose.yml.j2 mounts them.
-NGINX_DIR = "/etc/docker-registry/nginx"
-WEBROOT = "/var/www/certbot"
-HOOKS = "/hooks"
-REHEARSAL = "/rehearsal"
-SOCKETS = "/sockets"
-BLOBS = "/blobs"
 
 
 def compose(settings: Settings, *args: str) -> list[str]:
@@ -23,7 +13,7 @@ def compose(settings: Settings, *args: str) -> list[str]:
     """
     return [
         "docker", "compose", "--ansi", "never", "--project-name", PROJECT,
-        "--file", f"{settings.deploy_dir}/compose.yml", "--env-file", "/dev/null", *args,
+        "--file", f"{settings.deploy_dir}/{COMPOSE_FILE}", "--env-file", "/dev/null", *args,
     ]  # fmt: skip
 
 
@@ -66,12 +56,12 @@ def nginx_test(settings: Settings) -> list[str]:
     """`nginx -t` on the candidate configuration, in a container of its own: it works before nginx ever ran."""
     return compose(
         settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
-        "nginx", "-t", "-q", "-c", f"{NGINX_DIR}/next/nginx.conf",
+        Service.NGINX, "-t", "-q", "-c", Inside.CANDIDATE,
     )  # fmt: skip
 
 
 def nginx_test_running(settings: Settings) -> list[str]:
     """The same in the container that runs: what waits for `up` in compose.yml has no part in it."""
     return compose(
-        settings, "exec", "--no-TTY", "nginx", "nginx", "-t", "-q", "-c", f"{NGINX_DIR}/next/nginx.conf",
+        settings, "exec", "--no-TTY", Service.NGINX, "nginx", "-t", "-q", "-c", Inside.CANDIDATE,
     )  # fmt: skip

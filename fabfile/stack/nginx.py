@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import layout
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
@@ -51,7 +52,7 @@ def activate(host: Host, settings: Settings) -> Outcome:
 
 def restore(host: Host, settings: Settings) -> bool:
     """Have nginx run again what it ran before the last change; False where there was nothing."""
-    return host.call(onhost.restore, settings.deploy_dir, compose.PROJECT)
+    return host.call(onhost.restore, settings.deploy_dir, layout.PROJECT)
 
 
 def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:
@@ -65,5 +66,5 @@ def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:
         done.append("started " + ", ".join(answer["started"]))
     if answer["reloaded"]:
         done.append("nginx reloaded")
-    details = [f"live     nginx/{name}" for name in answer["changed"]]
+    details = [f"live     {layout.NGINX}/{name}" for name in answer["changed"]]
     return Outcome("; ".join(done) or "running, nothing to change", bool(done), details)

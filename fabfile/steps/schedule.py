@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..certificate.cron import cron_text
-from ..certificate.onhost.cron import CRON_FILE, install, installed
+from ..certificate.onhost.cron import install, installed
 from ..errors import StepError
+from ..layout import CRON_FILE
 from ..machine.host import Host, deployed, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome

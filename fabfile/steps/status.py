@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from .. import report
+from .. import layout, report
 from ..certificate import current, lifetime, orders
 from ..certificate.cron import cron_text
 from ..certificate.onhost import cron
@@ -19,7 +19,7 @@ from ..settings import Settings
 from ..stack import logins
 from ..stack.containers import containers
 from ..stack.onhost import sync
-from ..version import RECORD, VERSION, newer
+from ..version import VERSION, newer
 
 GB = 1e9
 # Of the whole disk: whoever may push can fill the rest.
@@ -52,10 +52,12 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
 
 def _deployed(host: Host, directory: str) -> str:
     """The version that deployed this, '' where none is recorded. Raises UsageError where nothing is deployed."""
-    host.foresee([(atomic.exists, (f"{directory}/compose.yml",), {}), (sync.read, (directory, [RECORD]), {})])
+    host.foresee(
+        [(atomic.exists, (f"{directory}/{layout.COMPOSE_FILE}",), {}), (sync.read, (directory, [layout.RECORD]), {})]
+    )
     require_deployed(host, directory)
     try:
-        return host.call(sync.read, directory, [RECORD]).get(RECORD, "").partition("\n")[0]
+        return host.call(sync.read, directory, [layout.RECORD]).get(layout.RECORD, "").partition("\n")[0]
     except StepError:  # a link, for example; `sync` puts it right
         return ""
 
@@ -93,7 +95,7 @@ def version_row(found: dict[str, str]) -> Row:
 
 
 def _containers(containers: list[dict[str, Any]]) -> list[Row]:
-    missing = {"auth", "nginx", "registry"} - {c["service"] for c in containers}
+    missing = set(layout.Service.SERVING) - {c["service"] for c in containers}
     rows = [("failed", name, "does not run: ./fab -H … up") for name in sorted(missing)]
     for c in containers:
         good = c["state"] == "running" and c["health"] in ("", "healthy")
@@ -141,7 +143,7 @@ def cron_row(found: dict[str, Any], last: dict[str, str]) -> Row:
         return (
             "warn",
             "cron",
-            f"did not run it for {silent / 86400:.0f} days: log/renew.log on the server",
+            f"did not run it for {silent / 86400:.0f} days: {layout.RENEW_LOG} on the server",
         )
     return "ok", "cron", "runs"
 

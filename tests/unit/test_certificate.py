@@ -18,13 +18,13 @@ import pytest
 from fabfile.accounts.onhost.accounts_file import Rights
 from fabfile.certificate import alerts, lifetime, orders
 from fabfile.certificate.onhost import acme, attempts, caa, certbot, probe
+from fabfile.layout import ACCOUNTS
 from fabfile.machine.host import here
 from fabfile.machine.onhost import atomic
 from fabfile.secret import Secret
 from fabfile.settings import Settings
 from fabfile.stack.logins import UntoldError
 from fabfile.stack.onhost import lineage, logins
-from fabfile.stack.onhost.nginx import ACCOUNTS
 from fabfile.steps import htpasswd, status
 
 DAY = 86400

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from ... import layout
 from ...machine.onhost.atomic import RefusedError
 
 
@@ -29,7 +30,7 @@ def directory(url: str, bundle: str) -> dict[str, Any]:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     where = urlsplit(url).netloc
-    request = urllib.request.Request(url, headers={"User-Agent": "private-docker-registry"})  # noqa: S310 - https by rules.py
+    request = urllib.request.Request(url, headers={"User-Agent": layout.PROJECT})  # noqa: S310 - https by rules.py
     try:
         with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310
             found = json.load(answer)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import give
@@ -39,7 +40,7 @@ def run(
     wait(container, seconds)
     # certbot's root may not write what belongs to somebody else, as after a copy from another host.
     give(Path(directory), (0, 0))
-    logs = Path(directory) / "log"
+    logs = Path(directory) / Path(layout.CERTBOT_LOG).name
     end = time.monotonic() + seconds
     while True:
         # What a killed client left behind when it could not remove it any more.
@@ -57,7 +58,7 @@ def run(
             )
             raise RefusedError(
                 f"certbot did not end within {limit / 60:.0f} minutes and was stopped",
-                "certbot/log says where it hung: a hook?",
+                f"{layout.CERTBOT_LOG} says where it hung: a hook?",
             ) from None
         if code == 0 or BUSY not in output:
             # Docker's own failures leave the log of an earlier run.

@@ -7,10 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ...layout import CRON_FILE
 from ...machine.onhost.atomic import replace
-
-# Cron passes over a file whose name has a dot, without a word (cron(8)).
-CRON_FILE = "/etc/cron.d/private-docker-registry"
 
 
 def install(text: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from ... import layout
+
 
 def usage(directory: str) -> dict[str, int]:
     """{"free", "total", "data"} in bytes; data: what the registry's storage takes up."""
@@ -13,7 +15,7 @@ def usage(directory: str) -> dict[str, int]:
     return {
         "free": space.f_bavail * space.f_frsize,
         "total": space.f_blocks * space.f_frsize,
-        "data": _size(Path(directory, "registry/data")),
+        "data": _size(Path(directory, layout.DATA)),
     }
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ... import layout
 from ...machine.onhost.atomic import RefusedError
 
 # How Docker says that an image cannot be had: no answer, no such name, too many questions.
@@ -38,7 +39,7 @@ def ours_alone(root: Path, start: list[str]) -> None:
     ).stdout
     for line in listing.splitlines():
         name, _, files = line.partition(" ")
-        if files != str(root / "compose.yml"):
+        if files != str(root / layout.COMPOSE_FILE):
             raise RefusedError(
                 f"container {name} of another Compose project '{project}' ({files}) is in the way",
                 "rename that project, or remove it, then run this again",
@@ -68,7 +69,7 @@ def _rows(ps: list[str]) -> list[dict[str, str]]:
     found = [
         {"service": row["Service"], "id": row["ID"][:12], "image": row.get("Image", ""), "state": row["State"]}
         for row in rows
-        if "-run-" not in row["Name"] and row["Service"] != "certbot"
+        if "-run-" not in row["Name"] and row["Service"] != layout.Service.CERTBOT
     ]
     return sorted(found, key=lambda row: str(row["service"]))
 
@@ -136,7 +137,7 @@ def _telling(text: str) -> str:
 
 def nginx_container(project: str) -> str:
     """ID of the running container of nginx of a Compose project, or nothing."""
-    labels = (f"com.docker.compose.project={project}", "com.docker.compose.service=nginx", "com.docker.compose.oneoff=False")  # fmt: skip
+    labels = (f"com.docker.compose.project={project}", f"com.docker.compose.service={layout.Service.NGINX}", "com.docker.compose.oneoff=False")  # fmt: skip
     filters = [part for label in labels for part in ("--filter", f"label={label}")]
     ps = ["docker", "ps", "--quiet", "--no-trunc", *filters]
     return run(ps, "docker ps", "./fab -H … check").stdout.strip()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 
@@ -22,7 +23,7 @@ def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
     is none.
     """
     try:
-        pem = beneath.read(*place(Path(lineage), "fullchain.pem"))
+        pem = beneath.read(*place(Path(lineage), layout.FULLCHAIN))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     text = ""

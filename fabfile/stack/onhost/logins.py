@@ -8,9 +8,10 @@ from typing import Any
 from ...accounts.onhost.accounts_file import Rights
 from ...accounts.onhost.accounts_file import put as put_into_file
 from ...accounts.onhost.accounts_file import remove as remove_from_file
+from ...layout import ACCOUNTS
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.reserve import given
-from .nginx import ACCOUNTS, refresh, require_current
+from .nginx import refresh, require_current
 
 
 def put(

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ... import layout
 from ...accounts.onhost.roles import maps, variables
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, locked, replace
@@ -21,7 +22,6 @@ from ...machine.onhost.reserve import given, keep
 from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, project_of, run
 from .generations import candidate, content, go_back, promote, synced
 
-ACCOUNTS = "registry/auth/htpasswd"
 MAPS = "accounts.conf"
 OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
@@ -40,9 +40,9 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
     configuration goes on, on disk too.
     """
     root = Path(directory)
-    if not (root / "compose.yml").is_file():
+    if not (root / layout.COMPOSE_FILE).is_file():
         raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
-    if not (root / ACCOUNTS).is_file():
+    if not (root / layout.ACCOUNTS).is_file():
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     ours_alone(root, start)
@@ -54,7 +54,7 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
         after = _start(start)
         if moved:
             # What the old containers wrote while that was going on.
-            give(root / "registry/data", WRITTEN["registry/data"])
+            give(root / layout.DATA, WRITTEN[layout.DATA])
         answer["started"] = sorted(name for name, there in after.items() if before.get(name) != there)
         answer["reloaded"] = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
         _remember_started(root, after)
@@ -65,13 +65,13 @@ def settled(directory: str, lineage: str) -> bool:
     """Whether `up` and `activate` would change nothing: all runs, and is what it should be."""
     root = Path(directory)
     try:
-        started = json.loads((root / "nginx/started").read_text())
+        started = json.loads((root / layout.STARTED).read_text())
         wanted, problem = candidate(root, Path(lineage), _wanted(root))
         return (
             not problem
             and owned(root)
-            and wanted == content(root / "nginx/live")
-            and (root / "nginx/loaded").read_text() == str((root / "nginx/live").readlink())
+            and wanted == content(root / layout.LIVE)
+            and (root / layout.LOADED).read_text() == str((root / layout.LIVE).readlink())
             and started["compose"] == _digest(root)
             and started["containers"] == healthy(list(started["containers"]))
         )
@@ -89,10 +89,10 @@ def prepare(directory: str, lineage: str, test: list[str]) -> None:
 def require_current(directory: str) -> None:
     """Raise RefusedError where nginx runs what knows accounts in another form than `maps` gives them now."""
     root = Path(directory)
-    live = root / "nginx/live" / MAPS
-    if not live.is_file() or not (root / ACCOUNTS).is_file():
+    live = root / layout.LIVE / MAPS
+    if not live.is_file() or not (root / layout.ACCOUNTS).is_file():
         return
-    if variables(live.read_bytes()) != variables(maps(root / ACCOUNTS)):
+    if variables(live.read_bytes()) != variables(maps(root / layout.ACCOUNTS)):
         raise RefusedError(
             "nothing was changed: nginx runs the configuration of another version of this tool",
             "./fab -H … sync up, then this again",
@@ -106,15 +106,15 @@ def refresh(directory: str, test: list[str]) -> bool:
     where it could not be told: then what it remembers of passwords counts for five minutes more.
     """
     root = Path(directory)
-    live = root / "nginx/live"
+    live = root / layout.LIVE
     if not (live / MAPS).is_file():
         return False
     with _lock(root):
         project = project_of(test)
         running = bool(nginx_container(project))
-        config = {**_running(root), MAPS: maps(root / ACCOUNTS)}
+        config = {**_running(root), MAPS: maps(root / layout.ACCOUNTS)}
         check = partial(_test, test) if running else lambda: None
-        answer = promote(root, live / "tls", config, check)
+        answer = promote(root, live / layout.TLS, config, check)
         if not running:
             return False
         if master := _load_or_go_back(root, project, answer["changed"]):
@@ -124,11 +124,11 @@ def refresh(directory: str, test: list[str]) -> bool:
 
 def _running(root: Path) -> dict[str, bytes]:
     """The configuration that is live, without the certificate."""
-    return {n: c for n, c in content(root / "nginx/live").items() if not n.startswith("tls/")}
+    return {n: c for n, c in content(root / layout.LIVE).items() if not n.startswith(f"{layout.TLS}/")}
 
 
 def _wanted(root: Path) -> dict[str, bytes]:
-    return {**synced(root), MAPS: maps(root / ACCOUNTS)}
+    return {**synced(root), MAPS: maps(root / layout.ACCOUNTS)}
 
 
 def _forget(master: int) -> None:
@@ -171,14 +171,14 @@ def _test(command: list[str]) -> None:
         )
     except RefusedError as error:
         # The path in the container, told as the one below DEPLOY_DIR.
-        told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
+        told = re.sub(rf"/\S*/{layout.NEXT}/", f"{layout.NGINX}/", error.what)
         raise RefusedError(told, error.remedy) from None
 
 
 def _lock(root: Path) -> Any:
-    if not (root / "nginx/run").is_dir():
+    if not (root / layout.GENERATIONS).is_dir():
         raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
-    return locked(root / "nginx/run/.lock", 150)
+    return locked(root / layout.GENERATIONS / ".lock", 150)
 
 
 def restore(directory: str, project: str) -> bool:
@@ -212,8 +212,8 @@ def _start(start: list[str]) -> dict[str, str]:
 
 def _load(root: Path, project: str) -> int:
     """Reload unless nginx has the live configuration already. Returns the process that was told, or 0."""
-    loaded = root / "nginx/loaded"
-    digest = str((root / "nginx/live").readlink())
+    loaded = root / layout.LOADED
+    digest = str((root / layout.LIVE).readlink())
     if loaded.is_file() and loaded.read_text() == digest:
         return 0
     master = _master(project)
@@ -264,8 +264,8 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
 def _remember_started(root: Path, containers: dict[str, str]) -> None:
     ids = [text.partition(" ")[0] for text in containers.values()]
     record = {"compose": _digest(root), "containers": healthy(ids)}
-    replace(root / "nginx/started", json.dumps(record).encode(), 0o644)
+    replace(root / layout.STARTED, json.dumps(record).encode(), 0o644)
 
 
 def _digest(root: Path) -> str:
-    return hashlib.sha256((root / "compose.yml").read_bytes()).hexdigest()
+    return hashlib.sha256((root / layout.COMPOSE_FILE).read_bytes()).hexdigest()

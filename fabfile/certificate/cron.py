@@ -1,9 +1,14 @@
-"""What cron on the server is told."""
+"""cron on the server: what it is told, and whether it does it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import layout
+from ..machine.host import CRON, Host
+from ..machine.remote_call import Call
 from ..settings import Settings
+from .onhost import cron as onhost
 
 
 def cron_text(settings: Settings) -> str:
@@ -14,5 +19,23 @@ def cron_text(settings: Settings) -> str:
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         'MAILTO=""\n'
-        f"{settings.cron_schedule} root cd {settings.deploy_dir} && mkdir -p {layout.LOG} && ./inv renew --log {log} >>{log} 2>&1\n"
+        f"{settings.cron_schedule} root cd {settings.deploy_dir} && mkdir -p {layout.LOG} && "
+        f"./inv renew --log {log} >>{log} 2>&1\n"
     )
+
+
+def look(settings: Settings) -> Call:
+    """What `installed` asks of the server, for Host.foresee."""
+    return onhost.installed, (cron_text(settings), CRON.read_text("utf-8")), {}
+
+
+def installed(host: Host, settings: Settings) -> dict[str, Any]:
+    """What `install` would return. Changes nothing."""
+    function, args, _ = look(settings)
+    found: dict[str, Any] = host.call(function, *args)
+    return found
+
+
+def install(host: Host, settings: Settings) -> dict[str, Any]:
+    """Write our file for cron where it differs: see onhost.cron.install."""
+    return host.call(onhost.install, cron_text(settings), CRON.read_text("utf-8"))

@@ -11,6 +11,7 @@ from ..machine.remote_call import Call
 from ..settings import Settings
 from . import certbot, current, self_test
 from .lifetime import moment
+from .lifetime import paused as paused_for
 from .onhost import attempts
 from .onhost.certbot import run
 
@@ -155,7 +156,7 @@ def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None
 def _remember(host: Host, settings: Settings, reason: str, retry_after: float) -> str:
     memory = host.call(
         attempts.failed, settings.attempts_file, settings.acme_directory,
-        reason.removeprefix(f"{host.name}: "), settings.pauses, retry_after,
+        reason.removeprefix(f"{host.name}: "), paused_for(settings.pauses), retry_after,
     )  # fmt: skip
     return f"not asked again before {moment(memory['next'])}"
 

@@ -29,6 +29,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SCRIPTS = Path(__file__).parent / "onhost"
+# How to find out whether cron runs, for every script and every function that asks.
+CRON = SCRIPTS / "cron.sh"
 
 
 class WholeInput(io.StringIO):
@@ -149,8 +151,11 @@ class Host:
         )
 
     def script(self, name: str, *args: str) -> str:
-        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints."""
-        text = (SCRIPTS / name).read_text("utf-8")
+        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints.
+
+        It knows what CRON tells it.
+        """
+        text = CRON.read_text("utf-8") + (SCRIPTS / name).read_text("utf-8")
         return str(self.run(["sh", "-s", "--", *args], input=text).stdout)
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -8,9 +8,7 @@ import time
 from typing import Any
 
 from .. import layout, report
-from ..certificate import current, lifetime, orders
-from ..certificate.cron import cron_text
-from ..certificate.onhost import cron
+from ..certificate import cron, current, lifetime, orders
 from ..errors import StepError
 from ..machine import lock
 from ..machine.host import Host, require_deployed
@@ -44,7 +42,7 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
-        "cron": host.call(cron.installed, cron_text(settings)) | {"twice_a_day": not settings.renew_schedule},
+        "cron": cron.installed(host, settings) | {"twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }

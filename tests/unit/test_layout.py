@@ -124,3 +124,21 @@ def test_the_services_are_those_of_compose_yml(settings: Settings) -> None:
     text = templates.tree(settings, capacity.derived({"memory": 2 << 30, "cores": 2}))[layout.COMPOSE_FILE].content
     services = text.decode().partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]
     assert set(re.findall(r"^  ([a-z]+):$", services, re.M)) == SERVICES == {*layout.Service.SERVING, "certbot"}
+
+
+def test_parts_of_a_lifetime_are_told_in_one_module() -> None:
+    """As they are written: 0.35, 1 / 3."""
+    facts = {"0.98", "0.52", "0.35", "1 / 3", "1 / 5"}
+    found: dict[str, set[str]] = {}
+    for path in PROGRAMS:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.Constant, ast.BinOp)) and (text := ast.unparse(node)) in facts:
+                found.setdefault(text, set()).add(path.name)
+    assert found == {text: {"lifetime.py"} for text in facts}
+
+
+def test_cron_is_looked_for_in_one_way() -> None:
+    """Its name among the processes: in a script, as Python may be missing, that Python runs as well."""
+    asking = re.compile(r"-e cron\b|\bcrond\b")
+    found = [path.name for path in (*PROGRAMS, *TEXTS) if asking.search("\n".join(lines(path)))]
+    assert found == ["cron.sh", "provision.sh"]  # which asks whether it is installed

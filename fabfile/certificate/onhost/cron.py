@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from ...layout import CRON_FILE
 from ...machine.onhost.atomic import replace
 
 
-def install(text: str) -> dict[str, Any]:
-    """Write the file where it differs. Returns {"changed", "daemon": whether cron runs, "age": seconds since
+def install(text: str, look: str) -> dict[str, Any]:
+    """Write the file where it differs. look: machine/onhost/cron.sh. Returns {"changed", "daemon": whether cron runs, "age": seconds since
     the file was written, 0 where there was none}.
     """
-    found = installed(text)
+    found = installed(text, look)
     if found["changed"]:
         path = Path(CRON_FILE)
         path.parent.mkdir(exist_ok=True)
@@ -23,19 +23,13 @@ def install(text: str) -> dict[str, Any]:
     return found
 
 
-def installed(text: str) -> dict[str, Any]:
+def installed(text: str, look: str) -> dict[str, Any]:
     """What `install` would return. Changes nothing."""
     path = Path(CRON_FILE)
     changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644
     age = time.time() - path.stat().st_mtime if path.is_file() else 0.0
-    return {"changed": changed, "daemon": _daemon_runs(), "age": age}
+    return {"changed": changed, "daemon": _daemon_runs(look), "age": age}
 
 
-def _daemon_runs() -> bool:
-    """Not one in a container: their processes are here, too, in another PID namespace."""
-    own = Path("/proc/self/ns/pid").readlink()
-    for comm in Path("/proc").glob("[0-9]*/comm"):
-        with contextlib.suppress(OSError):  # the process ended in the meantime
-            if comm.read_bytes().strip() in (b"cron", b"crond") and own == (comm.parent / "ns/pid").readlink():
-                return True
-    return False
+def _daemon_runs(look: str) -> bool:
+    return subprocess.run(["sh", "-c", f"{look}cron_runs"], capture_output=True, check=False).returncode == 0

@@ -13,7 +13,7 @@ from . import certbot, current, self_test
 from .lifetime import moment
 from .lifetime import paused as paused_for
 from .onhost import attempts
-from .onhost.certbot import run
+from .onhost import certbot as onhost
 
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
 
@@ -76,9 +76,9 @@ def learn(host: Host, settings: Settings) -> None:
         host.call(attempts.unseen, settings.attempts_file, settings.acme_directory, sorted(unseen))
 
 
-def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = True) -> None:
-    """Run certbot. Raises StepError in its own words when it fails; remember: a pause begins then."""
-    answer = _certbot(host, settings, command)
+def ask(host: Host, settings: Settings, args: list[str], *, remember: bool = True) -> None:
+    """Run certbot with these arguments. Raises StepError in its own words when it fails; remember: a pause begins then."""
+    answer = host.call(onhost.ask, settings.deploy_dir, args)
     if answer["code"] == 0:
         return
     reason = certbot.reason(str(answer["output"]))
@@ -136,17 +136,13 @@ def _self_test(
 
 
 def _rehearse(host: Host, settings: Settings) -> None:
-    answer = _certbot(host, settings, certbot.rehearse(settings))
+    answer = host.call(onhost.ask, settings.deploy_dir, certbot.rehearse(settings))
     if answer["code"] != 0:
         raise StepError(
             f"{host.name}: the rehearsal at {settings.rehearsal} failed, so nothing was ordered: "
             f"{certbot.reason(str(answer['output']))}",
             "correct that, then run this again: a rehearsal costs nothing. ACME_REHEARSAL=none does without",
         )
-
-
-def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
-    return host.call(run, command, layout.CERTBOT_CONTAINER, f"{settings.deploy_dir}/{layout.CERTBOT}")
 
 
 def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:

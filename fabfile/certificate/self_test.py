@@ -10,7 +10,7 @@ from .. import layout
 from ..errors import StepError
 from ..machine.host import Host, here
 from ..settings import Settings
-from ..stack import compose
+from ..stack.onhost.containers import nginx_container
 from .onhost import acme, caa, probe
 
 # Let's Encrypt's name in CAA records (https://letsencrypt.org/docs/caa/).
@@ -43,10 +43,8 @@ def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]
         problems += host.call(caa.forbidden, list(settings.certificate_names), offered["identities"])
     if settings.acme_challenge == "dns-01":
         return Findings(problems)
-    host.run(
-        ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, layout.Service.NGINX)],
-        remedy="nginx does not run: ./fab -H … up",
-    )
+    if not host.call(nginx_container):
+        raise StepError(f"{host.name}: nothing was ordered: nginx does not run", "./fab -H … up")
     seen = fetch(host, settings)
     inside, outside = seen.inside, seen.outside
     problems += [f"{name} has no address in DNS" for name in inside["nameless"]]

@@ -38,7 +38,7 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
     Raises StepError where there is nothing to adopt or where it could not be kept as it is,
     UsageError where the settings ask for another certificate authority than the one that it has.
     """
-    found = host.call(takeover.inspect, settings.deploy_dir, layout.PROJECT)
+    found = host.call(takeover.inspect, settings.deploy_dir)
     directory = settings.deploy_dir
     if found["ours"]:
         raise StepError(

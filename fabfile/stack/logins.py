@@ -11,7 +11,6 @@ from ..errors import StepError
 from ..machine.host import Host
 from ..report import Outcome
 from ..settings import Settings
-from . import compose
 from .onhost import logins as onhost
 
 
@@ -32,8 +31,7 @@ def enter(  # noqa: PLR0913 - an account is that much
 
     details: what must not be lost when nginx cannot be told. Raises UntoldError then.
     """
-    test = compose.nginx_test_running(settings)
-    answer = host.call(onhost.put, settings.deploy_dir, test, entries, rights, alone=alone)
+    answer = host.call(onhost.put, settings.deploy_dir, entries, rights, alone=alone)
     if answer["problem"]:
         # Not in the first line: that one goes to the audit log.
         raise UntoldError(
@@ -46,7 +44,7 @@ def enter(  # noqa: PLR0913 - an account is that much
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:
     """Remove an account. Its password is refused from the next request on."""
-    if host.call(onhost.remove, settings.deploy_dir, compose.nginx_test_running(settings), user):
+    if host.call(onhost.remove, settings.deploy_dir, user):
         return Outcome(f"account {user} removed")
     return Outcome(f"there is no account {user}", changed=False)
 

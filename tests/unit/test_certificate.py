@@ -150,7 +150,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_changed_account_is_told_of_although_nginx_was_not(tmp_path: Path) -> None:
     file = tmp_path / ACCOUNTS
     file.parent.mkdir(parents=True)
-    answer = logins.put(str(tmp_path), [], {"anna": "anna:$2y$05$" + "a" * 53}, {"role": "pull", "repositories": None})
+    answer = logins.put(str(tmp_path), {"anna": "anna:$2y$05$" + "a" * 53}, {"role": "pull", "repositories": None})
     assert answer == {"done": ["added"], "problem": "nginx is busy", "remedy": "wait"}
     assert "anna:" in file.read_text()
 

@@ -21,7 +21,7 @@ SERVICES = {value for name, value in vars(layout.Service).items() if name.isuppe
 ALLOWED = {
     ("fabfile/__main__.py", "lib.zip"),  # the libraries are what it makes importable
     ("fabfile/old_registry/onhost/found.py", "nginx"),  # in the name of anybody's image
-    ("fabfile/stack/compose.py", "nginx"),  # the program
+    ("fabfile/stack/onhost/containers.py", "nginx"),  # the program
     ("fabfile/certificate/alerts.py", "registry"),  # what a message calls one without a name
     ("fabfile/steps/status.py", "registry"),  # a key of what `status --json` prints
 }
@@ -142,3 +142,14 @@ def test_cron_is_looked_for_in_one_way() -> None:
     asking = re.compile(r"-e cron\b|\bcrond\b")
     found = [path.name for path in (*PROGRAMS, *TEXTS) if asking.search("\n".join(lines(path)))]
     assert found == ["cron.sh", "provision.sh"]  # which asks whether it is installed
+
+
+def test_docker_compose_is_called_where_it_runs_alone() -> None:
+    """No command of it is made on one machine to be carried to another."""
+    found = {
+        str(path.relative_to(HOME))
+        for path in PROGRAMS
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, (ast.List, ast.Tuple)) and ast.unparse(node).strip("[(").startswith("'docker', 'compose'")
+    }
+    assert found == {"fabfile/stack/onhost/containers.py"}

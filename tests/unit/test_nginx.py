@@ -39,10 +39,10 @@ def test_accounts_stay_as_they_are_until_up(root: Path) -> None:
     go_live(root, nginx="old", accounts=OLD)
     before = (root / ACCOUNTS).read_text()
     with pytest.raises(RefusedError, match="another version of this tool") as refused:
-        logins.remove(str(root), ["docker"], "anna")
+        logins.remove(str(root), "anna")
     assert refused.value.remedy == "./fab -H … sync up, then this again"
     with pytest.raises(RefusedError, match="another version"):
-        logins.put(str(root), ["docker"], {"bert": f"bert:{HASH}"}, {"role": "pull", "repositories": None})
+        logins.put(str(root), {"bert": f"bert:{HASH}"}, {"role": "pull", "repositories": None})
     assert (root / ACCOUNTS).read_text() == before
 
 
@@ -60,7 +60,7 @@ def activated(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         (root / "tls" / name).write_text(text)
     monkeypatch.setattr(nginx, "_test", lambda _: None)
     monkeypatch.setattr(nginx, "_load_or_go_back", lambda *_: 1)
-    nginx.activate(str(root), str(root / "tls"), ["docker", "--project-name", "x"])
+    nginx.activate(str(root), str(root / "tls"))
     return {name: data.decode() for name, data in generations.content(root / "nginx/live").items()}
 
 

@@ -14,15 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from ... import layout
+from ...layout import CERTBOT_CONTAINER, Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import give
 from ...machine.onhost.reserve import given
+from ...stack.onhost.containers import once
 from .acme import retry_after
 
 LOG = "letsencrypt.log"
 OUTPUT_BYTES = 1 << 18
 BUSY = "Another instance of Certbot is already running"
+
+
+def ask(directory: str, args: list[str]) -> dict[str, Any]:
+    """Run certbot with these arguments: see `run`. directory: DEPLOY_DIR."""
+    return run(command(Path(directory), args), CERTBOT_CONTAINER, f"{directory}/{layout.CERTBOT}")
+
+
+def command(root: Path, args: list[str]) -> list[str]:
+    """A certbot command in a container of a fixed name, so that a second one finds the first."""
+    return once(root, "--name", CERTBOT_CONTAINER, Service.CERTBOT, *args)
 
 
 def run(

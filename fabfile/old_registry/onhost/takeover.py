@@ -18,7 +18,7 @@ from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
-from ...stack.onhost.containers import bring_up
+from ...stack.onhost.containers import bring_up, remove
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
 from . import found
 
@@ -29,16 +29,15 @@ THEIRS = (layout.DATA, layout.AUTH, layout.CERTIFICATES, layout.WEBROOT)
 MARK = f"# taken over by {layout.PROJECT}: "
 
 
-def inspect(directory: str, project: str) -> dict[str, Any]:
+def inspect(directory: str) -> dict[str, Any]:
     """What is there of the old layout. Changes nothing.
 
-    project: our own Compose project, whose containers do not count. Returns {"repositories",
-    "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
+    Returns {"repositories", "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
     directory, "strange": variables or files of a registry that keeps its data elsewhere, "owner": whose the
     directory is when it is not root's, "ours": whether it is one of ours that was never adopted}.
     """
     root = Path(directory)
-    containers = found.containers(root, project)
+    containers = found.containers(root)
     accounts = next((name for name in ACCOUNTS if (root / name).is_file()), "")
     return {
         "repositories": found.repositories(root / layout.DATA / "docker/registry/v2/repositories"),
@@ -131,10 +130,10 @@ def accounts(directory: str) -> int:
     return len(found.lines(root, layout.ACCOUNTS))
 
 
-def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
+def switch(directory: str) -> list[str]:
     """Stop the old containers and start ours, in one go: no lost connection comes in between.
 
-    start, down: `docker compose` commands for ours. Only when all is healthy do the old ones lose their
+    Only when all is healthy do the old ones lose their
     restart policy, and their lines in root's crontab. When ours do not start, everything is put back.
     Returns the names of those that ran. They are kept: `back` starts them again.
     """
@@ -149,11 +148,11 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
         found.docker("stop", "--time", "5", *ids)
     settle(root)
     try:
-        bring_up(start)
+        bring_up(root)
     except RefusedError as error:
         if not stopped:
             raise
-        started = back(directory, down)
+        started = back(directory)
         raise RefusedError(
             f"ours did not start: {error.what}; all is as it was before, {', '.join(started)} started again",
             "correct that; nothing of ours is left on the server",
@@ -174,10 +173,10 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
     return stopped
 
 
-def back(directory: str, down: list[str]) -> list[str]:
+def back(directory: str) -> list[str]:
     """Our containers and files go, the old ones come back and run as they did. Can be repeated.
 
-    down: a command that removes our containers. Images and certificates stay: both layouts keep them
+    Images and certificates stay: both layouts keep them
     alike. Returns the names of what was started. Raises RefusedError, before anything is touched, when
     an old container that ran is not there any more.
     """
@@ -191,8 +190,7 @@ def back(directory: str, down: list[str]) -> list[str]:
         )
     finish(directory)
     synced = list(state(directory, [])["ours"])
-    # Where no Compose file of some project lies about: it would be taken for ours.
-    subprocess.run(down, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
+    remove()
     for name in (*kept["owners"], *kept["files"], *kept.get("taken", ())):
         beneath.require_below(name)
     for name, owner in kept["owners"].items():

@@ -16,13 +16,12 @@ from .nginx import refresh, require_current
 
 def put(
     directory: str,
-    test: list[str],
     entries: dict[str, str],
     rights: Rights,
     *,
     alone: bool = False,
 ) -> dict[str, Any]:
-    """accounts.put, in force when this returns. test: see nginx.refresh.
+    """accounts.put, in force when this returns.
 
     Returns {"done": what accounts.put says, "problem", "remedy": why nginx could not be told, or ""}: the
     file is changed then, so its passwords are the new ones.
@@ -31,16 +30,16 @@ def put(
     with given(Path(directory)):
         done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
         try:
-            refresh(directory, test)
+            refresh(directory)
         except RefusedError as error:
             return {"done": done, "problem": error.what, "remedy": error.remedy}
     return {"done": done, "problem": "", "remedy": ""}
 
 
-def remove(directory: str, test: list[str], user: str) -> bool:
+def remove(directory: str, user: str) -> bool:
     """accounts.remove, in force when this returns, also where an earlier one was cut off."""
     require_current(directory)
     with given(Path(directory)):
         done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
-        refresh(directory, test)
+        refresh(directory)
     return done

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give, owned, settle
 from ...machine.onhost.reserve import given, keep
-from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, project_of, run
+from .containers import bring_up, containers, healthy, nginx_container, ours_alone, run, try_alone, try_inside
 from .generations import candidate, content, go_back, promote, synced
 
 MAPS = "accounts.conf"
@@ -30,11 +31,10 @@ REMEMBERED = "run/accounts"
 TAKEOVER_SECONDS = 20
 
 
-def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[str, Any]:
+def up(directory: str, lineage: str) -> dict[str, Any]:
     """Test the configuration that was synced, start the stack, reload where something changed.
 
     lineage: certbot's live directory of the certificate; it may be missing or empty.
-    test, start: `docker compose` commands; `test` looks at nginx/next.
     Returns {"changed": [paths], "problem": why the newest certificate is not used, or "",
     "started": [services], "reloaded"}. Raises RefusedError when `nginx -t` says no: then the old
     configuration goes on, on disk too.
@@ -45,18 +45,18 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
     if not (root / layout.ACCOUNTS).is_file():
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
-    ours_alone(root, start)
+    ours_alone(root)
     keep(root)
     with _lock(root), given(root):
-        answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
+        answer = promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
         moved = settle(root)
-        before = containers(start)
-        after = _start(start)
+        before = containers(root)
+        after = _start(root)
         if moved:
             # What the old containers wrote while that was going on.
             give(root / layout.DATA, WRITTEN[layout.DATA])
         answer["started"] = sorted(name for name, there in after.items() if before.get(name) != there)
-        answer["reloaded"] = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
+        answer["reloaded"] = bool(_load_or_go_back(root, answer["changed"]))
         _remember_started(root, after)
     return answer
 
@@ -79,11 +79,11 @@ def settled(directory: str, lineage: str) -> bool:
         return False
 
 
-def prepare(directory: str, lineage: str, test: list[str]) -> None:
+def prepare(directory: str, lineage: str) -> None:
     """The first part of `up`, before anything runs: test what was synced and let it go live."""
     root = Path(directory)
     with _lock(root):
-        promote(root, Path(lineage), _wanted(root), partial(_test, test))
+        promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
 
 
 def require_current(directory: str) -> None:
@@ -99,10 +99,10 @@ def require_current(directory: str) -> None:
         )
 
 
-def refresh(directory: str, test: list[str]) -> bool:
+def refresh(directory: str) -> bool:
     """Have nginx know the accounts as they are now; from then on nothing else counts.
 
-    test: a `docker compose` command. Returns whether a running nginx was told. Raises RefusedError
+    Returns whether a running nginx was told. Raises RefusedError
     where it could not be told: then what it remembers of passwords counts for five minutes more.
     """
     root = Path(directory)
@@ -110,14 +110,13 @@ def refresh(directory: str, test: list[str]) -> bool:
     if not (live / MAPS).is_file():
         return False
     with _lock(root):
-        project = project_of(test)
-        running = bool(nginx_container(project))
+        running = bool(nginx_container())
         config = {**_running(root), MAPS: maps(root / layout.ACCOUNTS)}
-        check = partial(_test, test) if running else lambda: None
+        check = partial(_test, try_inside) if running else lambda: None
         answer = promote(root, live / layout.TLS, config, check)
         if not running:
             return False
-        if master := _load_or_go_back(root, project, answer["changed"]):
+        if master := _load_or_go_back(root, answer["changed"]):
             _forget(master)
     return True
 
@@ -145,7 +144,7 @@ def _forget(master: int) -> None:
                 os.unlink(name, dir_fd=directory)
 
 
-def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
+def activate(directory: str, lineage: str) -> dict[str, Any]:
     """Have the running nginx serve the newest certificate. See `up` for the arguments and results.
 
     The configuration stays the one that is live: a mistake in one that waits for `up` must never
@@ -157,18 +156,14 @@ def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
         if "https.conf" not in config:
             # The first certificate brings the part that needs one, with all that it includes, of one version.
             config |= {name: data for name, data in _wanted(root).items() if name != OVERRIDE}
-        answer = promote(root, Path(lineage), config, partial(_test, test))
-        answer["reloaded"] = bool(_load_or_go_back(root, project_of(test), answer["changed"]))
+        answer = promote(root, Path(lineage), config, partial(_test, try_inside))
+        answer["reloaded"] = bool(_load_or_go_back(root, answer["changed"]))
     return answer
 
 
-def _test(command: list[str]) -> None:
+def _test(attempt: Callable[[], None]) -> None:
     try:
-        inside(
-            command,
-            "nginx -t",
-            "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on",
-        )
+        attempt()
     except RefusedError as error:
         # The path in the container, told as the one below DEPLOY_DIR.
         told = re.sub(rf"/\S*/{layout.NEXT}/", f"{layout.NGINX}/", error.what)
@@ -181,19 +176,19 @@ def _lock(root: Path) -> Any:
     return locked(root / layout.GENERATIONS / ".lock", 150)
 
 
-def restore(directory: str, project: str) -> bool:
-    """Have the project's nginx run what it ran before the last change again. False where there was nothing."""
+def restore(directory: str) -> bool:
+    """Have nginx run what it ran before the last change again. False where there was nothing."""
     root = Path(directory)
     with _lock(root):
         if not go_back(root):
             return False
-        _load(root, project)
+        _load(root)
     return True
 
 
-def _load_or_go_back(root: Path, project: str, changed: list[str]) -> int:
+def _load_or_go_back(root: Path, changed: list[str]) -> int:
     try:
-        return _load(root, project)
+        return _load(root)
     except RefusedError as error:
         if not changed or not go_back(root):
             raise
@@ -201,22 +196,22 @@ def _load_or_go_back(root: Path, project: str, changed: list[str]) -> int:
         raise RefusedError(told, error.remedy) from None
 
 
-def _start(start: list[str]) -> dict[str, str]:
+def _start(root: Path) -> dict[str, str]:
     try:
-        return bring_up(start)
+        return bring_up(root)
     except RefusedError as error:
         if port := re.search(r":(80|443)\b.*(already allocated|already in use)", error.what):
             raise RefusedError(f"port {port[1]} is taken by somebody else", "./fab -H … check names it") from None
         raise
 
 
-def _load(root: Path, project: str) -> int:
+def _load(root: Path) -> int:
     """Reload unless nginx has the live configuration already. Returns the process that was told, or 0."""
     loaded = root / layout.LOADED
     digest = str((root / layout.LIVE).readlink())
     if loaded.is_file() and loaded.read_text() == digest:
         return 0
-    master = _master(project)
+    master = _master()
     old = _workers(master)
     # As `nginx -s reload` does it (nginx(8)), without a trip through Docker.
     os.kill(master, signal.SIGHUP)
@@ -225,9 +220,9 @@ def _load(root: Path, project: str) -> int:
     return master
 
 
-def _master(project: str) -> int:
-    """Process ID, on the host, of the project's nginx."""
-    found = nginx_container(project)
+def _master() -> int:
+    """Process ID, on the host, of our nginx."""
+    found = nginx_container()
     if not found:
         raise RefusedError("nginx does not run", "./fab -H … up")
     inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", found]

@@ -33,6 +33,11 @@ def other_order(have: dict[str, Any], settings: Settings) -> str:
     return "" if right else f"this one is for {', '.join(names)}"
 
 
+def looks_at_both(settings: Settings) -> list[Call]:
+    """What `both` asks of the server, for Host.foresee."""
+    return [(lineage.served, (settings.registry_domain,), {}), (lineage.on_disk, files_of(settings), {})]
+
+
 def both(host: Host, settings: Settings) -> dict[str, Any]:
     """{"on_disk", "served"}: the certificate that we have and the one that clients get; {} for none."""
     try:
@@ -49,11 +54,7 @@ def on_disk(host: Host, settings: Settings) -> dict[str, Any]:
 
 def looks(settings: Settings) -> list[Call]:
     """What `on_disk` and `serve` ask of the server, for Host.foresee."""
-    return [
-        (lineage.on_disk, files_of(settings), {}),
-        *nginx.looks(settings),
-        (lineage.served, (settings.registry_domain,), {}),
-    ]
+    return [*looks_at_both(settings), *nginx.looks(settings)]
 
 
 def files_of(settings: Settings) -> tuple[str, str]:

@@ -44,6 +44,10 @@ class WholeInput(io.StringIO):
         return super().read(-1)
 
 
+class BrokenCallError(StepError):
+    """A call ended without an answer: a mistake of ours, or there is no Python. The connection is whole."""
+
+
 @dataclass(frozen=True)
 class Elevation:
     """How a command becomes root's: what stands before it, and what sudo reads first."""
@@ -181,10 +185,14 @@ class Host:
         """Ask all of that at once, as each trip takes its time; `call` then knows the answers.
 
         For functions that change nothing. Whatever else is done on the machine in between makes
-        them forgotten. What is known already is not asked again.
+        them forgotten. What is known already is not asked again. Where one of them breaks, nothing is foreseen:
+        each is then asked alone, and the error comes where it belongs.
         """
         if not self.local and any(remote_call.key(call) not in self.foreseen for call in calls):
-            answers = self._ask(calls)
+            try:
+                answers = self._ask(calls)
+            except BrokenCallError:
+                return
             self.foreseen.update(zip(map(remote_call.key, calls), answers, strict=True))
 
     def _ask(self, calls: Sequence[remote_call.Call]) -> list[dict[str, Any]]:
@@ -193,7 +201,7 @@ class Host:
         if not result.ok:
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
-            raise StepError(f"{self.name}: {names}: {said}", _python_remedy(result))
+            raise BrokenCallError(f"{self.name}: {names}: {said}", _python_remedy(result))
         answers: list[dict[str, Any]] = cleaned(json.loads(result.stdout))
         return answers
 

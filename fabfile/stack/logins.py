@@ -9,6 +9,7 @@ from ..accounts.onhost import accounts_file
 from ..accounts.onhost.accounts_file import Rights
 from ..errors import StepError
 from ..machine.host import Host
+from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
 from .onhost import logins as onhost
@@ -49,9 +50,16 @@ def remove(host: Host, settings: Settings, user: str) -> Outcome:
     return Outcome(f"there is no account {user}", changed=False)
 
 
+def look(settings: Settings) -> Call:
+    """What `listed` asks of the server, for Host.foresee."""
+    return accounts_file.listed, (settings.accounts_file,), {}
+
+
 def listed(host: Host, settings: Settings) -> list[dict[str, Any]]:
     """Every account: its name, role, repositories, date, and whether the registry can use its hash."""
-    return host.call(accounts_file.listed, settings.accounts_file)
+    function, args, _ = look(settings)
+    found: list[dict[str, Any]] = host.call(function, *args)
+    return found
 
 
 def exists(host: Host, settings: Settings, user: str) -> bool:

@@ -11,11 +11,11 @@ from .. import layout, report
 from ..certificate import cron, current, lifetime, orders
 from ..errors import StepError
 from ..machine import lock
-from ..machine.host import Host, require_deployed
-from ..machine.onhost import atomic, audit, disk
+from ..machine.host import Host, deployed, require_deployed
+from ..machine.onhost import audit, disk
+from ..machine.remote_call import Call
 from ..settings import Settings
-from ..stack import logins
-from ..stack.containers import containers
+from ..stack import containers, logins
 from ..stack.onhost import sync
 from ..version import VERSION, newer
 
@@ -28,17 +28,34 @@ WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of onhost/lock.sh
 Row = tuple[str, str, str]
 
 
+def looks(settings: Settings) -> list[Call]:
+    """What `status` asks of the server, for Host.foresee."""
+    directory = settings.deploy_dir
+    return [
+        deployed(directory),
+        (sync.read, (directory, [layout.RECORD]), {}),
+        logins.look(settings),
+        containers.look(settings),
+        *current.looks_at_both(settings),
+        (audit.last, (lock.audit_log(settings), "renew"), {}),
+        orders.look(settings),
+        cron.look(settings),
+        (disk.usage, (directory,), {}),
+    ]
+
+
 def status(host: Host, settings: Settings) -> dict[str, Any]:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
-    deployed = _deployed(host, settings.deploy_dir)
+    host.foresee(looks(settings))
+    version = _deployed(host, settings.deploy_dir)
     try:
         users: list[dict[str, Any]] | str = logins.listed(host, settings)
     except StepError as error:
         users = error.what
     return {
         "registry": settings.registry_domain,
-        "version": {"server": deployed, "tool": VERSION},
-        "containers": containers(host, settings),
+        "version": {"server": version, "tool": VERSION},
+        "containers": containers.containers(host, settings),
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
@@ -50,9 +67,6 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
 
 def _deployed(host: Host, directory: str) -> str:
     """The version that deployed this, '' where none is recorded. Raises UsageError where nothing is deployed."""
-    host.foresee(
-        [(atomic.exists, (f"{directory}/{layout.COMPOSE_FILE}",), {}), (sync.read, (directory, [layout.RECORD]), {})]
-    )
     require_deployed(host, directory)
     try:
         return host.call(sync.read, directory, [layout.RECORD]).get(layout.RECORD, "").partition("\n")[0]
@@ -92,10 +106,10 @@ def version_row(found: dict[str, str]) -> Row:
     return "ok", "version", server
 
 
-def _containers(containers: list[dict[str, Any]]) -> list[Row]:
-    missing = set(layout.Service.SERVING) - {c["service"] for c in containers}
+def _containers(found: list[dict[str, Any]]) -> list[Row]:
+    missing = set(layout.Service.SERVING) - {c["service"] for c in found}
     rows = [("failed", name, "does not run: ./fab -H … up") for name in sorted(missing)]
-    for c in containers:
+    for c in found:
         good = c["state"] == "running" and c["health"] in ("", "healthy")
         state = " ".join(filter(None, (c["state"], c["health"])))
         hint = "" if good else ": ./fab -H … up, or logs"

@@ -1,4 +1,4 @@
-"""How long a certificate is still good, in words, and when that is no longer enough: every part of a time there is."""
+"""How long a certificate is still good, in words, and when that is no longer enough. Every ratio is told here."""
 
 from __future__ import annotations
 

@@ -12,8 +12,10 @@ from ...machine.onhost.atomic import replace
 
 
 def install(text: str, look: str) -> dict[str, Any]:
-    """Write the file where it differs. look: machine/onhost/cron.sh. Returns {"changed", "daemon": whether cron runs, "age": seconds since
-    the file was written, 0 where there was none}.
+    """Write the file where it differs.
+
+    look: the text of machine/onhost/cron.sh. Returns {"changed", "daemon": whether cron runs, "age": seconds
+    since the file was written, 0 where there was none}.
     """
     found = installed(text, look)
     if found["changed"]:

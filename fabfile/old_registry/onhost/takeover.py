@@ -32,9 +32,10 @@ MARK = f"# taken over by {layout.PROJECT}: "
 def inspect(directory: str) -> dict[str, Any]:
     """What is there of the old layout. Changes nothing.
 
-    Returns {"repositories", "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
-    directory, "strange": variables or files of a registry that keeps its data elsewhere, "owner": whose the
-    directory is when it is not root's, "ours": whether it is one of ours that was never adopted}.
+    Returns {"repositories", "accounts": the file's name, "entries": its lines, "containers", "cron": root's
+    lines that name the directory, "strange": variables or files of a registry that keeps its data elsewhere,
+    "owner": whose the directory is when it is not root's, "ours": whether it is one of ours that was never
+    adopted}.
     """
     root = Path(directory)
     containers = found.containers(root)
@@ -133,9 +134,9 @@ def accounts(directory: str) -> int:
 def switch(directory: str) -> list[str]:
     """Stop the old containers and start ours, in one go: no lost connection comes in between.
 
-    Only when all is healthy do the old ones lose their
-    restart policy, and their lines in root's crontab. When ours do not start, everything is put back.
-    Returns the names of those that ran. They are kept: `back` starts them again.
+    Only when all is healthy do the old ones lose their restart policy, and their lines in root's crontab.
+    When ours do not start, everything is put back. Returns the names of those that ran. They are kept:
+    `back` starts them again.
     """
     root = Path(directory)
     kept = _record(root)
@@ -176,9 +177,8 @@ def switch(directory: str) -> list[str]:
 def back(directory: str) -> list[str]:
     """Our containers and files go, the old ones come back and run as they did. Can be repeated.
 
-    Images and certificates stay: both layouts keep them
-    alike. Returns the names of what was started. Raises RefusedError, before anything is touched, when
-    an old container that ran is not there any more.
+    Images and certificates stay: both layouts keep them alike. Returns the names of what was started. Raises
+    RefusedError, before anything is touched, when an old container that ran is not there any more.
     """
     root = Path(directory)
     kept = _record(root)

@@ -18,6 +18,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.util import helpline
 
 from .errors import USAGE
+from .layout import PROJECT
 from .text import printable
 from .version import VERSION
 
@@ -35,7 +36,7 @@ def strict(program: type[Program]) -> type[Program]:
 
     class Strict(program):  # type: ignore[misc, valid-type]
         def print_version(self) -> None:
-            print(f"private-docker-registry {VERSION}")
+            print(f"{PROJECT} {VERSION}")
             super().print_version()
 
         def parse_core_args(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invoke import Context, task
 
-from . import report
+from . import layout, report
 from .errors import ExpectedError, UsageError, for_people
 from .machine import lock
 from .machine.host import Host, here, require_deployed
@@ -54,7 +54,7 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
 
 
 def _settings() -> Settings:
-    carried = HOME / "settings.env"
+    carried = HOME / layout.SETTINGS_FILE
     return load(carried if carried.is_file() else None)
 
 

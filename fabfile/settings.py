@@ -18,13 +18,13 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
+from . import layout
 from .errors import UsageError
+from .layout import Service
 from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file, wildcard
 
 HOME = Path(__file__).resolve().parent.parent
-SCHEMA = HOME / ".env.dist"
-# Where `sync` puts ACME_CA_BUNDLE, below DEPLOY_DIR.
-ACME_CA_BUNDLE = "certbot/acme/ca.pem"
+SCHEMA = HOME / layout.SCHEMA
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,15 @@ class Settings:
     @property
     def attempts_file(self) -> str:
         """What the server remembers of its authority."""
-        return f"{self.deploy_dir}/certbot/attempts.json"
+        return f"{self.deploy_dir}/{layout.ATTEMPTS}"
 
     @property
     def stack_images(self) -> dict[str, str]:
         """Service -> the full name of its image, by way of the mirror where it is Docker Hub's."""
         return {
-            "registry": mirrored(self.registry_image, self.image_mirror),
-            "nginx": mirrored(self.nginx_image, self.image_mirror),
-            "certbot": mirrored(self.certbot_image, self.image_mirror),
+            Service.REGISTRY: mirrored(self.registry_image, self.image_mirror),
+            Service.NGINX: mirrored(self.nginx_image, self.image_mirror),
+            Service.CERTBOT: mirrored(self.certbot_image, self.image_mirror),
         }
 
     @property
@@ -105,19 +105,19 @@ class Settings:
     @property
     def acme_bundle_on_host(self) -> str:
         """ACME_CA_BUNDLE on the server; '' when there is none."""
-        return f"{self.deploy_dir}/{ACME_CA_BUNDLE}" if self.acme_ca_bundle else ""
+        return f"{self.deploy_dir}/{layout.ACME_CA_BUNDLE}" if self.acme_ca_bundle else ""
 
     @property
     def accounts_file(self) -> str:
         """The accounts, on the server."""
-        return f"{self.deploy_dir}/registry/auth/htpasswd"
+        return f"{self.deploy_dir}/{layout.ACCOUNTS}"
 
     @property
     def lineage(self) -> str:
         """The directory of the newest certificate on the server: your own, or certbot's."""
         if self.tls_certificate:
-            return f"{self.deploy_dir}/tls"
-        return f"{self.deploy_dir}/certbot/conf/live/{self.registry_domain}"
+            return f"{self.deploy_dir}/{layout.TLS}"
+        return f"{self.deploy_dir}/{layout.CERTIFICATES}/live/{self.registry_domain}"
 
     @property
     def cron_schedule(self) -> str:

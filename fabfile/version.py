@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 
 VERSION = "0.2.0"
-# A file in DEPLOY_DIR, written by `sync`. Older tools look for it there, so it stays there for ever.
-RECORD = "version"
 
 
 def newer(other: str, than: str = VERSION) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .. import layout
 from ..errors import StepError, addressed
 from ..machine.host import Host
 from ..settings import HOME, Settings, raw
@@ -40,9 +41,9 @@ def tell(host: Host, settings: Settings, problem: str, reason: str = "") -> str:
 
 def tell_without_settings(host: Host, problem: str) -> None:
     """The same on this machine where the settings themselves are the problem: as far as they can be read."""
-    values = raw(HOME / "settings.env")
+    values = raw(HOME / layout.SETTINGS_FILE)
     if command := values.get("ALERT_COMMAND"):
-        file = str(HOME / "certbot/attempts.json")
+        file = str(HOME / layout.ATTEMPTS)
         message = _message(values.get("REGISTRY_DOMAIN", "registry"), problem)
         host.call(attempts.alert, file, _same(problem), command, message)
 

@@ -1,21 +1,11 @@
-"""certbot: its commands, as lists of arguments, and what it says. Nothing here runs anything."""
+"""certbot: its commands, as what follows its name, and what it says. Nothing here runs anything."""
 
 from __future__ import annotations
 
 import re
 
+from ..layout import Inside
 from ..settings import Settings
-from ..stack import compose
-
-CERTBOT_CONTAINER = "private-docker-registry-certbot"
-
-
-def certbot(settings: Settings, *args: str) -> list[str]:
-    """A certbot command in a container of a fixed name, so that a second one finds the first."""
-    return compose.compose(
-        settings, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull",
-        "--name", CERTBOT_CONTAINER, "certbot", *args,
-    )  # fmt: skip
 
 
 def issue(settings: Settings, *, again: bool) -> list[str]:
@@ -23,20 +13,19 @@ def issue(settings: Settings, *, again: bool) -> list[str]:
 
     again: order although the one at hand is still good (another ACME server, other names).
     """
-    return certbot(
-        settings,
+    return [
         "certonly",
         *_order(settings, settings.acme_directory),
         *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again else ["--keep-until-expiring"]),
-    )
+    ]
 
 
 def rehearse(settings: Settings) -> list[str]:
     """The same order at another ACME server, in a certbot directory of its own that `issue` never sees."""
-    return certbot(
-        settings, "certonly", *_order(settings, settings.rehearsal), "--force-renewal",
-        "--config-dir", f"{compose.REHEARSAL}/conf", "--work-dir", f"{compose.REHEARSAL}/work",
-    )  # fmt: skip
+    return [
+        "certonly", *_order(settings, settings.rehearsal), "--force-renewal",
+        "--config-dir", f"{Inside.REHEARSAL}/conf", "--work-dir", f"{Inside.REHEARSAL}/work",
+    ]  # fmt: skip
 
 
 def _order(settings: Settings, server: str) -> list[str]:
@@ -49,10 +38,10 @@ def _order(settings: Settings, server: str) -> list[str]:
 
 def _challenge(settings: Settings) -> list[str]:
     if settings.acme_challenge == "http-01":
-        return ["--webroot", "-w", compose.WEBROOT, "--preferred-challenges", "http"]
+        return ["--webroot", "-w", Inside.WEBROOT, "--preferred-challenges", "http"]
     return [
         "--manual", "--preferred-challenges", "dns",
-        "--manual-auth-hook", f"{compose.HOOKS}/dns-auth", "--manual-cleanup-hook", f"{compose.HOOKS}/dns-cleanup",
+        "--manual-auth-hook", f"{Inside.HOOKS}/dns-auth", "--manual-cleanup-hook", f"{Inside.HOOKS}/dns-cleanup",
     ]  # fmt: skip
 
 
@@ -72,11 +61,11 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
     """
     private = settings.acme_server.startswith("https://")
     rehearsal = ["--dry-run", *(["--server", settings.acme_server] if private else [])]
-    return certbot(
-        settings, "renew", "--non-interactive", "--no-random-sleep-on-renew",
+    return [
+        "renew", "--non-interactive", "--no-random-sleep-on-renew",
         "--cert-name", settings.registry_domain, *_challenge(settings), *_profile(settings),
         *(rehearsal if dry_run else []),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 def reason(output: str) -> str:

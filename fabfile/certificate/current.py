@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypedDict
 
+from .. import layout
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
@@ -40,6 +41,11 @@ class Both(TypedDict):
     served: Facts | None
 
 
+def looks_at_both(settings: Settings) -> list[Call]:
+    """What `both` asks of the server, for Host.foresee."""
+    return [(lineage.served, (settings.registry_domain,), {}), (lineage.on_disk, files_of(settings), {})]
+
+
 def both(host: Host, settings: Settings) -> Both:
     """Look at both. Changes nothing."""
     try:
@@ -56,11 +62,7 @@ def on_disk(host: Host, settings: Settings) -> OnDisk | Broken | None:
 
 def looks(settings: Settings) -> list[Call]:
     """What `on_disk` and `serve` ask of the server, for Host.foresee."""
-    return [
-        (lineage.on_disk, files_of(settings), {}),
-        *nginx.looks(settings),
-        (lineage.served, (settings.registry_domain,), {}),
-    ]
+    return [*looks_at_both(settings), *nginx.looks(settings)]
 
 
 def files_of(settings: Settings) -> tuple[str, str]:
@@ -71,7 +73,7 @@ def files_of(settings: Settings) -> tuple[str, str]:
 
 def certbot_conf(settings: Settings) -> str:
     """certbot's directory of certificates and accounts on the server."""
-    return f"{settings.deploy_dir}/certbot/conf"
+    return f"{settings.deploy_dir}/{layout.CERTIFICATES}"
 
 
 def require_whole(host: Host, settings: Settings) -> None:

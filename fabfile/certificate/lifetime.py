@@ -1,15 +1,23 @@
-"""How long a certificate is still good, in words, and when that is no longer enough."""
+"""How long a certificate is still good, in words, and when that is no longer enough. Every ratio is told here."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from ..stack.onhost.lineage import Broken, Facts, OnDisk
 
 DAY = 86400
-# Certbot renews when a third is left (of short ones half): below it, a renewal was missed.
+# What certbot calls short: it renews such a certificate when half of its lifetime is left, any other when a third is.
+SHORT = 10 * DAY
+# We look a little earlier than certbot, as the moment that an authority names (ARI) lies around certbot's own.
+DUE_BELOW = 0.35
+DUE_BELOW_OF_SHORT = 0.52
+# Below certbot's own third, a renewal was missed.
 WARN_BELOW = 1 / 3
 FAIL_BELOW = 1 / 5
+# Of a pause after a failure: cron, which comes at the same minute of another day, must not come a moment too early.
+PAUSED = 0.98
 # 9999-12-31 23:59:59, the end of Python's calendar.
 LAST_MOMENT = 253402300799
 
@@ -42,11 +50,14 @@ def judged(facts: Facts | OnDisk) -> tuple[str, str]:
 
 
 def due(facts: Facts | OnDisk) -> bool:
-    """Whether certbot may want to renew it by date: see compose.renew. A little earlier, as the moment
-    that an authority names (ARI) lies around certbot's own.
-    """
-    short = facts["not_after"] - facts["not_before"] < 10 * DAY
-    return left(facts) <= (0.52 if short else 0.35)
+    """Whether certbot may want to renew it by date: see certbot.renew."""
+    short = facts["not_after"] - facts["not_before"] < SHORT
+    return left(facts) <= (DUE_BELOW_OF_SHORT if short else DUE_BELOW)
+
+
+def paused(pauses: Sequence[float]) -> list[float]:
+    """How long the authority is left alone after each failure in a row. pauses: as the settings say; seconds, both."""
+    return [PAUSED * pause for pause in pauses]
 
 
 def amount(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import layout
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
@@ -9,8 +10,9 @@ from ..settings import Settings
 from ..stack.onhost.lineage import Broken, OnDisk
 from . import certbot, current, self_test
 from .lifetime import moment
+from .lifetime import paused as paused_for
 from .onhost import acme, attempts
-from .onhost.certbot import Ran, run
+from .onhost import certbot as onhost
 
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
 
@@ -45,7 +47,7 @@ def order(
         reason = f"certbot has got a certificate, but not in {settings.lineage}"
         raise StepError(
             f"{host.name}: {reason}; {_remember(host, settings, reason, 0)}",
-            "certbot/conf on the server is damaged: look into certbot/log before you order again",
+            f"{layout.CERTIFICATES} on the server is damaged: look into {layout.CERTBOT_LOG} before you order again",
             reason=FAILED,
         )
     _succeeded(host, settings, found.unseen)
@@ -84,9 +86,12 @@ def learn(host: Host, settings: Settings) -> None:
         host.call(attempts.unseen, settings.attempts_file, settings.acme_directory, sorted(unseen))
 
 
-def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = True) -> None:
-    """Run certbot. Raises StepError in its own words when it fails; remember: a pause begins then."""
-    answer = _certbot(host, settings, command)
+def ask(host: Host, settings: Settings, args: list[str], *, remember: bool = True) -> None:
+    """Run certbot with these arguments. Raises StepError in its own words when it fails.
+
+    remember: a pause begins then.
+    """
+    answer = host.call(onhost.ask, settings.deploy_dir, args)
     if answer["code"] == 0:
         return
     reason = certbot.reason(answer["output"])
@@ -98,7 +103,7 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
         )
     error = StepError(
         f"{host.name}: certbot: {reason}",
-        f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
+        f"{settings.deploy_dir}/{layout.CERTBOT_LOG} on the server has the whole story; the certificate in use stays",
         reason=FAILED,
     )
     if remember:
@@ -148,17 +153,13 @@ def _self_test(
 
 
 def _rehearse(host: Host, settings: Settings) -> None:
-    answer = _certbot(host, settings, certbot.rehearse(settings))
+    answer = host.call(onhost.ask, settings.deploy_dir, certbot.rehearse(settings))
     if answer["code"] != 0:
         raise StepError(
             f"{host.name}: the rehearsal at {settings.rehearsal} failed, so nothing was ordered: "
             f"{certbot.reason(answer['output'])}",
             "correct that, then run this again: a rehearsal costs nothing. ACME_REHEARSAL=none does without",
         )
-
-
-def _certbot(host: Host, settings: Settings, command: list[str]) -> Ran:
-    return host.call(run, command, certbot.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot")
 
 
 def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:
@@ -168,7 +169,7 @@ def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None
 def _remember(host: Host, settings: Settings, reason: str, retry_after: float) -> str:
     memory = host.call(
         attempts.failed, settings.attempts_file, settings.acme_directory,
-        reason, settings.pauses, retry_after,
+        reason, paused_for(settings.pauses), retry_after,
     )  # fmt: skip
     return f"not asked again before {moment(memory['next'])}"
 

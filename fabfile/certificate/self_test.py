@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from .. import layout
+from ..errors import StepError
 from ..machine.host import Host, here
 from ..settings import Settings
-from ..stack import compose
+from ..stack.onhost.containers import nginx_container
 from .onhost import acme, caa, probe
 
 # Let's Encrypt's name in CAA records (https://letsencrypt.org/docs/caa/).
@@ -36,10 +38,8 @@ def look(host: Host, settings: Settings, offered: acme.Offer, known_unseen: list
         problems += host.call(caa.forbidden, list(settings.certificate_names), offered["identities"])
     if settings.acme_challenge == "dns-01":
         return Findings(problems)
-    host.run(
-        ["sh", "-c", 'test -n "$("$@")"', "sh", *compose.running(settings, "nginx")],
-        remedy="nginx does not run: ./fab -H … up",
-    )
+    if not host.call(nginx_container):
+        raise StepError(f"{host.name}: nothing was ordered: nginx does not run", "./fab -H … up")
     seen = fetch(host, settings)
     inside, outside = seen.inside, seen.outside
     problems += [f"{name} has no address in DNS" for name in inside["nameless"]]
@@ -68,7 +68,7 @@ class Seen:
 
 def fetch(host: Host, settings: Settings) -> Seen:
     """Put a random file on the server and fetch it over port 80; take it away again."""
-    webroot, names = f"{settings.deploy_dir}/certbot/www", list(settings.hosts)
+    webroot, names = f"{settings.deploy_dir}/{layout.WEBROOT}", list(settings.hosts)
     token = host.call(probe.place, webroot)
     nothing: probe.Seen = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
     try:

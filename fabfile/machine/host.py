@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import StepError, UsageError
+from ..layout import COMPOSE_FILE
 from ..secret import Secret
 from ..text import cleaned, printable
 from . import remote_call
@@ -28,6 +29,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SCRIPTS = Path(__file__).parent / "onhost"
+# How to find out whether cron runs, for every script and every function that asks.
+CRON = SCRIPTS / "cron.sh"
 
 
 class WholeInput(io.StringIO):
@@ -39,6 +42,10 @@ class WholeInput(io.StringIO):
     def read(self, size: int | None = -1, /) -> str:
         """Return all that is left, whatever was asked for."""
         return super().read(-1)
+
+
+class BrokenCallError(StepError):
+    """A call ended without an answer: a mistake of ours, or there is no Python. The connection is whole."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +160,11 @@ class Host:
         )
 
     def script(self, name: str, *args: str) -> str:
-        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints."""
-        text = (SCRIPTS / name).read_text("utf-8")
+        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints.
+
+        It knows what CRON tells it.
+        """
+        text = CRON.read_text("utf-8") + (SCRIPTS / name).read_text("utf-8")
         return str(self.run(["sh", "-s", "--", *args], input=text).stdout)
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -181,10 +191,14 @@ class Host:
         """Ask all of that at once, as each trip takes its time; `call` then knows the answers.
 
         For functions that change nothing. Whatever else is done on the machine in between makes
-        them forgotten. What is known already is not asked again.
+        them forgotten. What is known already is not asked again. Where one of them breaks, nothing is foreseen:
+        each is then asked alone, and the error comes where it belongs.
         """
         if not self.local and any(remote_call.key(call) not in self.foreseen for call in calls):
-            answers = self._ask(calls)
+            try:
+                answers = self._ask(calls)
+            except BrokenCallError:
+                return
             self.foreseen.update(zip(map(remote_call.key, calls), answers, strict=True))
 
     def _ask(self, calls: Sequence[remote_call.Call]) -> list[remote_call.Answer]:
@@ -193,7 +207,7 @@ class Host:
         if not result.ok:
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
-            raise StepError(f"{self.name}: {names}: {said}", _python_remedy(result))
+            raise BrokenCallError(f"{self.name}: {names}: {said}", _python_remedy(result))
         answers: list[remote_call.Answer] = cleaned(json.loads(result.stdout))
         return answers
 
@@ -220,7 +234,7 @@ def _run_here(command: str, *, in_stream: WholeInput, **_: object) -> Result:
 
 def deployed(directory: str) -> remote_call.Call:
     """What `require_deployed` asks, for Host.foresee."""
-    return exists, (f"{directory}/compose.yml",), {}
+    return exists, (f"{directory}/{COMPOSE_FILE}",), {}
 
 
 def require_deployed(host: Host, directory: str) -> None:

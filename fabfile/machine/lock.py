@@ -10,13 +10,12 @@ import sys
 from collections.abc import Iterator
 
 from ..errors import StepError
+from ..layout import AUDIT_LOG, LOCK, RECORD
 from ..settings import Settings
 from ..text import one_line
-from ..version import RECORD, VERSION, newer
+from ..version import VERSION, newer
 from .host import SCRIPTS, Host
 
-# In /run: a reboot clears it, and only root can write there.
-LOCK = "/run/private-docker-registry.lock"
 SCRIPT = "lock.sh"
 
 
@@ -44,7 +43,7 @@ def audited(host: Host, settings: Settings, task: str) -> Iterator[None]:
 
 def audit_log(settings: Settings) -> str:
     """When, who, which task, outcome: a line each, on the server."""
-    return f"{settings.deploy_dir}/log/audit.log"
+    return f"{settings.deploy_dir}/{AUDIT_LOG}"
 
 
 def _user() -> str:
@@ -60,7 +59,17 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
     script = (SCRIPTS / SCRIPT).read_text("utf-8")
     # In the audit log a tab begins a field and a line break a line; a name may have either in it.
     words = [one_line(word) for word in (who, task)]
-    argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), *words, f"{settings.deploy_dir}/{RECORD}"]
+    argv = [
+        "sh",
+        "-c",
+        script,
+        "lock",
+        LOCK,
+        wait,
+        audit_log(settings),
+        *words,
+        f"{settings.deploy_dir}/{RECORD}",
+    ]
     keeper = host.converse(argv)
     answer = keeper.receive()
     said, _, deployed = answer.partition(" ")

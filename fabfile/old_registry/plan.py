@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from .. import layout
 from ..accounts.onhost.accounts_file import BCRYPT
 from ..certificate import current, lifetime
 from ..errors import StepError, UsageError
 from ..machine.host import Host
 from ..rules import ACME_SERVERS
 from ..settings import Settings
-from ..stack.compose import PROJECT
 from ..stack.onhost.lineage import Broken, OnDisk
 from .onhost import takeover
 from .onhost.found import Container
@@ -39,7 +39,7 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
     Raises StepError where there is nothing to adopt or where it could not be kept as it is,
     UsageError where the settings ask for another certificate authority than the one that it has.
     """
-    found = host.call(takeover.inspect, settings.deploy_dir, PROJECT)
+    found = host.call(takeover.inspect, settings.deploy_dir)
     directory = settings.deploy_dir
     if found["ours"]:
         raise StepError(
@@ -48,14 +48,13 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
         )
     if not found["repositories"] and not found["accounts"]:
         raise StepError(
-            f"{host.name}: {directory} has neither images in registry/data nor "
-            "registry/auth/registry.password: nothing to adopt",
+            f"{host.name}: {directory} has neither images in {layout.DATA} nor {layout.OLD_ACCOUNTS}: nothing to adopt",
             "set DEPLOY_DIR to the directory of the old docker-compose.yml, or: ./fab -H … bootstrap",
         )
     if found["strange"]:
         raise StepError(
             f"{host.name}: the old registry is set up by {', '.join(found['strange'])}: its images are "
-            "not in registry/data, and adopt moves none",
+            f"not in {layout.DATA}, and adopt moves none",
             "bootstrap a new one and copy the images: skopeo sync",
         )
     overwritten = in_the_way()
@@ -67,7 +66,7 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
         *_accounts(found["entries"], settings),
         _certificate(certificate, settings),
         ("ok", "files", ", ".join(overwritten) or "none in the way",
-         "copied to .adopt/, then replaced" if overwritten else "the old ones stay beside ours"),
+         f"copied to {layout.ADOPTED}/, then replaced" if overwritten else "the old ones stay beside ours"),
         *((("ok", "directory", f"{directory} belongs to {found['owner']}, and root's cron will run what is in it",
             "becomes root's; --back gives it back"),) if found["owner"] else ()),
         *(("ok", "container", f"{each['name']} ({each['image']})",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TypedDict
 
+from .. import layout
 from ..accounts.onhost.accounts_file import Rights
 from ..accounts.passwords import hashed
 from ..errors import StepError
@@ -214,7 +215,7 @@ class Proof:
     @property
     def certificate(self) -> str:
         """The chain that nginx runs, on the server."""
-        return f"{self.settings.deploy_dir}/nginx/live/tls/fullchain.pem"
+        return f"{self.settings.deploy_dir}/{layout.LIVE}/{layout.TLS}/{layout.FULLCHAIN}"
 
     @property
     def login_command(self) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from ..accounts.onhost import accounts_file
 from ..accounts.onhost.accounts_file import Account, Rights
 from ..errors import StepError
 from ..machine.host import Host
+from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
-from . import compose
 from .onhost import logins as onhost
 
 
@@ -31,8 +31,7 @@ def enter(  # noqa: PLR0913 - an account is that much
 
     details: what must not be lost when nginx cannot be told. Raises UntoldError then.
     """
-    test = compose.nginx_test_running(settings)
-    answer = host.call(onhost.put, settings.deploy_dir, test, entries, rights, alone=alone)
+    answer = host.call(onhost.put, settings.deploy_dir, entries, rights, alone=alone)
     if untold := answer["untold"]:
         # Not in the first line: that one goes to the audit log.
         raise UntoldError(
@@ -44,9 +43,14 @@ def enter(  # noqa: PLR0913 - an account is that much
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:
     """Remove an account. Its password is refused from the next request on."""
-    if host.call(onhost.remove, settings.deploy_dir, compose.nginx_test_running(settings), user):
+    if host.call(onhost.remove, settings.deploy_dir, user):
         return Outcome(f"account {user} removed")
     return Outcome(f"there is no account {user}", changed=False)
+
+
+def look(settings: Settings) -> Call:
+    """What `listed` asks of the server, for Host.foresee."""
+    return accounts_file.listed, (settings.accounts_file,), {}
 
 
 def listed(host: Host, settings: Settings) -> list[Account]:

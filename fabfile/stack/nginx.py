@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from .. import layout
 from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
-from . import compose
 from .onhost import nginx as onhost
 
 
@@ -19,11 +19,7 @@ def up(host: Host, settings: Settings) -> Outcome:
     """
     if settled(host, settings):
         return Outcome("running, nothing to change", changed=False)
-    answer = host.call(
-        onhost.up, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
-        compose.up(settings),
-    )  # fmt: skip
-    return _outcome(host, answer)
+    return _outcome(host, host.call(onhost.up, settings.deploy_dir, settings.lineage))
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -38,18 +34,18 @@ def settled(host: Host, settings: Settings) -> bool:
 
 def prepare(host: Host, settings: Settings) -> None:
     """Test what was synced and let it be what nginx runs once it is started. Raises as `up`."""
-    host.call(onhost.prepare, settings.deploy_dir, settings.lineage, compose.nginx_test(settings))
+    host.call(onhost.prepare, settings.deploy_dir, settings.lineage)
 
 
 def activate(host: Host, settings: Settings) -> Outcome:
     """Have the running nginx take over the configuration and the newest certificate. As `up`."""
-    answer = host.call(onhost.activate, settings.deploy_dir, settings.lineage, compose.nginx_test_running(settings))
+    answer = host.call(onhost.activate, settings.deploy_dir, settings.lineage)
     return _outcome(host, answer)
 
 
 def restore(host: Host, settings: Settings) -> bool:
     """Have nginx run again what it ran before the last change; False where there was nothing."""
-    return host.call(onhost.restore, settings.deploy_dir, compose.PROJECT)
+    return host.call(onhost.restore, settings.deploy_dir)
 
 
 def _outcome(host: Host, answer: onhost.Running) -> Outcome:
@@ -63,5 +59,5 @@ def _outcome(host: Host, answer: onhost.Running) -> Outcome:
         done.append("started " + ", ".join(answer["started"]))
     if answer["reloaded"]:
         done.append("nginx reloaded")
-    details = [f"live     nginx/{name}" for name in answer["changed"]]
+    details = [f"live     {layout.NGINX}/{name}" for name in answer["changed"]]
     return Outcome("; ".join(done) or "running, nothing to change", bool(done), details)

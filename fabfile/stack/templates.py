@@ -12,12 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from .. import layout
 from ..accounts.onhost.roles import pattern
 from ..errors import UsageError
+from ..layout import Service
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
-from ..settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
-from ..version import RECORD, VERSION
-from . import compose
+from ..settings import HOME, SCHEMA, Settings, dump
+from ..version import VERSION
 from .capacity import Capacity
 from .carried import carried
 
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 # Pure Python, for what runs on the server: no jinja2, no fabric.
 SERVER_LIBRARIES = ("invoke", "dotenv")
-MADE = (".env.dist", "settings.env", "lib.zip", RECORD)
-HOOKS = "certbot/hooks/"
-FOR_ANONYMOUS_PULL = ("nginx/anonymous.conf", "nginx/token.conf")
-CONFIGS = ("registry/config/config.yml", "registry/config/auth.yml", "nginx/passwd", "nginx/group")
+MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
+OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
+FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
+CONFIGS = (layout.REGISTRY_CONFIG, layout.AUTH_CONFIG, layout.PASSWD, layout.GROUP)
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
     if settings.acme_challenge == "dns-01":
         _require_hooks(deploy)
     if settings.acme_ca_bundle:
-        found.add(ACME_CA_BUNDLE)
+        found.add(layout.ACME_CA_BUNDLE)
     if settings.tls_certificate:
-        found |= {"tls/fullchain.pem", "tls/privkey.pem"}
+        found |= set(OWN)
     return sorted({*found, *carried(), *MADE})
 
 
@@ -62,14 +63,9 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
     context: dict[str, object] = {
         "settings": settings,
         "capacity": capacity,
-        "project": compose.PROJECT,
-        "nginx_dir": compose.NGINX_DIR,
-        "webroot": compose.WEBROOT,
-        "hooks": compose.HOOKS,
-        "rehearsal": compose.REHEARSAL,
-        "sockets": compose.SOCKETS,
-        "blobs": compose.BLOBS,
-        "users": {"registry": f"{REGISTRY}:{NGINX}", "auth": f"{AUTH}:{NGINX}", "nginx": NGINX},
+        "layout": layout,
+        "inside": layout.Inside,
+        "users": {Service.REGISTRY: f"{REGISTRY}:{NGINX}", Service.AUTH: f"{AUTH}:{NGINX}", Service.NGINX: NGINX},
         "public": [pattern(text) for text in settings.anonymous_pull],
         "healthy": _healthy,
         "listening": _listening,
@@ -82,24 +78,24 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
         for name, path in _sources(deploy, settings)
     }
     if settings.acme_ca_bundle:
-        files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
+        files[layout.ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
     if settings.tls_certificate:
-        files["tls/fullchain.pem"] = File(Path(settings.tls_certificate).read_bytes())
-        files["tls/privkey.pem"] = File(Path(settings.tls_key).read_bytes(), 0o600)
+        files[OWN[0]] = File(Path(settings.tls_certificate).read_bytes())
+        files[OWN[1]] = File(Path(settings.tls_key).read_bytes(), 0o600)
     return files | _server_side(settings)
 
 
 def _mode(name: PurePosixPath, path: Path) -> int:
     """Executable or not, as in deploy/; hooks may hold the token of a DNS provider, so root's alone."""
     executable = path.stat().st_mode & 0o100
-    if str(name).startswith(HOOKS):
+    if str(name).startswith(f"{layout.HOOKS}/"):
         return 0o700 if executable else 0o600
     return 0o755 if executable else 0o644
 
 
 def _require_hooks(deploy: Path) -> None:
     for name in ("dns-auth", "dns-cleanup"):
-        file = deploy / HOOKS / name
+        file = deploy / layout.HOOKS / name
         if not file.is_file() or not file.stat().st_mode & 0o100:
             raise UsageError(
                 f"ACME_CHALLENGE=dns-01 needs an executable {file}",
@@ -122,7 +118,7 @@ def _healthy(port: int) -> str:
 
 def _listening(socket: str) -> str:
     """A shell command that looks whether somebody listens on a socket: its flag is 00010000 (unix(7))."""
-    return f"grep -q ' 00010000 .* {compose.SOCKETS}/{socket}$' /proc/net/unix"
+    return f"grep -q ' 00010000 .* {layout.Inside.SOCKETS}/{socket}$' /proc/net/unix"
 
 
 def _sources(deploy: Path, settings: Settings) -> Iterator[tuple[PurePosixPath, Path]]:
@@ -155,11 +151,10 @@ def _server_side(settings: Settings) -> dict[str, File]:
     """`inv renew` for the server: our modules, the settings, and invoke and python-dotenv."""
     return {
         **{name: File((HOME / name).read_bytes()) for name in carried()},
-        ".env.dist": File(SCHEMA.read_bytes()),
-        # Not `.env`: Compose would read that by itself and give `$` and `#` a meaning of its own.
-        "settings.env": File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
-        "lib.zip": File(_libraries()),
-        RECORD: File(f"{VERSION}\n".encode()),
+        layout.SCHEMA: File(SCHEMA.read_bytes()),
+        layout.SETTINGS_FILE: File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
+        layout.LIBRARIES: File(_libraries()),
+        layout.RECORD: File(f"{VERSION}\n".encode()),
     }
 
 
@@ -167,8 +162,8 @@ def _paths_on_host(settings: Settings) -> dict[str, str]:
     own = bool(settings.tls_certificate)
     return {
         "acme_ca_bundle": settings.acme_bundle_on_host,
-        "tls_certificate": f"{settings.lineage}/fullchain.pem" if own else "",
-        "tls_key": f"{settings.lineage}/privkey.pem" if own else "",
+        "tls_certificate": f"{settings.lineage}/{layout.FULLCHAIN}" if own else "",
+        "tls_key": f"{settings.lineage}/{layout.PRIVKEY}" if own else "",
     }
 
 

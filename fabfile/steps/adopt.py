@@ -14,7 +14,8 @@ from ..old_registry.onhost import takeover
 from ..old_registry.plan import Plan
 from ..report import Outcome
 from ..settings import Settings
-from ..stack import compose, nginx, templates
+from ..stack import nginx, templates
+from ..stack.onhost import containers
 from . import bootstrap, check, htpasswd, schedule, sync, up
 
 
@@ -58,8 +59,8 @@ class Adoption(bootstrap.Run):
     def up(self, host: Host, settings: Settings) -> Outcome:
         """Everything that can be done beside the old containers first; then they stop and ours start."""
         nginx.prepare(host, settings)
-        host.run(compose.create(settings), remedy="./fab -H … check; the old containers go on")
-        stopped = host.call(takeover.switch, settings.deploy_dir, compose.up(settings), compose.remove())
+        host.call(containers.create, settings.deploy_dir)
+        stopped = host.call(takeover.switch, settings.deploy_dir)
         # Their renewals end here, so ours begin.
         schedule.schedule(host, settings)
         done = up.up(host, settings)
@@ -75,7 +76,7 @@ class Adoption(bootstrap.Run):
             if not host.call(takeover.recorded, directory):
                 # The switch has done it and said so, or nothing had begun.
                 return ""
-            host.call(takeover.back, directory, compose.remove())
+            host.call(takeover.back, directory)
         except StepError:
             return None  # the connection is gone
         return "all is as it was before"
@@ -105,5 +106,5 @@ def back(host: Host, settings: Settings) -> Outcome:
 
     Raises StepError where nothing was adopted, or where the old containers were removed.
     """
-    started = host.call(takeover.back, settings.deploy_dir, compose.remove())
+    started = host.call(takeover.back, settings.deploy_dir)
     return Outcome(f"started {', '.join(started) or 'nothing: nothing ran before'}")

@@ -12,17 +12,14 @@ from dataclasses import asdict, dataclass
 
 from .. import report
 from ..errors import StepError, addressed
+from ..layout import COMPOSE_FILE, MIN_COMPOSE, MIN_DOCKER, MIN_PYTHON, PROJECT, version
 from ..machine import ownership
 from ..machine.host import Host
 from ..report import Outcome
 from ..settings import Settings
 from ..stack import templates
-from ..stack.compose import PROJECT
 from ..stack.onhost.sync import directories
 
-MIN_DOCKER = (20, 10)
-MIN_COMPOSE = (2, 17)  # of March 2023; the oldest that was tried is 2.26
-MIN_PYTHON = (3, 10)
 GB = 1e9
 PROVISION = "./fab -H … provision installs what is missing"
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
@@ -109,13 +106,13 @@ def _software(facts: Facts) -> Iterator[Row]:
     if compose and _version(compose) >= MIN_COMPOSE:
         yield Row("compose", "ok", compose)
     elif compose:
-        yield Row("compose", "failed", compose, "too old, 2.17 is needed: upgrade docker-compose-v2")
+        yield Row("compose", "failed", compose, f"too old, {version(MIN_COMPOSE)} is needed: upgrade docker-compose-v2")
     else:
         found = f"only version 1 ({v1})" if v1 else "missing"
         yield Row("compose", "failed", found, PROVISION, provisioned=True)
     python = _one(facts, "python")
     if python and _version(python) < MIN_PYTHON:
-        yield Row("python", "failed", python, "3.10 is needed: upgrade the system")
+        yield Row("python", "failed", python, f"{version(MIN_PYTHON)} is needed: upgrade the system")
     else:
         yield _provisioned("python", python)
     yield _provisioned("cron", "running" if _one(facts, "cron") else "")
@@ -124,7 +121,7 @@ def _software(facts: Facts) -> Iterator[Row]:
 def _docker(facts: Facts) -> Row:
     docker = _one(facts, "docker")
     if docker and _version(docker) < MIN_DOCKER:
-        remedy = "too old, 20.10 is needed: upgrade docker.io, or use Docker's own repository"
+        remedy = f"too old, {version(MIN_DOCKER)} is needed: upgrade docker.io, or use Docker's own repository"
         return Row("docker", "failed", docker, remedy)
     if _one(facts, "docker_denied"):
         return Row("docker", "failed", "no permission on its socket", "log in as root or use sudo")
@@ -141,7 +138,7 @@ def _provisioned(name: str, found: str) -> Row:
 
 
 def _port(port: str, facts: Facts, settings: Settings) -> Row:
-    ours = f"{settings.deploy_dir}/compose.yml"
+    ours = f"{settings.deploy_dir}/{COMPOSE_FILE}"
     for text in facts.get("port_container", ()):
         number, state, name, *files = text.split(" ", 3)
         taken = state != "created" or files == [ours]

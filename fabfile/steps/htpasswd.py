@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from .. import report
 from ..accounts import htpasswd_file
-from ..accounts.onhost import accounts_file
 from ..accounts.onhost.accounts_file import Account, Rights
 from ..accounts.passwords import checked_name, checked_password, generated, hashed
 from ..errors import StepError
@@ -21,7 +20,7 @@ from ..stack import logins
 
 def looks(settings: Settings) -> list[Call]:
     """What `first` asks of the server, for Host.foresee."""
-    return [(accounts_file.listed, (settings.accounts_file,), {})]
+    return [logins.look(settings)]
 
 
 def put(  # noqa: PLR0913 - an account is that much

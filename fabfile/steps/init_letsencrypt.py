@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..certificate import current, orders
-from ..certificate.certbot import CERTBOT_CONTAINER
 from ..certificate.lifetime import described
 from ..certificate.onhost import certbot
 from ..errors import StepError
+from ..layout import CERTBOT_CONTAINER
 from ..machine.host import Host, deployed, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome

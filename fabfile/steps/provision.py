@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import StepError
+from ..layout import MIN_COMPOSE
 from ..machine.host import Host
 from ..report import Outcome
 from ..settings import Settings
@@ -16,7 +17,7 @@ def provision(host: Host, settings: Settings, *, known: bool = False) -> Outcome
     work, or for other systems than Debian, Ubuntu.
     """
     del settings  # every step has the same two parameters
-    lines = [] if known else host.script("provision.sh").splitlines()
+    lines = [] if known else host.script("provision.sh", *map(str, MIN_COMPOSE)).splitlines()
     for line in lines:
         if line.startswith("refused "):
             raise StepError(f"{host.name}: {line.removeprefix('refused ')}", "correct that, then run this again")

@@ -7,6 +7,7 @@ import contextlib
 from ..certificate import current, lifetime, orders
 from ..certificate.lifetime import described
 from ..errors import StepError
+from ..layout import RENEW_LOG
 from ..machine.host import Host, deployed, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome
@@ -15,7 +16,7 @@ from ..stack import nginx
 from ..stack.onhost import lineage
 
 OWN = "get a new one from your authority, put it where TLS_CERTIFICATE and TLS_KEY say, then ./fab -H … sync up"
-RENEW = "./fab -H … check, then ./fab -H … renew; log/renew.log on the server says what cron did"
+RENEW = f"./fab -H … check, then ./fab -H … renew; {RENEW_LOG} on the server says what cron did"
 
 
 def looks(settings: Settings) -> list[Call]:

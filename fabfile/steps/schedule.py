@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..certificate.cron import cron_text
-from ..certificate.onhost.cron import CRON_FILE, install, installed
+from ..certificate import cron
 from ..errors import StepError
+from ..layout import CRON_FILE
 from ..machine.host import Host, deployed, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome
@@ -13,16 +13,16 @@ from ..settings import Settings
 
 def looks(settings: Settings) -> list[Call]:
     """What `schedule` asks of the server, for Host.foresee."""
-    return [deployed(settings.deploy_dir), (installed, (cron_text(settings),), {})]
+    return [deployed(settings.deploy_dir), cron.look(settings)]
 
 
 def schedule(host: Host, settings: Settings) -> Outcome:
     """Have cron on the server run `inv renew` in DEPLOY_DIR. Nobody's own crontab is touched."""
     host.foresee(looks(settings))
     require_deployed(host, settings.deploy_dir)
-    done = host.call(installed, cron_text(settings))
+    done = cron.installed(host, settings)
     if done["changed"]:
-        done = host.call(install, cron_text(settings))
+        done = cron.install(host, settings)
     if not done["daemon"]:
         raise StepError(
             f"{host.name}: {CRON_FILE} is in place, but no cron daemon runs",

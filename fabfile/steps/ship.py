@@ -11,14 +11,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import report
+from .. import layout, report
 from ..errors import StepError, UsageError
 from ..machine.host import Host, here
 from ..report import Outcome
 from ..settings import Settings
 from ..stack.onhost import images as onhost
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "private-docker-registry"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / layout.PROJECT
 BLOCK = 1 << 20
 MB = 1e6
 
@@ -110,7 +110,7 @@ def _send(host: Host, settings: Settings, archive: Path) -> int:
 
 
 def _remote(settings: Settings, archive: Path) -> str:
-    return f"{settings.deploy_dir}/.images/{archive.name}"
+    return f"{settings.deploy_dir}/{layout.IMAGES}/{archive.name}"
 
 
 def _digest(archive: Path) -> str:

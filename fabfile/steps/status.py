@@ -7,22 +7,21 @@ import json
 import time
 from typing import TypedDict
 
-from .. import report
+from .. import layout, report
 from ..accounts.onhost.accounts_file import Account
-from ..certificate import current, lifetime, orders
-from ..certificate.cron import cron_text
-from ..certificate.onhost import cron
+from ..certificate import cron, current, lifetime, orders
 from ..certificate.onhost.attempts import Memory
 from ..certificate.onhost.cron import Installed
 from ..errors import StepError, addressed
 from ..machine import lock
-from ..machine.host import Host, require_deployed
-from ..machine.onhost import atomic, audit, disk
+from ..machine.host import Host, deployed, require_deployed
+from ..machine.onhost import audit, disk
+from ..machine.remote_call import Call
 from ..settings import Settings
-from ..stack import logins
-from ..stack.containers import Container, containers
+from ..stack import containers, logins
+from ..stack.containers import Container
 from ..stack.onhost import sync
-from ..version import RECORD, VERSION, newer
+from ..version import VERSION, newer
 
 GB = 1e9
 # Of the whole disk: whoever may push can fill the rest.
@@ -60,21 +59,38 @@ class Status(TypedDict):
     disk: disk.Usage
 
 
+def looks(settings: Settings) -> list[Call]:
+    """What `status` asks of the server, for Host.foresee."""
+    directory = settings.deploy_dir
+    return [
+        deployed(directory),
+        (sync.read, (directory, [layout.RECORD]), {}),
+        logins.look(settings),
+        containers.look(settings),
+        *current.looks_at_both(settings),
+        (audit.last, (lock.audit_log(settings), "renew"), {}),
+        orders.look(settings),
+        cron.look(settings),
+        (disk.usage, (directory,), {}),
+    ]
+
+
 def status(host: Host, settings: Settings) -> Status:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
-    deployed = _deployed(host, settings.deploy_dir)
+    host.foresee(looks(settings))
+    version = _deployed(host, settings.deploy_dir)
     try:
         users: list[Account] | str = logins.listed(host, settings)
     except StepError as error:
         users = ": ".join((error.what, *error.remedies[:1]))
     return {
         "registry": settings.registry_domain,
-        "version": {"server": deployed, "tool": VERSION},
-        "containers": containers(host, settings),
+        "version": {"server": version, "tool": VERSION},
+        "containers": containers.containers(host, settings),
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
-        "cron": {**host.call(cron.installed, cron_text(settings)), "twice_a_day": not settings.renew_schedule},
+        "cron": {**cron.installed(host, settings), "twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
@@ -82,10 +98,9 @@ def status(host: Host, settings: Settings) -> Status:
 
 def _deployed(host: Host, directory: str) -> str:
     """The version that deployed this, '' where none is recorded. Raises UsageError where nothing is deployed."""
-    host.foresee([(atomic.exists, (f"{directory}/compose.yml",), {}), (sync.read, (directory, [RECORD]), {})])
     require_deployed(host, directory)
     try:
-        return host.call(sync.read, directory, [RECORD]).get(RECORD, "").partition("\n")[0]
+        return host.call(sync.read, directory, [layout.RECORD]).get(layout.RECORD, "").partition("\n")[0]
     except StepError:  # a link, for example; `sync` puts it right
         return ""
 
@@ -122,10 +137,10 @@ def version_row(found: Versions) -> Row:
     return "ok", "version", server
 
 
-def _containers(containers: list[Container]) -> list[Row]:
-    missing = {"auth", "nginx", "registry"} - {c["service"] for c in containers}
+def _containers(found: list[Container]) -> list[Row]:
+    missing = set(layout.Service.SERVING) - {c["service"] for c in found}
     rows: list[Row] = [("failed", name, "does not run: ./fab -H … up") for name in sorted(missing)]
-    for c in containers:
+    for c in found:
         good = c["state"] == "running" and c["health"] in ("", "healthy")
         state = " ".join(filter(None, (c["state"], c["health"])))
         hint = "" if good else ": ./fab -H … up, or logs"
@@ -171,7 +186,7 @@ def cron_row(found: Cron, last: audit.Last | None) -> Row:
         return (
             "warn",
             "cron",
-            f"did not run it for {silent / 86400:.0f} days: log/renew.log on the server",
+            f"did not run it for {silent / 86400:.0f} days: {layout.RENEW_LOG} on the server",
         )
     return "ok", "cron", "runs"
 

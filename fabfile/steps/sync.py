@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Collection
 
+from .. import layout
 from ..certificate import own
 from ..errors import StepError
 from ..machine import ownership
@@ -17,9 +18,8 @@ from ..settings import Settings
 from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
 
-SETTINGS = "settings.env"
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = ("lib.zip", SETTINGS, "tls/", templates.HOOKS)
+UNSHOWN = (layout.LIBRARIES, layout.SETTINGS_FILE, f"{layout.TLS}/", f"{layout.HOOKS}/")
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -58,7 +58,7 @@ def sync(
     }
     removed = sorted(name for name in there["ours"] if name not in files)
     _refuse_foreign(host, directory, changed.keys() - set(over), there)
-    if SETTINGS in changed and SETTINGS in there["ours"] and not diff:
+    if layout.SETTINGS_FILE in changed and layout.SETTINGS_FILE in there["ours"] and not diff:
         _refuse_other_registry(host, settings)
     if diff:
         text = _diff(host, directory, changed, removed, there)
@@ -108,7 +108,7 @@ def _refuse_foreign(host: Host, directory: str, changed: Collection[str], there:
 
 def _refuse_other_registry(host: Host, settings: Settings) -> None:
     """Settings of one registry must not reach the server of another by a slip of -H or ENV_FILE."""
-    text = host.call(onhost.read, settings.deploy_dir, [SETTINGS]).get(SETTINGS, "")
+    text = host.call(onhost.read, settings.deploy_dir, [layout.SETTINGS_FILE]).get(layout.SETTINGS_FILE, "")
     found = re.search(r"^REGISTRY_DOMAIN='(.+)'$", text, re.M)
     if found and not own.covered(found[1], settings.names):
         raise StepError(

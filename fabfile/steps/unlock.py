@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from ..errors import UsageError
+from ..layout import LOCK
 from ..machine.host import Host
-from ..machine.lock import LOCK
 
 
 def unlock(host: Host, *, yes: bool) -> None:

@@ -62,6 +62,13 @@ def test_each_step_alone(clean: World) -> None:
     assert clean.login(USER, PASSWORD) == 200
 
 
+@pytest.mark.parametrize("task", ["status", "logs"])
+def test_a_look_is_one_trip(deployed: World, task: str) -> None:
+    """paramiko says of each channel that it opens how much fits into it."""
+    told = deployed.fab("--debug", task).stderr
+    assert len(re.findall(r"\[chan \d+\] Max packet out", told)) == 1
+
+
 def test_bootstrap_a_second_time_changes_nothing(deployed: World) -> None:
     # Once more: what the tests before made it forget, it learns again.
     deployed.bootstrap()

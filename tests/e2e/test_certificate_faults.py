@@ -19,8 +19,8 @@ import pytest
 
 from fabfile.certificate.onhost import certbot
 from fabfile.errors import StepError
+from fabfile.layout import Inside
 from fabfile.machine.host import here
-from fabfile.stack.compose import NGINX_DIR
 from tests.sandbox.commands import ROOT, output
 from tests.sandbox.demo import DOMAIN, fab
 
@@ -325,7 +325,7 @@ def test_c14_a_long_push_during_five_reloads(acme: World, record_property: Recor
         for _ in range(5):
             assert push.poll() is None, "the push was too quick for this test"
             before = acme.server(WORKERS)
-            acme.server(f"docker exec {PROJECT}-nginx-1 nginx -c {NGINX_DIR}/live/nginx.conf -s reload")
+            acme.server(f"docker exec {PROJECT}-nginx-1 nginx -c {Inside.CONFIGURATION} -s reload")
             wait_until(
                 lambda old=before: acme.server(WORKERS) != old,  # type: ignore[misc]
                 "new workers are there",

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from fabfile.version import RECORD, VERSION
+from fabfile.layout import RECORD
+from fabfile.version import VERSION
 
 from .world import DEPLOY_DIR, World
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from passlib.apache import HtpasswdFile
 
+from fabfile import layout
 from fabfile.accounts import passwords
 from fabfile.accounts.onhost import accounts_file as onhost
 from fabfile.accounts.onhost.accounts_file import Rights
@@ -164,7 +165,7 @@ def test_kill_9_in_the_middle_never_leaves_half_a_file(file: Path) -> None:
 
 def test_adopt_gives_the_accounts_back_as_they_were(tmp_path: Path) -> None:
     """An old registry whose accounts are where ours are: what we add to them goes again."""
-    file = tmp_path / takeover.OLD_ACCOUNTS[1]
+    file = tmp_path / layout.ACCOUNTS
     file.parent.mkdir(parents=True)
     file.write_text("anna:old\n")
     takeover.record(str(tmp_path), [], [], "registry.example.org", [])

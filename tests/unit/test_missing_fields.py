@@ -133,10 +133,10 @@ def says(text: str) -> Any:
 @pytest.mark.parametrize("text", ["0\n", "", "<no value>\n"])
 def test_an_nginx_that_has_just_ended_is_sent_no_signal(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Process 0 would be our own group (kill(2))."""
-    monkeypatch.setattr(nginx, "nginx_container", lambda _: "abc")
+    monkeypatch.setattr(nginx, "nginx_container", lambda: "abc")
     monkeypatch.setattr(nginx, "run", says(text))
     with pytest.raises(RefusedError, match="nginx does not run"):
-        nginx._master("project")
+        nginx._master()
 
 
 INSPECTED: dict[str, Any] = {
@@ -152,7 +152,7 @@ def test_a_strange_container_has_no_mounts_labels_or_variables(
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/docker")
     answers = {"ps": "abc\n", "inspect": json.dumps([INSPECTED | {"Mounts": mounts}])}
     monkeypatch.setattr(found, "docker", lambda command, *_: answers[command])
-    names = [each["name"] for each in found.containers(Path("/srv"), "ours")]
+    names = [each["name"] for each in found.containers(Path("/srv"))]
     assert names == (["web"] if mounts and mounts[0].get("Source") else [])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.accounts.onhost import roles
+from fabfile.layout import ACCOUNTS
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.settings import HOME
 from fabfile.stack.onhost import generations, logins, nginx
@@ -24,7 +25,7 @@ def root(tmp_path: Path) -> Path:
     """A server with an account, where nothing is live yet."""
     for name in ("nginx/run", "registry/auth", "tls"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / nginx.ACCOUNTS).write_text(f"anna:{HASH}\n")
+    (tmp_path / ACCOUNTS).write_text(f"anna:{HASH}\n")
     return tmp_path
 
 
@@ -36,20 +37,20 @@ def go_live(root: Path, **files: str) -> None:
 def test_accounts_stay_as_they_are_until_up(root: Path) -> None:
     """The maps of this version in the configuration of another: nginx would not take them, or mean another thing."""
     go_live(root, nginx="old", accounts=OLD)
-    before = (root / nginx.ACCOUNTS).read_text()
+    before = (root / ACCOUNTS).read_text()
     with pytest.raises(RefusedError, match="another version of this tool") as refused:
-        logins.remove(str(root), ["docker"], "anna")
+        logins.remove(str(root), "anna")
     assert refused.value.remedies == ("./fab -H … sync up, then this again",)
     with pytest.raises(RefusedError, match="another version"):
-        logins.put(str(root), ["docker"], {"bert": f"bert:{HASH}"}, {"role": "pull", "repositories": None})
-    assert (root / nginx.ACCOUNTS).read_text() == before
+        logins.put(str(root), {"bert": f"bert:{HASH}"}, {"role": "pull", "repositories": None})
+    assert (root / ACCOUNTS).read_text() == before
 
 
 def test_accounts_may_change_where_nginx_runs_ours_or_nothing(root: Path) -> None:
     nginx.require_current(str(root))
-    maps = roles.maps(root / nginx.ACCOUNTS).decode()
+    maps = roles.maps(root / ACCOUNTS).decode()
     go_live(root, nginx="ours", accounts=maps)
-    (root / nginx.ACCOUNTS).write_text(f"# bert role=pull repositories=a/* changed=2026\nbert:{HASH}\n")
+    (root / ACCOUNTS).write_text(f"# bert role=pull repositories=a/* changed=2026\nbert:{HASH}\n")
     nginx.require_current(str(root))
 
 
@@ -59,7 +60,7 @@ def activated(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         (root / "tls" / name).write_text(text)
     monkeypatch.setattr(nginx, "_test", lambda _: None)
     monkeypatch.setattr(nginx, "_load_or_go_back", lambda *_: 1)
-    nginx.activate(str(root), str(root / "tls"), ["docker", "--project-name", "x"])
+    nginx.activate(str(root), str(root / "tls"))
     return {name: data.decode() for name, data in generations.content(root / "nginx/live").items()}
 
 

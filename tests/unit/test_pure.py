@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from invoke import Context
 from fabfile.accounts.onhost import accounts_file as onhost_accounts
 from fabfile.certificate import certbot
 from fabfile.certificate.cron import cron_text
+from fabfile.certificate.onhost import certbot as onhost_certbot
 from fabfile.errors import StepError
 from fabfile.machine import host
 from fabfile.settings import HOME, Settings, load
-from fabfile.stack import capacity, compose, templates
+from fabfile.stack import capacity, templates
+from fabfile.stack.onhost import containers
 from fabfile.steps import check
 
 UP = (
@@ -28,20 +31,50 @@ CAPACITY = capacity.derived({"memory": 2 << 30, "cores": 2})
 
 
 def test_commands(settings: Settings) -> None:
-    assert " ".join(compose.up(settings)) == UP + "up --detach --quiet-pull"
-    assert " ".join(certbot.renew(settings, dry_run=True)) == (
+    root = Path(settings.deploy_dir)
+    assert " ".join(containers.compose(root, "up", "--detach", "--quiet-pull")) == UP + "up --detach --quiet-pull"
+    assert " ".join(onhost_certbot.command(root, certbot.renew(settings, dry_run=True))) == (
         UP + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
         "renew --non-interactive --no-random-sleep-on-renew --cert-name registry.example.org --webroot "
         "-w /var/www/certbot --preferred-challenges http --dry-run"
     )
     assert " ".join(certbot.issue(settings, again=False)) == (
-        UP + "run --rm --no-deps --no-TTY --quiet-pull --name private-docker-registry-certbot certbot "
         "certonly --webroot -w /var/www/certbot --preferred-challenges http --non-interactive "
         "--agree-tos -m you@example.org "
         "--server https://acme-v02.api.letsencrypt.org/directory "
         "--cert-name registry.example.org -d registry.example.org --keep-until-expiring"
     )
     assert "--force-renewal" in certbot.issue(settings, again=True)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The docker commands that are run; there is an nginx."""
+    found: list[str] = []
+
+    def run(argv: list[str], *_: str) -> subprocess.CompletedProcess[str]:
+        found.append(" ".join(argv))
+        return subprocess.CompletedProcess(argv, 0, "0123456789ab\n", "")
+
+    monkeypatch.setattr(containers, "run", run)
+    return found
+
+
+def test_the_commands_of_the_stack(settings: Settings, ran: list[str]) -> None:
+    containers.create(settings.deploy_dir)
+    containers.down(settings.deploy_dir)
+    containers.logs(settings.deploy_dir, 20)
+    containers.try_alone(Path(settings.deploy_dir))
+    assert ran == [
+        UP + "create", UP + "down", UP + "logs --no-color --timestamps --tail 20",
+        UP + "run --rm --no-deps --no-TTY --quiet-pull nginx -t -q -c /etc/docker-registry/nginx/next/nginx.conf",
+    ]  # fmt: skip
+
+
+def test_the_nginx_that_runs_is_asked_without_compose(ran: list[str]) -> None:
+    containers.try_inside()
+    assert ran[0].startswith("docker ps --quiet --no-trunc --filter label=com.docker.compose.project=private-docker-")
+    assert ran[1:] == ["docker exec 0123456789ab nginx -t -q -c /etc/docker-registry/nginx/next/nginx.conf"]
 
 
 def test_a_name_that_a_wildcard_covers_is_not_ordered_beside_it(

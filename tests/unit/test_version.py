@@ -15,13 +15,14 @@ import pytest
 from invoke import Context
 
 from fabfile.errors import StepError
+from fabfile.layout import RECORD
 from fabfile.machine import lock
 from fabfile.machine.conversation import LocalConversation
 from fabfile.machine.host import Host, here
 from fabfile.settings import HOME, Settings
 from fabfile.stack import capacity, templates
 from fabfile.steps import status
-from fabfile.version import RECORD, VERSION, newer
+from fabfile.version import VERSION, newer
 
 FAR_AHEAD = "999.0"
 

@@ -42,10 +42,11 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
-            yield base
-            for alias in node.names:
-                if (HOME / f"{base.replace('.', '/')}/{alias.name}.py").is_file():
-                    yield f"{base}.{alias.name}"
+            names = [alias.name for alias in node.names]
+            modules = [name for name in names if (HOME / f"{base.replace('.', '/')}/{name}.py").is_file()]
+            if modules != names:
+                yield base
+            yield from (f"{base}.{name}" for name in modules)
 
 
 def test_one_file_a_task() -> None:

@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from typing import TypedDict
 from urllib.parse import urlsplit
 
+from ... import layout
+
 LATER = "the certificate in use stays; cron tries again by itself"
 
 
@@ -40,7 +42,7 @@ def directory(url: str, bundle: str) -> Offer:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     where = urlsplit(url).netloc
-    request = urllib.request.Request(url, headers={"User-Agent": "private-docker-registry"})  # noqa: S310 - https by rules.py
+    request = urllib.request.Request(url, headers={"User-Agent": layout.PROJECT})  # noqa: S310 - https by rules.py
     try:
         with urllib.request.urlopen(request, timeout=15, context=context) as answer:  # noqa: S310
             found = json.load(answer)

@@ -60,8 +60,7 @@ def failed(path: str, server: str, reason: str, pauses: list[float], retry_after
     """Remember a failure; the pause after it grows from one to the next.
 
     pauses: in seconds, the last one for every failure from there on; retry_after: seconds since 1970,
-    what the authority itself said, or 0; eight days at most count. A pause is a little shorter than that:
-    cron, which comes at the same minute of another day, must not come a moment too early.
+    what the authority itself said, or 0; eight days at most count.
     """
     now = remembered(path, server)
     now["since"] = now["now"]
@@ -69,7 +68,7 @@ def failed(path: str, server: str, reason: str, pauses: list[float], retry_after
     now["reason"] = reason
     pause = pauses[min(now["failures"], len(pauses)) - 1]
     named = min(retry_after, now["since"] + LONGEST_RETRY_AFTER)
-    now["next"] = max(now["since"] + 0.98 * pause, named)
+    now["next"] = max(now["since"] + pause, named)
     _keep(path, server, now)
     return now
 

@@ -13,10 +13,13 @@ import time
 from pathlib import Path
 from typing import Any, TypedDict
 
+from ... import layout
+from ...layout import CERTBOT_CONTAINER, Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import give
 from ...machine.onhost.reserve import given
+from ...stack.onhost.containers import once
 from .acme import retry_after
 
 LOG = "letsencrypt.log"
@@ -37,6 +40,16 @@ class Ran(TypedDict):
     retry_after: float
 
 
+def ask(directory: str, args: list[str]) -> Ran:
+    """Run certbot with these arguments: see `run`. directory: DEPLOY_DIR."""
+    return run(command(Path(directory), args), CERTBOT_CONTAINER, f"{directory}/{layout.CERTBOT}")
+
+
+def command(root: Path, args: list[str]) -> list[str]:
+    """A certbot command in a container of a fixed name, so that a second one finds the first."""
+    return once(root, "--name", CERTBOT_CONTAINER, Service.CERTBOT, *args)
+
+
 def run(command: list[str], container: str, directory: str, seconds: float = 120, limit: float = 1800) -> Ran:
     """Run certbot in its container; first wait for one that is still at work.
 
@@ -49,7 +62,7 @@ def run(command: list[str], container: str, directory: str, seconds: float = 120
     wait(container, seconds)
     # certbot's root may not write what belongs to somebody else, as after a copy from another host.
     give(Path(directory), (0, 0))
-    logs = Path(directory) / "log"
+    logs = Path(directory) / Path(layout.CERTBOT_LOG).name
     end = time.monotonic() + seconds
     while True:
         # What a killed client left behind when it could not remove it any more.
@@ -67,7 +80,7 @@ def run(command: list[str], container: str, directory: str, seconds: float = 120
             )
             raise RefusedError(
                 f"certbot did not end within {limit / 60:.0f} minutes and was stopped",
-                "certbot/log says where it hung: a hook?",
+                f"{layout.CERTBOT_LOG} says where it hung: a hook?",
             ) from None
         if code == 0 or BUSY not in output:
             # Docker's own failures leave the log of an earlier run.

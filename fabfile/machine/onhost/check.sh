@@ -1,7 +1,7 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
 # $1: DEPLOY_DIR; $2: directories of ours below it, with spaces between; then every name that the registry must
 # answer to.
-# POSIX sh and nothing else that may be missing: it runs before anything was installed.
+# cron.sh stands before it. POSIX sh and nothing else that may be missing: it runs before anything was installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 directory=$1 ours=$2
 shift 2
@@ -33,11 +33,7 @@ for place in "$directory" "$(readlink -f "$directory")"; do
 done
 
 fact python "$(python3 -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
-# The processes of containers are here, too, in another PID namespace.
-own=$(readlink /proc/self/ns/pid)
-for comm in $(grep -lsx -e cron -e crond /proc/[0-9]*/comm); do
-    [ "$(readlink "${comm%comm}ns/pid")" = "$own" ] && fact cron running && break
-done
+cron_runs && fact cron running
 
 if command -v docker >/dev/null 2>&1; then
     fact docker_client yes

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import TypedDict
 
+from ... import layout
+
 
 class Usage(TypedDict):
     """In bytes. data: what the registry's storage takes up."""
@@ -22,7 +24,7 @@ def usage(directory: str) -> Usage:
     return {
         "free": space.f_bavail * space.f_frsize,
         "total": space.f_blocks * space.f_frsize,
-        "data": _size(Path(directory, "registry/data")),
+        "data": _size(Path(directory, layout.DATA)),
     }
 
 

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from ... import layout
 from . import beneath
 from .atomic import RefusedError
 
@@ -22,14 +23,14 @@ from .atomic import RefusedError
 REGISTRY, AUTH, NGINX = 61100, 61101, 61102
 # What each of them has to write. The group is nginx's: its workers connect to the sockets and read layers.
 WRITTEN = {
-    "registry/data": (REGISTRY, NGINX),
-    "registry/sockets/registry": (REGISTRY, NGINX),
-    "registry/sockets/auth": (AUTH, NGINX),
+    layout.DATA: (REGISTRY, NGINX),
+    layout.REGISTRY_SOCKETS: (REGISTRY, NGINX),
+    layout.AUTH_SOCKETS: (AUTH, NGINX),
 }
 # What root writes, and one of them reads.
-READ = {"registry/secrets/http-secret": REGISTRY, "registry/auth/htpasswd": AUTH}
+READ = {layout.HTTP_SECRET: REGISTRY, layout.ACCOUNTS: AUTH}
 # Root's, though an earlier version of this tool had given them away.
-ROOTS = ("registry/secrets", "registry/auth", "registry/sockets")
+ROOTS = (layout.SECRETS, layout.AUTH, layout.SOCKETS)
 
 
 def settle(root: Path) -> bool:

@@ -1,20 +1,17 @@
 # Brings Docker Engine, Compose 2, cron and Python 3 to Debian and Ubuntu, and starts them.
-# Says one line for each thing it does, and nothing when all is there. POSIX sh: Python may be missing.
+# $1, $2: the lowest version of Compose, 2 and 17 of 2.17.
+# Says one line for each thing it does, and nothing when all is there. cron.sh stands before it.
+# POSIX sh: Python may be missing.
 set -eu
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 
+least_major=$1 least_minor=$2
+
 refuse() { echo "refused $1" && exit 0; }
 have() { command -v "$1" >/dev/null 2>&1; }
-# Not in a container, whose processes are here, too.
-running() {
-    for comm in $(grep -lsx "$1" /proc/[0-9]*/comm); do
-        [ "$(readlink "${comm%comm}ns/pid")" = "$(readlink /proc/self/ns/pid)" ] && return 0
-    done
-    return 1
-}
 candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v none || true; }
 engine() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
-compose() { docker compose version --short 2>/dev/null | awk -F'[.v]' '{ n = $1 == "" ? 2 : 1; exit !($n > 2 || ($n == 2 && $(n + 1) >= 17)) }'; }
+compose() { docker compose version --short 2>/dev/null | awk -F'[.v]' -v major="$least_major" -v minor="$least_minor" '{ n = $1 == "" ? 2 : 1; exit !($n > major || ($n == major && $(n + 1) >= minor)) }'; }
 
 # Never remove anything; wait for somebody else's apt; leave our standard input, this script, alone.
 apt() { apt-get -qq -o DPkg::Lock::Timeout=300 --no-remove "$@" </dev/null >/dev/null; }
@@ -70,7 +67,7 @@ start() {
     echo "started $1"
 }
 engine || start docker
-running cron || running crond || start cron
+cron_runs || start cron
 waited=0
 until engine; do
     [ "$waited" -lt 60 ] || refuse "Docker was installed but does not answer: journalctl -u docker shows why"

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-FILE = ".reserve"
+from ...layout import RESERVE
+
 MB = 1 << 20
 # An order with certbot's log, and a new configuration with its certificate, are a few megabytes.
 KEPT, NEEDED = 64 * MB, 16 * MB
@@ -15,7 +16,7 @@ KEPT, NEEDED = 64 * MB, 16 * MB
 
 def keep(root: Path) -> None:
     """Take the space, where it is not taken yet and the disk has it."""
-    file = root / FILE
+    file = root / RESERVE
     with contextlib.suppress(OSError):
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -31,7 +32,7 @@ def keep(root: Path) -> None:
 @contextlib.contextmanager
 def given(root: Path) -> Iterator[None]:
     """On a full disk, give the space up for as long as the block runs; take it again once there is room."""
-    file = root / FILE
+    file = root / RESERVE
     space = os.statvfs(root) if root.is_dir() else None
     full = space is not None and space.f_bfree * space.f_frsize < NEEDED and file.is_file()
     if full:

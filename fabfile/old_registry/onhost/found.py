@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TypedDict
 
+from ...layout import PROJECT
 from ...machine.onhost import beneath
 from ...stack.onhost.containers import run
 from ...stack.onhost.sync import LARGEST
@@ -66,8 +67,8 @@ def repositories(root: Path) -> list[str]:
     return sorted(name.rpartition("/")[0] for name in names)
 
 
-def containers(root: Path, project: str) -> list[Container]:
-    """Containers of others that mount something below the directory."""
+def containers(root: Path) -> list[Container]:
+    """Containers of others than us that mount something below the directory."""
     if not shutil.which("docker"):
         return []
     ids = docker("ps", "--all", "--quiet", "--no-trunc").split()
@@ -75,7 +76,7 @@ def containers(root: Path, project: str) -> list[Container]:
     for each in json.loads(docker("inspect", *ids)) if ids else []:
         labels = each["Config"]["Labels"] or {}
         sources = [Path(mount.get("Source", "")) for mount in each["Mounts"] or ()]
-        if labels.get("com.docker.compose.project") == project:
+        if labels.get("com.docker.compose.project") == PROJECT:
             continue
         if any(source == root or root in source.parents for source in sources):
             variables = [text.partition("=")[0] for text in each["Config"]["Env"] or ()]

@@ -14,21 +14,20 @@ import subprocess
 from pathlib import Path
 from typing import TypedDict, cast
 
-from ...certificate.onhost.cron import CRON_FILE
+from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
-from ...machine.onhost.reserve import FILE as RESERVE
-from ...stack.onhost.containers import bring_up
+from ...stack.onhost.containers import bring_up, remove
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
 from . import found
 from .found import Container, Old
 
-OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
+ACCOUNTS = (layout.OLD_ACCOUNTS, layout.ACCOUNTS)
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
 # a root that may not write what is somebody else's.
-THEIRS = ("registry/data", "registry/auth", "certbot/conf", "certbot/www")
-MARK = "# taken over by private-docker-registry: "
+THEIRS = (layout.DATA, layout.AUTH, layout.CERTIFICATES, layout.WEBROOT)
+MARK = f"# taken over by {layout.PROJECT}: "
 
 
 class Kept(TypedDict):
@@ -50,23 +49,20 @@ class Record(Kept, total=False):
     taken: dict[str, list[int]]
 
 
-def inspect(directory: str, project: str) -> Old:
-    """What is there of the old layout. Changes nothing.
-
-    project: our own Compose project, whose containers do not count.
-    """
+def inspect(directory: str) -> Old:
+    """What is there of the old layout. Changes nothing."""
     root = Path(directory)
-    containers = found.containers(root, project)
-    accounts = next((name for name in OLD_ACCOUNTS if (root / name).is_file()), "")
+    containers = found.containers(root)
+    accounts = next((name for name in ACCOUNTS if (root / name).is_file()), "")
     return {
-        "repositories": found.repositories(root / "registry/data/docker/registry/v2/repositories"),
+        "repositories": found.repositories(root / layout.DATA / "docker/registry/v2/repositories"),
         "accounts": accounts,
         "entries": found.lines(root, accounts) if accounts else [],
         "containers": containers,
         "strange": sorted({key for each in containers for key in each["strange"]}),
         "cron": [line for line in found.crontab() if found.names(line, root)],
         "owner": named(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
-        "ours": (root / ".sync").is_dir() and not recorded(directory),
+        "ours": (root / layout.SYNC).is_dir() and not recorded(directory),
     }
 
 
@@ -86,13 +82,13 @@ def record(
     was copied there by hand), it will be moved aside once nginx has it: certbot does not take its place.
     """
     root = Path(directory)
-    work = root / ".adopt"
+    work = root / layout.ADOPTED
     if recorded(directory):
         return
-    had_accounts = (root / OLD_ACCOUNTS[1]).is_file()
+    had_accounts = (root / layout.ACCOUNTS).is_file()
     if had_accounts:
         # It goes on to be theirs and becomes ours: without what we add it comes back.
-        files = [*files, OLD_ACCOUNTS[1]]
+        files = [*files, layout.ACCOUNTS]
     copies = {name: (beneath.read(root, name, LARGEST), _permissions(root / name)) for name in files}
     taken = foreign(root, ["", *directories(ours), *ours])
     # First the directory itself: from then on nobody else renames what is in it.
@@ -102,7 +98,7 @@ def record(
         copy = work / "files" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         replace(copy, content, mode)
-    conf, placeholder = root / "certbot/conf", ""
+    conf, placeholder = root / layout.CERTIFICATES, ""
     if conf.is_dir() and beneath.there(conf, f"live/{domain}"):
         placeholder = "" if beneath.there(conf, f"renewal/{domain}.conf") else domain
     kept: Record = {
@@ -124,7 +120,7 @@ def recorded(directory: str) -> bool:
 
     Raises RefusedError for a record that somebody else than root may have written: it would be obeyed.
     """
-    work = Path(directory, ".adopt")
+    work = Path(directory, layout.ADOPTED)
     for path in (work, work / "record.json"):
         if os.path.lexists(path) and not only_roots(path):
             raise RefusedError(
@@ -142,19 +138,19 @@ def switched(directory: str) -> bool:
 def accounts(directory: str) -> int:
     """Give the registry the old accounts, unless it has accounts already. Returns how many lines."""
     root = Path(directory)
-    old, new = root / OLD_ACCOUNTS[0], root / OLD_ACCOUNTS[1]
+    old, new = root / layout.OLD_ACCOUNTS, root / layout.ACCOUNTS
     if new.is_file() or not old.is_file():
         return 0
-    replace(new, beneath.read(root, OLD_ACCOUNTS[0], LARGEST), 0o600, (AUTH, 0))
-    return len(found.lines(root, OLD_ACCOUNTS[1]))
+    replace(new, beneath.read(root, layout.OLD_ACCOUNTS, LARGEST), 0o600, (AUTH, 0))
+    return len(found.lines(root, layout.ACCOUNTS))
 
 
-def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
+def switch(directory: str) -> list[str]:
     """Stop the old containers and start ours, in one go: no lost connection comes in between.
 
-    start, down: `docker compose` commands for ours. Only when all is healthy do the old ones lose their
-    restart policy, and their lines in root's crontab. When ours do not start, everything is put back.
-    Returns the names of those that ran. They are kept: `back` starts them again.
+    Only when all is healthy do the old ones lose their restart policy, and their lines in root's crontab.
+    When ours do not start, everything is put back. Returns the names of those that ran. They are kept:
+    `back` starts them again.
     """
     root = Path(directory)
     kept = _record(root)
@@ -167,11 +163,11 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
         found.docker("stop", "--time", "5", *ids)
     settle(root)
     try:
-        bring_up(start)
+        bring_up(root)
     except RefusedError as error:
         if not stopped:
             raise
-        started = back(directory, down)
+        started = back(directory)
         raise RefusedError(
             f"ours did not start: {error.what}; all is as it was before, {', '.join(started)} started again",
             "correct that; nothing of ours is left on the server",
@@ -186,19 +182,18 @@ def switch(directory: str, start: list[str], down: list[str]) -> list[str]:
         # nginx has a copy of its own by now.
         with (
             contextlib.suppress(FileNotFoundError),
-            beneath.directory(root / "certbot/conf", "live") as live,
+            beneath.directory(root / layout.CERTIFICATES, "live") as live,
         ):
-            os.rename(kept["placeholder"], root / ".adopt/placeholder", src_dir_fd=live)
+            os.rename(kept["placeholder"], root / layout.ADOPTED / "placeholder", src_dir_fd=live)
     _keep(root, {**kept, "switched": True})
     return stopped
 
 
-def back(directory: str, down: list[str]) -> list[str]:
+def back(directory: str) -> list[str]:
     """Our containers and files go, the old ones come back and run as they did. Can be repeated.
 
-    down: a command that removes our containers. Images and certificates stay: both layouts keep them
-    alike. Returns the names of what was started. Raises RefusedError, before anything is touched, when
-    an old container that ran is not there any more.
+    Images and certificates stay: both layouts keep them alike. Returns the names of what was started. Raises
+    RefusedError, before anything is touched, when an old container that ran is not there any more.
     """
     root = Path(directory)
     kept = _record(root)
@@ -210,16 +205,15 @@ def back(directory: str, down: list[str]) -> list[str]:
         )
     finish(directory)
     synced = list(state(directory, [])["ours"])
-    # Where no Compose file of some project lies about: it would be taken for ours.
-    subprocess.run(down, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
+    remove()
     for name in (*kept["owners"], *kept["files"], *kept.get("taken", ())):
         beneath.require_below(name)
     for name, owner in kept["owners"].items():
         give(root / name, owner)
     # Others enter these again, and what certbot's container made there is its root's.
-    subprocess.run(["chmod", "-R", "u-s,g-s", "--", str(root / "certbot")], check=False)
+    subprocess.run(["chmod", "-R", "u-s,g-s", "--", str(root / layout.CERTBOT)], check=False)
     # A record of an earlier version has but the one.
-    modes = kept["modes"] if "modes" in kept else {"registry": kept["mode"]}
+    modes = kept["modes"] if "modes" in kept else {layout.REGISTRY: kept["mode"]}
     for name, mode in modes.items():
         (root / name).chmod(mode)
     # An old web server may read a directory that has files of ours by now: so these go first.
@@ -231,13 +225,13 @@ def back(directory: str, down: list[str]) -> list[str]:
         found.docker("start", each["id"])
     lines = found.crontab()
     found.write_crontab(lines, [line.removeprefix(MARK) for line in lines])
-    Path(CRON_FILE).unlink(missing_ok=True)
+    Path(layout.CRON_FILE).unlink(missing_ok=True)
     for name, was in reversed(kept.get("taken", {}).items()):
         give_back(root, name, was)
     # The record is the last to go: as long as it is there, all of this can be repeated.
-    shutil.rmtree(root / ".sync", ignore_errors=True)
-    (root / ".adopt/record.json").unlink()
-    shutil.rmtree(root / ".adopt", ignore_errors=True)
+    shutil.rmtree(root / layout.SYNC, ignore_errors=True)
+    (root / layout.ADOPTED / "record.json").unlink()
+    shutil.rmtree(root / layout.ADOPTED, ignore_errors=True)
     return [each["name"] for each in ran]
 
 
@@ -245,27 +239,27 @@ def _restore_files(root: Path, kept: Record, synced: list[str]) -> None:
     for name in synced:
         if name not in kept["files"]:
             (root / name).unlink(missing_ok=True)
-    for name in ("nginx/live", "nginx/previous", "nginx/next", "nginx/loaded", "nginx/started"):
+    for name in (layout.LIVE, layout.PREVIOUS, layout.NEXT, layout.LOADED, layout.STARTED):
         (root / name).unlink(missing_ok=True)
-    shutil.rmtree(root / "nginx/run", ignore_errors=True)
-    (root / RESERVE).unlink(missing_ok=True)
+    shutil.rmtree(root / layout.GENERATIONS, ignore_errors=True)
+    (root / layout.RESERVE).unlink(missing_ok=True)
     _remove_empty(root, {parent for name in synced for parent in Path(name).parents})
     for name in kept["files"]:
         replace(
             root / name,
-            (root / ".adopt/files" / name).read_bytes(),
-            _permissions(root / ".adopt/files" / name),
+            (root / layout.ADOPTED / "files" / name).read_bytes(),
+            _permissions(root / layout.ADOPTED / "files" / name),
         )
-    ours = root / OLD_ACCOUNTS[1]
+    ours = root / layout.ACCOUNTS
     if not kept["accounts"] and ours.is_file():
         # The old file counts again, and is what another `adopt` begins with.
-        ours.replace(ours.with_name("htpasswd.adopted"))
-    moved = root / ".adopt/placeholder"
+        ours.replace(ours.with_name(f"{ours.name}.adopted"))
+    moved = root / layout.ADOPTED / "placeholder"
     if moved.is_dir():
         # Where there is one by now, that one stays.
         with (
             contextlib.suppress(OSError),
-            beneath.directory(root / "certbot/conf", "live", make=0o700) as live,
+            beneath.directory(root / layout.CERTIFICATES, "live", make=0o700) as live,
         ):
             os.rename(moved, kept["placeholder"], dst_dir_fd=live)
 
@@ -285,11 +279,11 @@ def _permissions(path: Path) -> int:
 
 
 def _keep(root: Path, content: Record) -> None:
-    replace(root / ".adopt/record.json", json.dumps(content, indent=1).encode(), 0o600)
+    replace(root / layout.ADOPTED / "record.json", json.dumps(content, indent=1).encode(), 0o600)
 
 
 def _record(root: Path) -> Record:
-    file = root / ".adopt/record.json"
+    file = root / layout.ADOPTED / "record.json"
     if not recorded(str(root)):
         raise RefusedError(f"{root}: nothing was adopted here", "./fab -H … adopt shows what could be")
     return cast("Record", json.loads(file.read_text()))

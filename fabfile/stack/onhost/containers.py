@@ -1,4 +1,4 @@
-"""Our containers on the host, by the `docker compose` commands that say which project is ours."""
+"""Our containers on the host: every `docker compose` command there is, and what it answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
+from ...layout import COMPOSE_FILE, PROJECT, Inside, Service
 from ...machine.onhost.atomic import RefusedError
 
 # How Docker says that an image cannot be had: no answer, no such name, too many questions.
@@ -26,23 +27,78 @@ HEALTH_SECONDS = 5
 # How often a container may end at its start: another may be a moment late.
 RESTARTS = 3
 NOT_STARTED = "./fab -H … logs shows why; ./fab -H … check finds its causes"
+CHECK = "./fab -H … check"
+CANDIDATE = ("-t", "-q", "-c", Inside.CANDIDATE)
+REFUSED = ("nginx -t", "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on")
 
 
-def ours_alone(root: Path, start: list[str]) -> None:
+def compose(root: Path, *args: str) -> list[str]:
+    """`docker compose` for our project alone, whatever directory it is called from.
+
+    root: DEPLOY_DIR. The empty --env-file keeps a stray `.env` in the directory out of it.
+    """
+    return [
+        "docker", "compose", "--ansi", "never", "--project-name", PROJECT,
+        "--file", str(root / COMPOSE_FILE), "--env-file", "/dev/null", *args,
+    ]  # fmt: skip
+
+
+def once(root: Path, *options: str) -> list[str]:
+    """`docker compose run`: a container of its own for one command, which is gone with it."""
+    return compose(root, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull", *options)
+
+
+def create(directory: str) -> None:
+    """Make the containers, with their images, and start none: all that needs no port."""
+    run(compose(Path(directory), "create"), "docker compose create", CHECK)
+
+
+def down(directory: str) -> None:
+    """Stop and remove the containers; data, accounts and certificates stay on disk."""
+    run(compose(Path(directory), "down"), "docker compose down", CHECK)
+
+
+def remove() -> None:
+    """Stop and remove our containers, whatever has become of compose.yml. What fails is left as it is."""
+    # Where no Compose file of some project lies about: it would be taken for ours.
+    command = ["docker", "compose", "--project-name", PROJECT, "down"]
+    subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", check=False)
+
+
+def logs(directory: str, lines: int) -> str:
+    """The last lines of every container's log. Changes nothing."""
+    command = compose(Path(directory), "logs", "--no-color", "--timestamps", "--tail", str(lines))
+    return run(command, "docker compose logs", CHECK).stdout
+
+
+def try_alone(root: Path, told: Callable[[str], str] = str) -> None:
+    """`nginx -t` on the candidate configuration, in a container of its own: it works before nginx ever ran."""
+    run(once(root, Service.NGINX, *CANDIDATE), *REFUSED, told)
+
+
+def try_inside(told: Callable[[str], str] = str) -> None:
+    """The same in the container that runs: what waits for `up` in compose.yml has no part in it."""
+    container = nginx_container()
+    if not container:
+        raise RefusedError("nginx does not run", "./fab -H … up")
+    # Not by `docker compose exec`: this is there at once.
+    run(["docker", "exec", container, "nginx", *CANDIDATE], *REFUSED, told)
+
+
+def ours_alone(root: Path) -> None:
     """Refuse when somebody else's containers carry our project's name."""
-    project = project_of(start)
     label = "com.docker.compose.project"
     row = f'{{{{.Names}}}} {{{{.Label "{label}.config_files"}}}}'
     listing = run(
-        ["docker", "ps", "--all", "--filter", f"label={label}={project}", "--format", row],
+        ["docker", "ps", "--all", "--filter", f"label={label}={PROJECT}", "--format", row],
         "docker ps",
-        "./fab -H … check",
+        CHECK,
     ).stdout
     for line in listing.splitlines():
         name, _, files = line.partition(" ")
-        if files != str(root / "compose.yml"):
+        if files != str(root / COMPOSE_FILE):
             raise RefusedError(
-                f"container {name} of another Compose project '{project}' ({files}) is in the way",
+                f"container {name} of another Compose project '{PROJECT}' ({files}) is in the way",
                 "rename that project, or remove it, then run this again",
             )
 
@@ -62,41 +118,40 @@ class Container(Row):
     health: str
 
 
-def listed(ps: list[str]) -> list[Container]:
-    """Our containers, by a `docker compose … ps --format json`. Not those of a certbot or `nginx -t` run."""
-    rows = _rows(ps)
+def listed(directory: str) -> list[Container]:
+    """Our containers. Not those of a certbot or `nginx -t` run."""
+    rows = _rows(Path(directory))
     health = {each["Id"][:12]: _health(each) for each in _inspected([row["id"] for row in rows])}
     return [{**row, "health": health.get(row["id"], "")} for row in rows]
 
 
-def containers(start: list[str]) -> dict[str, str]:
-    """Service -> container ID and whether it runs, of the project of a `docker compose … up` command."""
-    ps = [*start[: start.index("up")], "ps", "--all", "--format", "json"]
-    return {row["service"]: f"{row['id']} {row['state']}" for row in _rows(ps)}
+def containers(root: Path) -> dict[str, str]:
+    """Service -> container ID and whether it runs."""
+    return {row["service"]: f"{row['id']} {row['state']}" for row in _rows(root)}
 
 
-def _rows(ps: list[str]) -> list[Row]:
-    text = run(ps, "docker compose ps", "./fab -H … check").stdout.strip()
+def _rows(root: Path) -> list[Row]:
+    text = run(compose(root, "ps", "--all", "--format", "json"), "docker compose ps", CHECK).stdout.strip()
     # One object a line; versions before 2.21 print one list, with fewer fields and longer IDs.
     rows = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
     found: list[Row] = [
         {"service": row["Service"], "id": row["ID"][:12], "image": row.get("Image", ""), "state": row["State"]}
         for row in rows
-        if "-run-" not in row["Name"] and row["Service"] != "certbot"
+        if "-run-" not in row["Name"] and row["Service"] != Service.CERTBOT
     ]
     return sorted(found, key=lambda row: row["service"])
 
 
-def bring_up(start: list[str]) -> dict[str, str]:
-    """Run a `docker compose … up --detach`, and wait until every container passes its own health check.
+def bring_up(root: Path) -> dict[str, str]:
+    """Start what is not running, replace what changed, and wait until every container passes its own health check.
 
     Docker's engine makes the first check when an interval is over, and each one costs 80 ms of CPU: so they
     are far apart, and here it is looked at once. Returns what `containers` does. Raises RefusedError with
     what its log says when a container does not stay up.
     """
-    run(start, "docker compose up", NOT_STARTED)
+    run(compose(root, "up", "--detach", "--quiet-pull"), "docker compose up", NOT_STARTED)
     end = time.monotonic() + READY_SECONDS
-    there = containers(start)
+    there = containers(root)
     waiting = [text.partition(" ")[0] for text in there.values()]
     while True:
         left = [each for each in _inspected(waiting) if _health(each) not in ("", "healthy")]
@@ -150,12 +205,12 @@ def _telling(text: str) -> str:
     return ([line for line in lines if TELLING.search(line)] or lines[-1:])[0]
 
 
-def nginx_container(project: str) -> str:
-    """ID of the running container of nginx of a Compose project, or nothing."""
-    labels = (f"project={project}", "service=nginx", "oneoff=False")
+def nginx_container() -> str:
+    """ID of the running container of nginx, or nothing."""
+    labels = (f"project={PROJECT}", f"service={Service.NGINX}", "oneoff=False")
     filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
     ps = ["docker", "ps", "--quiet", "--no-trunc", *filters]
-    return run(ps, "docker ps", "./fab -H … check").stdout.strip()
+    return run(ps, "docker ps", CHECK).stdout.strip()
 
 
 def healthy(ids: list[str]) -> dict[str, str]:
@@ -173,39 +228,23 @@ def healthy(ids: list[str]) -> dict[str, str]:
     }
 
 
-def inside(command: list[str], what: str, remedy: str, told: Callable[[str], str] = str) -> None:
-    """Run `docker compose … exec --no-TTY nginx …` as `docker exec`, which is there at once; others as they are.
-
-    The rest as `run`.
-    """
-    if "exec" in command:
-        container = nginx_container(project_of(command))
-        if not container:
-            raise RefusedError("nginx does not run", "./fab -H … up")
-        command = ["docker", "exec", container, *command[command.index("exec") + 3 :]]
-    run(command, what, remedy, told)
-
-
-def project_of(command: list[str]) -> str:
-    """Name of the Compose project that a `docker compose` command is about."""
-    return command[command.index("--project-name") + 1]
-
-
 def run(argv: list[str], what: str, remedy: str, told: Callable[[str], str] = str) -> subprocess.CompletedProcess[str]:
     """Run a docker command. Raises RefusedError with what it said, and the remedy for what is known.
 
     told: makes of what it said what is told of it.
     """
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL, check=False
+        )
     except FileNotFoundError:
         raise RefusedError("Docker is missing", "./fab -H … provision") from None
     if done.returncode:
         text = told(done.stderr.strip() or done.stdout.strip() or "no message")
         if "is not a docker command" in text or "unknown flag: --project-name" in text:
-            raise RefusedError("Docker Compose version 2 is missing", "./fab -H … check")
+            raise RefusedError("Docker Compose version 2 is missing", CHECK)
         if re.search("Cannot connect to the Docker|failed to connect to the docker API", text):
-            raise RefusedError("the Docker engine does not run", "./fab -H … check")
+            raise RefusedError("the Docker engine does not run", CHECK)
         if found := NO_IMAGE.search(text):
             raise RefusedError(
                 f"an image cannot be pulled: {found[0].strip()}",

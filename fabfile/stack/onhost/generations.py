@@ -21,12 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
+from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace, sync_directory
 from .lineage import place
 
-PAIR = ("fullchain.pem", "privkey.pem")
-SECRET = ("tls/privkey.pem", "accounts.conf")
+PAIR = (layout.FULLCHAIN, layout.PRIVKEY)
+SECRET = (f"{layout.TLS}/{layout.PRIVKEY}", "accounts.conf")
 # Candidates that are kept besides those with a name, for whoever wants to look back.
 KEPT = 2
 
@@ -43,25 +44,24 @@ def promote(root: Path, lineage: Path, config: dict[str, bytes], test: Callable[
 
     test: looks at nginx/next and raises RefusedError when it is not good; then nothing goes live.
     """
-    nginx = root / "nginx"
-    live = nginx / "live"
+    live = root / layout.LIVE
     old = content(live)
     new, problem = candidate(root, lineage, config)
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if changed:
-        _link(nginx / "next", _write_candidate(nginx, new))
+        _link(root / layout.NEXT, _write_candidate(root, new))
         test()
         if live.is_symlink():
-            _link(nginx / "previous", str(live.readlink()))
-        _go_live(nginx)
-        _prune(nginx)
+            _link(root / layout.PREVIOUS, str(live.readlink()))
+        _go_live(root)
+        _prune(root)
     return {"changed": changed, "problem": problem}
 
 
 def candidate(root: Path, lineage: Path, config: dict[str, bytes]) -> tuple[dict[str, bytes], str]:
     """What should be live, and why the newest certificate is not in it, or "". Changes nothing."""
-    pair, problem = _pair(lineage, root / "nginx/live")
-    new = config | {f"tls/{name}": data for name, data in pair.items()}
+    pair, problem = _pair(lineage, root / layout.LIVE)
+    new = config | {f"{layout.TLS}/{name}": data for name, data in pair.items()}
     if not pair:
         new.pop("https.conf", None)
     return new, problem
@@ -69,25 +69,25 @@ def candidate(root: Path, lineage: Path, config: dict[str, bytes]) -> tuple[dict
 
 def go_back(root: Path) -> bool:
     """Let the one before the live one be the live one again, on disk. False where there is none."""
-    previous = root / "nginx/previous"
+    previous = root / layout.PREVIOUS
     if not (previous / "nginx.conf").is_file():
         return False
-    _link(root / "nginx/next", str(previous.readlink()))
-    _go_live(root / "nginx")
+    _link(root / layout.NEXT, str(previous.readlink()))
+    _go_live(root)
     return True
 
 
-def _go_live(nginx: Path) -> None:
-    (nginx / "loaded").unlink(missing_ok=True)
-    (nginx / "next").replace(nginx / "live")
-    sync_directory(nginx)
+def _go_live(root: Path) -> None:
+    (root / layout.LOADED).unlink(missing_ok=True)
+    (root / layout.NEXT).replace(root / layout.LIVE)
+    sync_directory(root / layout.NGINX)
 
 
 def synced(root: Path) -> dict[str, bytes]:
     """The configuration that waits: what `sync` brought, and override.conf. Nothing that somebody else may change."""
     return {
         path.name: path.read_bytes()
-        for path in sorted((root / "nginx").glob("*.conf"))
+        for path in sorted((root / layout.NGINX).glob("*.conf"))
         if path.lstat().st_uid == os.geteuid() and not path.lstat().st_mode & 0o002
     }
 
@@ -106,7 +106,7 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
 
     A pair that went live once is kept there and served until a better one comes.
     """
-    kept = {name: (live / "tls" / name).read_bytes() for name in PAIR if (live / "tls" / name).is_file()}
+    kept = {name: (live / layout.TLS / name).read_bytes() for name in PAIR if (live / layout.TLS / name).is_file()}
     try:
         newest = {name: beneath.read(*place(lineage, name)) for name in PAIR}
         _require_pair(newest)
@@ -133,22 +133,23 @@ def _require_pair(pair: dict[str, bytes]) -> None:
         context.load_cert_chain(files[0], files[1], password="")
 
 
-def _write_candidate(nginx: Path, files: dict[str, bytes]) -> str:
+def _write_candidate(root: Path, files: dict[str, bytes]) -> str:
     digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
-    candidate = nginx / "run/new"
+    generations = root / layout.GENERATIONS
+    candidate = generations / "new"
     shutil.rmtree(candidate, ignore_errors=True)
     try:
-        (candidate / "tls").mkdir(parents=True)
+        (candidate / layout.TLS).mkdir(parents=True)
         for name, data in files.items():
             replace(candidate / name, data, 0o600 if name in SECRET else 0o644)
     except OSError as error:
         shutil.rmtree(candidate, ignore_errors=True)
         raise RefusedError(f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks") from None
     # One of that name may be there: refused once, or live and edited by hand since. None is ever replaced.
-    number = next(n for n in itertools.count() if not (nginx / "run" / f"{digest}.{n}").exists())
-    candidate.rename(nginx / "run" / f"{digest}.{number}")
-    sync_directory(nginx / "run")
-    return f"run/{digest}.{number}"
+    number = next(n for n in itertools.count() if not (generations / f"{digest}.{n}").exists())
+    candidate.rename(generations / f"{digest}.{number}")
+    sync_directory(generations)
+    return f"{generations.name}/{digest}.{number}"
 
 
 def _link(path: Path, target: str) -> None:
@@ -156,8 +157,8 @@ def _link(path: Path, target: str) -> None:
     path.symlink_to(target)
 
 
-def _prune(nginx: Path) -> None:
-    kept = {(nginx / name).resolve() for name in ("live", "previous")}
-    old = [path for path in (nginx / "run").iterdir() if path.is_dir() and path.resolve() not in kept]
+def _prune(root: Path) -> None:
+    kept = {(root / name).resolve() for name in (layout.LIVE, layout.PREVIOUS)}
+    old = [path for path in (root / layout.GENERATIONS).iterdir() if path.is_dir() and path.resolve() not in kept]
     for path in sorted(old, key=lambda p: p.stat().st_mtime)[:-KEPT]:
         shutil.rmtree(path)

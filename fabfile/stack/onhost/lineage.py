@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, TypedDict, final
 
+from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 
@@ -53,7 +54,7 @@ def on_disk(lineage: str, renewal: str) -> OnDisk | Broken | None:
     is none.
     """
     try:
-        pem = beneath.read(*place(Path(lineage), "fullchain.pem"))
+        pem = beneath.read(*place(Path(lineage), layout.FULLCHAIN))
     except (FileNotFoundError, NotADirectoryError):
         return None
     text = ""

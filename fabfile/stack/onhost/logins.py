@@ -8,9 +8,10 @@ from typing import TypedDict
 from ...accounts.onhost.accounts_file import Rights
 from ...accounts.onhost.accounts_file import put as put_into_file
 from ...accounts.onhost.accounts_file import remove as remove_from_file
+from ...layout import ACCOUNTS
 from ...machine.onhost.atomic import Refusal, RefusedError
 from ...machine.onhost.reserve import given
-from .nginx import ACCOUNTS, refresh, require_current
+from .nginx import refresh, require_current
 
 
 class Put(TypedDict):
@@ -26,27 +27,26 @@ class Put(TypedDict):
 
 def put(
     directory: str,
-    test: list[str],
     entries: dict[str, str],
     rights: Rights,
     *,
     alone: bool = False,
 ) -> Put:
-    """accounts.put, in force when this returns, unless nginx could not be told. test: see nginx.refresh."""
+    """accounts.put, in force when this returns, unless nginx could not be told."""
     require_current(directory)
     with given(Path(directory)):
         done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
         try:
-            refresh(directory, test)
+            refresh(directory)
         except RefusedError as error:
             return {"done": done, "untold": error.refusal()}
     return {"done": done, "untold": None}
 
 
-def remove(directory: str, test: list[str], user: str) -> bool:
+def remove(directory: str, user: str) -> bool:
     """accounts.remove, in force when this returns, also where an earlier one was cut off."""
     require_current(directory)
     with given(Path(directory)):
         done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
-        refresh(directory, test)
+        refresh(directory)
     return done

@@ -9,19 +9,20 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from ... import layout
 from ...accounts.onhost.roles import maps, variables
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give, owned, settle
 from ...machine.onhost.reserve import given, keep
-from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, project_of, run
+from .containers import bring_up, containers, healthy, nginx_container, ours_alone, run, try_alone, try_inside
 from .generations import Promoted, candidate, content, go_back, promote, synced
 
-ACCOUNTS = "registry/auth/htpasswd"
 MAPS = "accounts.conf"
 OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
@@ -37,31 +38,30 @@ class Running(Promoted):
     reloaded: bool
 
 
-def up(directory: str, lineage: str, test: list[str], start: list[str]) -> Running:
+def up(directory: str, lineage: str) -> Running:
     """Test the configuration that was synced, start the stack, reload where something changed.
 
     lineage: certbot's live directory of the certificate; it may be missing or empty.
-    test, start: `docker compose` commands; `test` looks at nginx/next.
     Raises RefusedError when `nginx -t` says no: then the old configuration goes on, on disk too.
     """
     root = Path(directory)
-    if not (root / "compose.yml").is_file():
+    if not (root / layout.COMPOSE_FILE).is_file():
         raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
-    if not (root / ACCOUNTS).is_file():
+    if not (root / layout.ACCOUNTS).is_file():
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
-    ours_alone(root, start)
+    ours_alone(root)
     keep(root)
     with _lock(root), given(root):
-        answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
+        answer = promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
         moved = settle(root)
-        before = containers(start)
-        after = bring_up(start)
+        before = containers(root)
+        after = bring_up(root)
         if moved:
             # What the old containers wrote while that was going on.
-            give(root / "registry/data", WRITTEN["registry/data"])
+            give(root / layout.DATA, WRITTEN[layout.DATA])
         started = sorted(name for name, there in after.items() if before.get(name) != there)
-        reloaded = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
+        reloaded = bool(_load_or_go_back(root, answer["changed"]))
         _remember_started(root, after)
     return {**answer, "started": started, "reloaded": reloaded}
 
@@ -70,13 +70,13 @@ def settled(directory: str, lineage: str) -> bool:
     """Whether `up` and `activate` would change nothing: all runs, and is what it should be."""
     root = Path(directory)
     try:
-        started = json.loads((root / "nginx/started").read_text())
+        started = json.loads((root / layout.STARTED).read_text())
         wanted, problem = candidate(root, Path(lineage), _wanted(root))
         return (
             not problem
             and owned(root)
-            and wanted == content(root / "nginx/live")
-            and (root / "nginx/loaded").read_text() == str((root / "nginx/live").readlink())
+            and wanted == content(root / layout.LIVE)
+            and (root / layout.LOADED).read_text() == str((root / layout.LIVE).readlink())
             and started["compose"] == _digest(root)
             and started["containers"] == healthy(list(started["containers"]))
         )
@@ -85,56 +85,55 @@ def settled(directory: str, lineage: str) -> bool:
         return False
 
 
-def prepare(directory: str, lineage: str, test: list[str]) -> None:
+def prepare(directory: str, lineage: str) -> None:
     """The first part of `up`, before anything runs: test what was synced and let it go live."""
     root = Path(directory)
     with _lock(root):
-        promote(root, Path(lineage), _wanted(root), partial(_test, test))
+        promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
 
 
 def require_current(directory: str) -> None:
     """Raise RefusedError where nginx runs what knows accounts in another form than `maps` gives them now."""
     root = Path(directory)
-    live = root / "nginx/live" / MAPS
-    if not live.is_file() or not (root / ACCOUNTS).is_file():
+    live = root / layout.LIVE / MAPS
+    if not live.is_file() or not (root / layout.ACCOUNTS).is_file():
         return
-    if variables(live.read_bytes()) != variables(maps(root / ACCOUNTS)):
+    if variables(live.read_bytes()) != variables(maps(root / layout.ACCOUNTS)):
         raise RefusedError(
             "nothing was changed: nginx runs the configuration of another version of this tool",
             "./fab -H … sync up, then this again",
         )
 
 
-def refresh(directory: str, test: list[str]) -> bool:
+def refresh(directory: str) -> bool:
     """Have nginx know the accounts as they are now; from then on nothing else counts.
 
-    test: a `docker compose` command. Returns whether a running nginx was told. Raises RefusedError
+    Returns whether a running nginx was told. Raises RefusedError
     where it could not be told: then what it remembers of passwords counts for five minutes more.
     """
     root = Path(directory)
-    live = root / "nginx/live"
+    live = root / layout.LIVE
     if not (live / MAPS).is_file():
         return False
     with _lock(root):
-        project = project_of(test)
-        running = bool(nginx_container(project))
-        config = {**_running(root), MAPS: maps(root / ACCOUNTS)}
-        check = partial(_test, test) if running else lambda: None
-        answer = promote(root, live / "tls", config, check)
+        running = bool(nginx_container())
+        config = {**_running(root), MAPS: maps(root / layout.ACCOUNTS)}
+        check = partial(_test, try_inside) if running else lambda: None
+        answer = promote(root, live / layout.TLS, config, check)
         if not running:
             return False
-        if master := _load_or_go_back(root, project, answer["changed"]):
+        if master := _load_or_go_back(root, answer["changed"]):
             _forget(master)
     return True
 
 
 def _running(root: Path) -> dict[str, bytes]:
     """The configuration that is live, without the certificate."""
-    return {n: c for n, c in content(root / "nginx/live").items() if not n.startswith("tls/")}
+    return {n: c for n, c in content(root / layout.LIVE).items() if not n.startswith(f"{layout.TLS}/")}
 
 
 def _wanted(root: Path) -> dict[str, bytes]:
-    return {**synced(root), MAPS: maps(root / ACCOUNTS)}
+    return {**synced(root), MAPS: maps(root / layout.ACCOUNTS)}
 
 
 def _forget(master: int) -> None:
@@ -151,7 +150,7 @@ def _forget(master: int) -> None:
                 os.unlink(name, dir_fd=directory)
 
 
-def activate(directory: str, lineage: str, test: list[str]) -> Running:
+def activate(directory: str, lineage: str) -> Running:
     """Have the running nginx serve the newest certificate. See `up` for the arguments and results.
 
     The configuration stays the one that is live: a mistake in one that waits for `up` must never
@@ -163,44 +162,39 @@ def activate(directory: str, lineage: str, test: list[str]) -> Running:
         if "https.conf" not in config:
             # The first certificate brings the part that needs one, with all that it includes, of one version.
             config |= {name: data for name, data in _wanted(root).items() if name != OVERRIDE}
-        answer = promote(root, Path(lineage), config, partial(_test, test))
-        reloaded = bool(_load_or_go_back(root, project_of(test), answer["changed"]))
+        answer = promote(root, Path(lineage), config, partial(_test, try_inside))
+        reloaded = bool(_load_or_go_back(root, answer["changed"]))
     return {**answer, "started": [], "reloaded": reloaded}
 
 
-def _test(command: list[str]) -> None:
-    inside(
-        command,
-        "nginx -t",
-        "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on",
-        _as_deployed,
-    )
+def _test(attempt: Callable[[Callable[[str], str]], None]) -> None:
+    attempt(_as_deployed)
 
 
 def _as_deployed(text: str) -> str:
     """What nginx says, with a path in the container as the one below DEPLOY_DIR."""
-    return re.sub(r"/\S*/nginx/next/", "nginx/", text)
+    return re.sub(rf"/\S*/{layout.NEXT}/", f"{layout.NGINX}/", text)
 
 
 def _lock(root: Path) -> AbstractContextManager[None]:
-    if not (root / "nginx/run").is_dir():
+    if not (root / layout.GENERATIONS).is_dir():
         raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
-    return locked(root / "nginx/run/.lock", 150)
+    return locked(root / layout.GENERATIONS / ".lock", 150)
 
 
-def restore(directory: str, project: str) -> bool:
-    """Have the project's nginx run what it ran before the last change again. False where there was nothing."""
+def restore(directory: str) -> bool:
+    """Have nginx run what it ran before the last change again. False where there was nothing."""
     root = Path(directory)
     with _lock(root):
         if not go_back(root):
             return False
-        _load(root, project)
+        _load(root)
     return True
 
 
-def _load_or_go_back(root: Path, project: str, changed: list[str]) -> int:
+def _load_or_go_back(root: Path, changed: list[str]) -> int:
     try:
-        return _load(root, project)
+        return _load(root)
     except RefusedError as error:
         if not changed or not go_back(root):
             raise
@@ -208,13 +202,13 @@ def _load_or_go_back(root: Path, project: str, changed: list[str]) -> int:
         raise
 
 
-def _load(root: Path, project: str) -> int:
+def _load(root: Path) -> int:
     """Reload unless nginx has the live configuration already. Returns the process that was told, or 0."""
-    loaded = root / "nginx/loaded"
-    digest = str((root / "nginx/live").readlink())
+    loaded = root / layout.LOADED
+    digest = str((root / layout.LIVE).readlink())
     if loaded.is_file() and loaded.read_text() == digest:
         return 0
-    master = _master(project)
+    master = _master()
     old = _workers(master)
     # As `nginx -s reload` does it (nginx(8)), without a trip through Docker.
     os.kill(master, signal.SIGHUP)
@@ -223,9 +217,9 @@ def _load(root: Path, project: str) -> int:
     return master
 
 
-def _master(project: str) -> int:
-    """Process ID, on the host, of the project's nginx."""
-    found = nginx_container(project)
+def _master() -> int:
+    """Process ID, on the host, of our nginx."""
+    found = nginx_container()
     if not found:
         raise RefusedError("nginx does not run", "./fab -H … up")
     inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", found]
@@ -266,8 +260,8 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
 def _remember_started(root: Path, containers: dict[str, str]) -> None:
     ids = [text.partition(" ")[0] for text in containers.values()]
     record = {"compose": _digest(root), "containers": healthy(ids)}
-    replace(root / "nginx/started", json.dumps(record).encode(), 0o644)
+    replace(root / layout.STARTED, json.dumps(record).encode(), 0o644)
 
 
 def _digest(root: Path) -> str:
-    return hashlib.sha256((root / "compose.yml").read_bytes()).hexdigest()
+    return hashlib.sha256((root / layout.COMPOSE_FILE).read_bytes()).hexdigest()

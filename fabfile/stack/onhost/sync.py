@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TypedDict
 
+from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, locked, replace, sync_directory
 from ...machine.onhost.beneath import require_below
@@ -18,16 +19,15 @@ from .capacity import size
 
 # Of a file that `sync` brings; lib.zip is the largest.
 LARGEST = 1 << 26
-SECRET = "registry/secrets/http-secret"  # noqa: S105 - the name of a file
 # Made here, filled by others: `sync` never looks into them.
 DIRECTORIES = {
-    "registry": 0o700, "registry/auth": 0o755, "registry/secrets": 0o755, "registry/data": 0o750,
-    "registry/sockets": 0o755, "registry/sockets/auth": 0o750, "registry/sockets/registry": 0o750,
-    "certbot": 0o700, "certbot/conf": 0o700, "certbot/www": 0o755, "certbot/log": 0o700, "certbot/hooks": 0o755,
-    "certbot/rehearsal": 0o700, "log": 0o755, "nginx": 0o755, "nginx/run": 0o755,
+    layout.REGISTRY: 0o700, layout.AUTH: 0o755, layout.SECRETS: 0o755, layout.DATA: 0o750,
+    layout.SOCKETS: 0o755, layout.AUTH_SOCKETS: 0o750, layout.REGISTRY_SOCKETS: 0o750,
+    layout.CERTBOT: 0o700, layout.CERTIFICATES: 0o700, layout.WEBROOT: 0o755, layout.CERTBOT_LOG: 0o700,
+    layout.HOOKS: 0o755, layout.REHEARSAL: 0o700, layout.LOG: 0o755, layout.NGINX: 0o755, layout.GENERATIONS: 0o755,
 }  # fmt: skip
 # What containers write, and so might put links or programs into, no other user of the host reaches.
-CLOSED = ("registry", "certbot")
+CLOSED = (layout.REGISTRY, layout.CERTBOT)
 
 
 class FileState(TypedDict):
@@ -69,7 +69,7 @@ def state(directory: str, names: list[str]) -> State:
     return {
         "files": {name: _state(root, name) for name in {*names, *ours} if (root / name).is_file()},
         "ours": ours,
-        "unfinished": not open_to and (root / ".sync/journal").is_file(),
+        "unfinished": not open_to and (root / layout.SYNC / "journal").is_file(),
         "blocked": sorted(name for name in names if _blocked(root, name)),
         "strangers": open_to,
         "machine": size(),
@@ -83,7 +83,7 @@ def directories(names: list[str]) -> list[str]:
     names: of the files that `sync` keeps.
     """
     parents = {str(parent) for name in names for parent in Path(name).parents}
-    found = {*parents, *DIRECTORIES, ".sync", ".images"} - {"."}
+    found = {*parents, *DIRECTORIES, layout.SYNC, layout.IMAGES} - {"."}
     return sorted(name for name in found if not name.startswith(tuple(f"{c}/" for c in CLOSED)))
 
 
@@ -117,7 +117,7 @@ def apply(directory: str, files: dict[str, Sent], remove: list[str], digests: di
     files renamed one by one. When that is cut off, the next run finds the journal and goes on.
     """
     root = Path(directory)
-    work = root / ".sync"
+    work = root / layout.SYNC
     _prepare(root, work)
     with locked(work / "lock"):
         if (work / "journal").is_file():
@@ -155,23 +155,23 @@ def _prepare(root: Path, work: Path) -> None:
                 os.chown(path, *WRITTEN.get(str(path.relative_to(root)), (0, 0)))
     for name in CLOSED:
         (root / name).chmod(0o700)
-    if not (root / SECRET).is_file():
-        replace(root / SECRET, os.urandom(32).hex().encode(), 0o600, (REGISTRY, 0))
+    if not (root / layout.HTTP_SECRET).is_file():
+        replace(root / layout.HTTP_SECRET, os.urandom(32).hex().encode(), 0o600, (REGISTRY, 0))
 
 
 def finish(directory: str) -> None:
     """Carry out the journal of a sync that was cut off, if there is one."""
     root = Path(directory)
-    if open_to := strangers(root, [".sync"]):
+    if open_to := strangers(root, [layout.SYNC]):
         raise RefusedError(f"somebody else than root can change {open_to[0]}", "./fab -H … sync says more")
-    if (root / ".sync/journal").is_file():
-        with locked(root / ".sync/lock"):
+    if (root / layout.SYNC / "journal").is_file():
+        with locked(root / layout.SYNC / "lock"):
             _carry_out(root)
 
 
 def _carry_out(root: Path) -> None:
     """Do the moves of the journal, from its beginning: each can be repeated."""
-    work = root / ".sync"
+    work = root / layout.SYNC
     journal = json.loads((work / "journal").read_text())
     for name in (*journal["remove"], *(part for move in journal["moves"] for part in move)):
         require_below(name)
@@ -189,6 +189,6 @@ def _carry_out(root: Path) -> None:
 
 
 def _manifest(root: Path) -> dict[str, str]:
-    manifest = root / ".sync/manifest"
+    manifest = root / layout.SYNC / "manifest"
     found: dict[str, str] = json.loads(manifest.read_text()) if manifest.is_file() else {}
     return found

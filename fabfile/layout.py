@@ -1,0 +1,109 @@
+"""What both sides of the house and the templates know alike: names, versions, and the tree of DEPLOY_DIR.
+
+Below `onhost/` too, so it imports nothing. Paths are relative to DEPLOY_DIR.
+"""
+
+from __future__ import annotations
+
+# Not `docker-registry`: the old scripts' project has that name, after its directory.
+PROJECT = "private-docker-registry"
+CERTBOT_CONTAINER = f"{PROJECT}-certbot"
+# In /run: a reboot clears it, and only root can write there.
+LOCK = f"/run/{PROJECT}.lock"
+# Cron passes over a file whose name has a dot, without a word (cron(8)).
+CRON_FILE = f"/etc/cron.d/{PROJECT}"
+
+
+class Service:
+    """The services of compose.yml."""
+
+    REGISTRY = "registry"
+    AUTH = "auth"
+    NGINX = "nginx"
+    CERTBOT = "certbot"
+    # What `up` starts. certbot is run when there is something to order.
+    SERVING = (REGISTRY, AUTH, NGINX)
+
+
+# Major and minor.
+MIN_DOCKER = (20, 10)
+MIN_COMPOSE = (2, 17)  # of March 2023; the oldest that was tried is 2.26
+MIN_PYTHON = (3, 10)
+
+# What `sync` makes for `inv renew`, and for itself. Not `.env`: Compose would read that by itself and give `$` and
+# `#` a meaning of its own.
+COMPOSE_FILE = "compose.yml"
+SETTINGS_FILE = "settings.env"
+SCHEMA = ".env.dist"
+LIBRARIES = "lib.zip"
+# Which version of this tool deployed the server. Older tools look for it there, so it stays there for ever.
+RECORD = "version"
+SYNC = ".sync"
+# Archives on their way, of `ship`.
+IMAGES = ".images"
+# Of `adopt`: what was found, and how it comes back.
+ADOPTED = ".adopt"
+# Disk space that is kept.
+RESERVE = ".reserve"
+
+LOG = "log"
+AUDIT_LOG = f"{LOG}/audit.log"
+RENEW_LOG = f"{LOG}/renew.log"
+
+REGISTRY = "registry"
+DATA = f"{REGISTRY}/data"
+AUTH = f"{REGISTRY}/auth"
+ACCOUNTS = f"{AUTH}/htpasswd"
+OLD_ACCOUNTS = f"{AUTH}/registry.password"  # of the old scripts
+SECRETS = f"{REGISTRY}/secrets"
+HTTP_SECRET = f"{SECRETS}/http-secret"
+SOCKETS = f"{REGISTRY}/sockets"
+REGISTRY_SOCKETS = f"{SOCKETS}/{Service.REGISTRY}"
+AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"
+CONFIG = f"{REGISTRY}/config"
+REGISTRY_CONFIG = f"{CONFIG}/config.yml"
+AUTH_CONFIG = f"{CONFIG}/auth.yml"
+
+# What is in nginx/ is told in stack/onhost/generations.py.
+NGINX = "nginx"
+GENERATIONS = f"{NGINX}/run"
+LIVE = f"{NGINX}/live"
+NEXT = f"{NGINX}/next"
+PREVIOUS = f"{NGINX}/previous"
+LOADED = f"{NGINX}/loaded"
+STARTED = f"{NGINX}/started"
+PASSWD = f"{NGINX}/passwd"
+GROUP = f"{NGINX}/group"
+
+CERTBOT = "certbot"
+CERTIFICATES = f"{CERTBOT}/conf"
+WEBROOT = f"{CERTBOT}/www"
+CERTBOT_LOG = f"{CERTBOT}/log"
+HOOKS = f"{CERTBOT}/hooks"
+REHEARSAL = f"{CERTBOT}/rehearsal"
+ACME = f"{CERTBOT}/acme"
+ACME_CA_BUNDLE = f"{ACME}/ca.pem"
+ATTEMPTS = f"{CERTBOT}/attempts.json"
+
+# A certificate of your own, and the place of the one in force in a generation.
+TLS = "tls"
+FULLCHAIN = "fullchain.pem"
+PRIVKEY = "privkey.pem"
+
+
+class Inside:
+    """Paths inside the containers, where compose.yml mounts those above."""
+
+    NGINX = "/etc/docker-registry/nginx"
+    CONFIGURATION = f"{NGINX}/live/nginx.conf"
+    CANDIDATE = f"{NGINX}/next/nginx.conf"
+    WEBROOT = "/var/www/certbot"
+    HOOKS = "/hooks"
+    REHEARSAL = "/rehearsal"
+    SOCKETS = "/sockets"
+    BLOBS = "/blobs"
+
+
+def version(numbers: tuple[int, ...]) -> str:
+    """(2, 17) -> 2.17."""
+    return ".".join(map(str, numbers))

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import cast
 
 from ...certificate.onhost.cron import CRON_FILE
 from ...machine.onhost import beneath
@@ -22,32 +22,13 @@ from ...machine.onhost.reserve import FILE as RESERVE
 from ...stack.onhost.containers import bring_up
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
 from . import found
-from .found import Container, Old
+from .found import Container, Old, Record
 
 OLD_ACCOUNTS = ("registry/auth/registry.password", "registry/auth/htpasswd")
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
 # a root that may not write what is somebody else's.
 THEIRS = ("registry/data", "registry/auth", "certbot/conf", "certbot/www")
 MARK = "# taken over by private-docker-registry: "
-
-
-class Kept(TypedDict):
-    """The record: what every version wrote."""
-
-    containers: list[Container]
-    files: list[str]
-    placeholder: str
-    accounts: bool
-    owners: dict[str, list[int]]
-
-
-class Record(Kept, total=False):
-    """And what some did. mode: of `registry`, before there were `modes`."""
-
-    switched: bool
-    modes: dict[str, int]
-    mode: int
-    taken: dict[str, list[int]]
 
 
 def inspect(directory: str, project: str) -> Old:

@@ -63,6 +63,16 @@ class Receipt:
         return json.dumps(asdict(self), indent=2)
 
 
+def _first(error: StepError) -> BaseException:
+    """What went wrong first: taking things back afterwards may go wrong too, and is not the news."""
+    first: BaseException = error
+    while isinstance(first.__context__, (StepError, UnusableEngineError, KeyboardInterrupt)):
+        first = first.__context__
+    if first is not error and isinstance(first, StepError):
+        first.add(f"not all could be taken back: {error.what}")
+    return first
+
+
 class Proof:
     """The docker client of `machine` against the registry on `host`."""
 
@@ -93,9 +103,12 @@ class Proof:
             ("SUCCESS", self.compare),
             ("delete", self.delete),
         )
-        with self.undo:
-            for name, part in parts:
-                self.do(name, part)
+        try:
+            with self.undo:
+                for name, part in parts:
+                    self.do(name, part)
+        except StepError as error:
+            raise _first(error) from None
         self.receipt.digest = self.pushed
         self.receipt.ok = True
 

@@ -17,9 +17,13 @@ from typing import Any
 import pytest
 
 from fabfile.certificate.onhost import acme, attempts
+from fabfile.errors import StepError
+from fabfile.machine.host import here
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.old_registry.onhost import found
 from fabfile.registry.onhost import api
+from fabfile.registry.proof import Proof, Receipt, UnusableEngineError
+from fabfile.settings import Settings
 from fabfile.stack.onhost import containers, nginx
 
 NAME = "registry.test"
@@ -187,3 +191,32 @@ def test_a_damaged_record_of_what_was_started_is_none(
     monkeypatch.setattr(nginx, "owned", lambda _: True)
     monkeypatch.setattr(nginx, "_digest", lambda _: "x")
     assert not nginx.settled(str(tmp_path), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("first", "shown"),
+    [
+        (StepError("docker: no", "do a"), "docker: no; not all could be taken back: nginx is away\n  -> do a"),
+        (UnusableEngineError("there is no Docker engine"), "there is no Docker engine"),
+        (KeyboardInterrupt("ctrl-c"), "ctrl-c"),
+        (None, "nginx is away\n  -> do b"),
+    ],
+)
+def test_what_cannot_be_taken_back_hides_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, first: BaseException | None, shown: str
+) -> None:
+    def prepare(proof: Proof) -> str:
+        def away() -> None:
+            raise StepError("nginx is away", "do b")
+
+        proof.undo.callback(away)
+        if first:
+            raise first
+        proof.undo.close()
+        return ""
+
+    monkeypatch.setattr(Proof, "prepare", prepare)
+    proof = Proof(here(), here(), settings, lambda *_: None, Receipt("registry.test"))
+    with pytest.raises(type(first) if first else StepError) as told:
+        proof.run()
+    assert str(told.value) == shown

@@ -56,6 +56,25 @@ class Old(TypedDict):
     ours: bool
 
 
+class Kept(TypedDict):
+    """The record of an `adopt`: what every version wrote."""
+
+    containers: list[Container]
+    files: list[str]
+    placeholder: str
+    accounts: bool
+    owners: dict[str, list[int]]
+
+
+class Record(Kept, total=False):
+    """And what some did. mode: of `registry`, before there were `modes`."""
+
+    switched: bool
+    modes: dict[str, int]
+    mode: int
+    taken: dict[str, list[int]]
+
+
 def repositories(root: Path) -> list[str]:
     """The names of the repositories, as the registry's own layout has them."""
     found = subprocess.run(

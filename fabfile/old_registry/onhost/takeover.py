@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import cast
 
 from ... import layout
 from ...machine.onhost import beneath
@@ -21,32 +21,13 @@ from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_
 from ...stack.onhost.containers import bring_up, remove
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
 from . import found
-from .found import Container, Old
+from .found import Container, Old, Record
 
 ACCOUNTS = (layout.OLD_ACCOUNTS, layout.ACCOUNTS)
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
 # a root that may not write what is somebody else's.
 THEIRS = (layout.DATA, layout.AUTH, layout.CERTIFICATES, layout.WEBROOT)
 MARK = f"# taken over by {layout.PROJECT}: "
-
-
-class Kept(TypedDict):
-    """The record: what every version wrote."""
-
-    containers: list[Container]
-    files: list[str]
-    placeholder: str
-    accounts: bool
-    owners: dict[str, list[int]]
-
-
-class Record(Kept, total=False):
-    """And what some did. mode: of `registry`, before there were `modes`."""
-
-    switched: bool
-    modes: dict[str, int]
-    mode: int
-    taken: dict[str, list[int]]
 
 
 def inspect(directory: str) -> Old:

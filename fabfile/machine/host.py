@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +19,9 @@ from ..errors import StepError, UsageError
 from ..secret import Secret
 from ..text import cleaned, printable
 from . import remote_call
-from .conversation import Conversation, LocalConversation, ours
+from .conversation import MARK, Conversation, End, LocalConversation, last_line, ours
 from .onhost.atomic import RefusedError, exists
+from .refusal import instead
 
 if TYPE_CHECKING:
     from invoke import Result
@@ -79,7 +81,7 @@ class Host:
 
         input: text for standard input; secrets travel this way and never in `argv`.
         Raises StepError with the command's last words unless it exits 0 or `check` is off, and
-        in any case when the connection is lost.
+        in any case when the connection is lost, or the server runs something else in its place.
         """
         result = self._run(argv, input)
         result.stdout, result.stderr = printable(result.stdout), printable(result.stderr)
@@ -97,11 +99,14 @@ class Host:
                 self.runner(command, in_stream=stream, hide=True, warn=True, pty=False),
             )
         except self.lost as error:
-            raise self._cut(str(error)) from None
+            raise self._cut(_reason(error)) from None
         if result.exited < 0 and not self.local:
             # No exit status ever came (RFC 4254, 6.10 makes it optional; sshd always sends one).
             raise self._cut("it ended without an exit status")
         if not self.local:
+            if MARK not in result.stdout:
+                said = last_line(result.stderr, result.stdout)
+                raise instead(self.name, End(said, result.exited, began=False))
             result.stdout = ours(result.stdout)
         return result
 
@@ -113,8 +118,19 @@ class Host:
             if self.elevation.input:
                 conversation.send(self.elevation.input.reveal().rstrip("\n"))
         except self.lost as error:
-            raise self._cut(str(error)) from None
+            raise self._cut(_reason(error)) from None
         return conversation
+
+    def failed(self, end: End, what: str, remedy: str) -> StepError:
+        """The error for a conversation that ended before it should: what was said last, and what to do.
+
+        what: the command that it was; remedy: where it was begun and said why it failed.
+        """
+        if end.status < 0:
+            return self._cut("it ended without an exit status")
+        if not end.began:
+            return instead(self.name, end)
+        return StepError(f"{self.name}: {what}: {end.said or 'no message'} (exit status {end.status})", remedy)
 
     def append(self, path: str, offset: int, blocks: Iterable[bytes]) -> None:
         """Write bytes into a file of the machine, from an offset on; only root can read it.
@@ -139,7 +155,7 @@ class Host:
     def _command(self, argv: Sequence[str]) -> str:
         command = shlex.join([*self.elevation.prefix, *argv])
         # The login shell's own start files may print something first: a mark tells what is ours.
-        return command if self.local else f"printf '\\036' && {command}"
+        return command if self.local else f"printf '\\036' && {for_any_shell(command)}"
 
     def _cut(self, reason: str) -> StepError:
         return StepError(
@@ -224,10 +240,26 @@ def require_deployed(host: Host, directory: str) -> None:
         raise UsageError(f"{host.name}: nothing is deployed in {directory}", "./fab -H … bootstrap")
 
 
+def for_any_shell(command: str) -> str:
+    """The command of a POSIX shell, so that csh and fish understand it too.
+
+    In quotes csh takes neither a line break nor `!`, and to fish a backslash means something (fish, Quotes).
+    """
+    if not re.search(r"[\n!\\]", command):
+        return command
+    plain = re.sub(rb"[^\w ./:=,@%+-]", lambda found: b"\\0%03o" % found[0][0], command.encode())
+    return f"sh -c 'eval \"exec $(printf %b \"$0\")\"' '{plain.decode('ascii')}'"
+
+
+def _reason(error: Exception) -> str:
+    """What a lost connection is told by; of an error in one of invoke's threads, that of the thread."""
+    inner = getattr(error, "exceptions", None)
+    return str(inner[0].value) if inner else str(error)
+
+
 def last_words(result: Result) -> str:
     """The last line that a failed command printed, with its exit status."""
-    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-    return f"{lines[-1].strip() if lines else 'no message'} (exit status {result.exited})"
+    return f"{last_line(result.stderr, result.stdout) or 'no message'} (exit status {result.exited})"
 
 
 def _python_remedy(result: Result) -> str:

@@ -6,6 +6,7 @@ is closed, or a `kill`, is an interruption like Ctrl-C, so that what was begun i
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
 import os
 import re
@@ -73,6 +74,37 @@ def forceable(program: type[Program]) -> type[Program]:
     return Forceable
 
 
+def asking(program: type[Program]) -> type[Program]:
+    """The same program, whose question for sudo's password says whose it is."""
+
+    class Asking(program):  # type: ignore[misc, valid-type]
+        def update_config(self, merge: bool = True) -> None:
+            ask = self.args["prompt-for-sudo-password"]
+            wanted, ask.value = ask.value, False
+            super().update_config(merge)
+            if wanted:
+                users = {self._user(host) for host in (self.args.hosts.value or "").split(",") if host}
+                whose = " and ".join(sorted(users)) or self.config.user
+                password = getpass.getpass(f"{whose}'s password for sudo: ")
+                self.config._overrides.setdefault("sudo", {})["password"] = password
+                self.config.merge()
+
+        def _user(self, host: str) -> str:
+            """Who is logged in as, which `-H`, the ssh_config or the name here says, in this order."""
+            user, at, name = host.rpartition("@")
+            found = user if at else self.config.base_ssh_config.lookup(name).get("user", self.config.user)
+            return str(found)
+
+    return Asking
+
+
+def stopping(number: int, frame: object) -> None:
+    """Interrupt, and say so at once: what is under way on a server may have to end first."""
+    # By the system call: whatever was being written when the signal came is not written into.
+    os.write(2, "stopping…\n".encode())
+    signal.default_int_handler(number, frame)  # type: ignore[arg-type]
+
+
 def grouped(program: type[Program]) -> type[Program]:
     """The same program, whose `--list` has the groups and the order of the collection, not the alphabet."""
 
@@ -99,10 +131,10 @@ def _understood(parse: Callable[[], None]) -> None:
 
 def main(name: str, argv: list[str]) -> None:
     """Run `fab` or `inv` with these arguments."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Under nohup it is ignored, and stays so.
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, stopping)
     logging.setLogRecordFactory(PrintableRecord)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no `…` is no reason to fail.
@@ -112,7 +144,7 @@ def main(name: str, argv: list[str]) -> None:
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
 
-        program = grouped(forceable(strict(Fab)))(
+        program = grouped(asking(forceable(strict(Fab))))(
             name="Fabric",
             version=__version__,
             executor_class=Executor,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from dataclasses import dataclass
 from typing import Protocol, TextIO, cast
 
 from ..text import printable
@@ -14,6 +16,27 @@ MARK = "\x1e"
 def ours(text: str) -> str:
     """What comes behind the first mark. A later one is part of it: a stranger may write one into a log."""
     return text[text.find(MARK) + 1 :]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a command ended.
+
+    said: its last words, printable; status: its exit status, negative where none came; began: whether the
+    command was run at all, and not something of the login shell's in its place.
+    """
+
+    said: str
+    status: int
+    began: bool = True
+
+
+def last_line(*texts: str) -> str:
+    """The last line of the first of these texts that has one, printable; '' for none."""
+    for text in texts:
+        if lines := printable(text).strip().splitlines():
+            return lines[-1].strip()
+    return ""
 
 
 class Conversation(Protocol):
@@ -34,13 +57,18 @@ class Conversation(Protocol):
     def close(self) -> None:
         """Close its standard input and wait until it has ended."""
 
+    def ended(self) -> End:
+        """Close its standard input, wait until it has ended, and tell how."""
+
 
 class LocalConversation:
     """A command on this machine: see Conversation."""
 
     def __init__(self, command: str) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, text=True)
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
+        )
         self._input = cast("TextIO", self._process.stdin)
         self._output = cast("TextIO", self._process.stdout)
 
@@ -63,4 +91,9 @@ class LocalConversation:
 
     def close(self) -> None:
         """End its input and wait for it."""
-        self._process.communicate()
+        sys.stderr.write(printable(self._process.communicate()[1]))
+
+    def ended(self) -> End:
+        """End its input, wait for it, and tell how it ended."""
+        out, err = self._process.communicate()
+        return End(last_line(err, out), self._process.returncode)

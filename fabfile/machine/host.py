@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -19,8 +20,9 @@ from ..layout import COMPOSE_FILE
 from ..secret import Secret
 from ..text import cleaned, printable
 from . import remote_call
-from .conversation import Conversation, LocalConversation, ours
+from .conversation import MARK, Conversation, End, LocalConversation, last_line, ours
 from .onhost.atomic import RefusedError, exists
+from .refusal import instead
 
 if TYPE_CHECKING:
     from invoke import Result
@@ -91,7 +93,7 @@ class Host:
 
         input: text for standard input; secrets travel this way and never in `argv`.
         Raises StepError with the command's last words unless it exits 0 or `check` is off, and
-        in any case when the connection is lost.
+        in any case when the connection is lost, or the server runs something else in its place.
         """
         result = self._run(argv, input)
         result.stdout, result.stderr = printable(result.stdout), printable(result.stderr)
@@ -109,11 +111,14 @@ class Host:
                 self.runner(command, in_stream=stream, hide=True, warn=True, pty=False),
             )
         except self.lost as error:
-            raise self._cut(str(error)) from None
+            raise self._cut(_reason(error)) from None
         if result.exited < 0 and not self.local:
             # No exit status ever came (RFC 4254, 6.10 makes it optional; sshd always sends one).
             raise self._cut("it ended without an exit status")
         if not self.local:
+            if MARK not in result.stdout:
+                said = last_line(result.stderr, result.stdout)
+                raise instead(self.name, End(said, result.exited, began=False))
             result.stdout = ours(result.stdout)
         return result
 
@@ -125,8 +130,19 @@ class Host:
             if self.elevation.input:
                 conversation.send(self.elevation.input.reveal().rstrip("\n"))
         except self.lost as error:
-            raise self._cut(str(error)) from None
+            raise self._cut(_reason(error)) from None
         return conversation
+
+    def failed(self, end: End, what: str, remedy: str) -> StepError:
+        """The error for a conversation that ended before it should: what was said last, and what to do.
+
+        what: the command that it was; remedy: where it was begun and said why it failed.
+        """
+        if end.status < 0:
+            return self._cut("it ended without an exit status")
+        if not end.began:
+            return instead(self.name, end)
+        return StepError(f"{self.name}: {what}: {end.said or 'no message'} (exit status {end.status})", remedy)
 
     def append(self, path: str, offset: int, blocks: Iterable[bytes]) -> None:
         """Write bytes into a file of the machine, from an offset on; only root can read it.
@@ -151,7 +167,7 @@ class Host:
     def _command(self, argv: Sequence[str]) -> str:
         command = shlex.join([*self.elevation.prefix, *argv])
         # The login shell's own start files may print something first: a mark tells what is ours.
-        return command if self.local else f"printf '\\036' && {command}"
+        return command if self.local else f"printf '\\036' && {for_any_shell(command)}"
 
     def _cut(self, reason: str) -> StepError:
         return StepError(
@@ -164,8 +180,7 @@ class Host:
 
         It knows what CRON tells it.
         """
-        text = CRON.read_text("utf-8") + (SCRIPTS / name).read_text("utf-8")
-        return str(self.run(["sh", "-s", "--", *args], input=text).stdout)
+        return str(self.run(["sh", "-s", "--", *args], input=script(name)).stdout)
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function of an `onhost` module on the machine and return its result.
@@ -237,6 +252,11 @@ def deployed(directory: str) -> remote_call.Call:
     return exists, (f"{directory}/{COMPOSE_FILE}",), {}
 
 
+def script(name: str) -> str:
+    """The text of a POSIX shell script of ours, from onhost/. It knows what CRON tells it."""
+    return CRON.read_text("utf-8") + (SCRIPTS / name).read_text("utf-8")
+
+
 def require_deployed(host: Host, directory: str) -> None:
     """Raise UsageError where nothing was deployed in that directory of the machine."""
     function, args, _ = deployed(directory)
@@ -244,15 +264,26 @@ def require_deployed(host: Host, directory: str) -> None:
         raise UsageError(f"{host.name}: nothing is deployed in {directory}", "./fab -H … bootstrap")
 
 
+def for_any_shell(command: str) -> str:
+    """The command of a POSIX shell, so that csh and fish understand it too.
+
+    In quotes csh takes neither a line break nor `!`, and to fish a backslash means something (fish, Quotes).
+    """
+    if not re.search(r"[\n!\\]", command):
+        return command
+    plain = re.sub(rb"[^\w ./:=,@%+-]", lambda found: b"\\0%03o" % found[0][0], command.encode())
+    return f"sh -c 'eval \"exec $(printf %b \"$0\")\"' '{plain.decode('ascii')}'"
+
+
+def _reason(error: Exception) -> str:
+    """What a lost connection is told by; of an error in one of invoke's threads, that of the thread."""
+    inner = getattr(error, "exceptions", None)
+    return str(inner[0].value) if inner else str(error)
+
+
 def last_words(result: Result) -> str:
     """The last line that a failed command printed, with its exit status."""
-    return f"{last_line(result)} (exit status {result.exited})"
-
-
-def last_line(result: Result) -> str:
-    """The last line that a command printed, rather of its errors."""
-    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-    return lines[-1].strip() if lines else "no message"
+    return f"{last_line(result.stderr, result.stdout) or 'no message'} (exit status {result.exited})"
 
 
 def _python_remedy(result: Result) -> str:

@@ -14,6 +14,7 @@ from ..layout import AUDIT_LOG, LOCK, RECORD
 from ..settings import Settings
 from ..text import one_line
 from ..version import VERSION, newer
+from .conversation import Conversation
 from .host import SCRIPTS, Host
 
 SCRIPT = "lock.sh"
@@ -24,8 +25,8 @@ def exclusive(host: Host, settings: Settings, task: str, *, seconds: int = 0) ->
     """Do something on the host that no one else may do at the same time, and log it there.
 
     seconds: how long to wait for somebody else. The lock is a process on the host that ends with
-    our connection. Raises StepError with the holder's name and time when it is taken, and where a
-    newer version of this tool deployed the host.
+    our connection. Raises StepError with the holder's name and time when it is taken, with the host's own
+    words where it cannot be taken at all, and where a newer version of this tool deployed the host.
     """
     with _conversation(host, settings, task, str(seconds)):
         yield
@@ -73,10 +74,12 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
     keeper = host.converse(argv)
     answer = keeper.receive()
     said, _, deployed = answer.partition(" ")
-    if said != "held":
+    if said not in {"held", "busy"}:
+        raise _unlocked(host, keeper)
+    if said == "busy":
         keeper.close()
         raise StepError(
-            f"{host.name}: somebody else is at work: {answer.removeprefix('busy ') or 'unknown'}",
+            f"{host.name}: somebody else is at work: {deployed or 'they left no name'}",
             "wait for them; if their machine died: ./fab -H … unlock",
         )
     if _too_old(host, deployed):
@@ -99,6 +102,15 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
         with contextlib.suppress(OSError, EOFError):
             keeper.send(one_line(outcome))
             keeper.close()
+
+
+def _unlocked(host: Host, keeper: Conversation) -> StepError:
+    """Why there was no answer about the lock: nobody is at work for all we know."""
+    end = keeper.ended()
+    remedy = f"on the server: ls -ld {LOCK} shows what is there, and df /run whether there is room"
+    if "flock" in end.said and end.status == 127:
+        remedy = "on the server: apt-get install util-linux brings flock"
+    return host.failed(end, "the lock cannot be taken", remedy)
 
 
 def _too_old(host: Host, deployed: str) -> bool:

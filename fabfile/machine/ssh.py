@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import logging
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import paramiko
+from fabric.runners import Remote
+from invoke.exceptions import ThreadException
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadHostKeyException,
@@ -19,10 +22,10 @@ from paramiko.ssh_exception import (
 )
 
 from ..errors import StepError, UsageError, address
-from ..secret import Secret
 from ..text import one_line, printable
-from .conversation import MARK, ours
-from .host import Elevation, Host
+from .conversation import MARK, End, last_line, ours
+from .elevation import elevation
+from .host import Host
 from .hostkeys import Revoked, known_name, learn
 
 if TYPE_CHECKING:
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
     from invoke import Context
 
 CONNECT_SECONDS = 15
-LOST = (OSError, EOFError, SSHException)
+LOST = (OSError, EOFError, SSHException, ThreadException)
+# Until a login shell has begun our command: its start files may look something up.
+BEGIN_SECONDS = 30
+END_SECONDS = 10
 SILENCE_SECONDS = 60
 KEEPALIVE_SECONDS = 15
 
@@ -149,8 +155,10 @@ class SshConversation:
     def __init__(self, c: Connection, command: str) -> None:
         self._channel = c.transport.open_session()
         self._channel.exec_command(command)
-        self._fresh = True
-        self._lines = self._channel.makefile("r")
+        self._began = False
+        # What came instead of our mark, or before it: a greeting may be in any encoding.
+        self._before: list[str] = []
+        self._lines = self._channel.makefile("rb")
 
     def send(self, line: str) -> None:
         """Give it a line."""
@@ -158,13 +166,24 @@ class SshConversation:
 
     def receive(self) -> str:
         """Its next line, '' at the end. What the login shell printed before ours is left out."""
-        line = str(self._lines.readline())
-        if self._fresh:
-            while line and MARK not in line:
-                line = str(self._lines.readline())
-            self._fresh = False
-            line = ours(line)
-        return printable(line).rstrip("\n")
+        if not self._began:
+            self._begin()
+            return printable(ours(self._before.pop())).rstrip("\n") if self._began else ""
+        return printable(self._readline()).rstrip("\n")
+
+    def _readline(self) -> str:
+        return cast("bytes", self._lines.readline()).decode("utf-8", "replace")
+
+    def _begin(self) -> None:
+        """Read up to our mark: a shell that waits for something, our input for example, never sends it."""
+        self._channel.settimeout(BEGIN_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            while line := self._readline():
+                self._before.append(line)
+                if MARK in line:
+                    self._began = True
+                    break
+        self._channel.settimeout(None)
 
     def write(self, data: bytes) -> None:
         """Give it bytes."""
@@ -177,8 +196,25 @@ class SshConversation:
     def close(self) -> None:
         """End its input and wait for it."""
         self._channel.shutdown_write()
-        self._channel.recv_exit_status()
+        # Not for as long as the kernel hopes for a network that is gone.
+        self._channel.status_event.wait(END_SECONDS)
         self._channel.close()
+
+    def ended(self) -> End:
+        """End its input, wait for it, and tell how it ended."""
+        self._channel.shutdown_write()
+        self._channel.settimeout(BEGIN_SECONDS)
+        out = err = b""
+        with contextlib.suppress(TimeoutError):
+            out = self._lines.read()
+            err = self._channel.makefile_stderr("rb").read()
+        self._channel.status_event.wait(END_SECONDS)
+        status = self._channel.exit_status
+        self._channel.close()
+        before = "" if self._began else "".join(self._before)
+        return End(
+            last_line(err.decode("utf-8", "replace"), before + out.decode("utf-8", "replace")), status, self._began
+        )
 
 
 def fingerprint(key: paramiko.PKey) -> str:
@@ -201,17 +237,30 @@ def require_host(c: Context) -> None:
         )
 
 
+class Listening(Remote):  # type: ignore[misc]
+    """Fabric's runner, but for a command that ends before it has read what we give it.
+
+    Fabric then raises what writing to it raised, and the command's own words and exit status are lost.
+    """
+
+    def _write_proc_stdin(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            super()._write_proc_stdin(data)
+
+
 def remote(c: Context) -> Host:
     """The machine that `-H` names. Opens the connection, its host key checked.
 
-    Raises StepError where the machine cannot be reached.
+    Raises StepError where the machine cannot be reached, or runs nothing of ours.
     """
     connect(c)
+    c.config.runners.remote = Listening
+    run = partial(_run_there, c)
     return Host(
-        partial(_run_there, c),
+        run,
         address(c),
         local=False,
-        elevation=_elevation(c),
+        elevation=elevation(c, lambda how: Host(run, address(c), local=False, elevation=how, lost=LOST)),
         begin=lambda command: SshConversation(c, command),
         lost=LOST,
         forced=bool(c.config.get("force", False)),
@@ -226,30 +275,3 @@ def _run_there(c: Any, command: str, **options: object) -> Any:
     if not c.is_connected:
         raise EOFError("it was closed in between")
     return c.run(command, **options)
-
-
-def _elevation(c: Context) -> Elevation:
-    """How the user that we logged in as becomes root: not at all, sudo, or sudo with a password.
-
-    The password, asked once by fabric's --prompt-for-sudo-password, is tried once.
-    """
-    if c.user == "root":
-        return Elevation()
-    passwordless = Elevation(("sudo", "-n", "--"))
-    run = partial(_run_there, c)
-    if Host(run, c.original_host, local=False, elevation=passwordless).run(["true"], check=False).ok:
-        return passwordless
-    password = c.config.sudo.password
-    if not password:
-        raise UsageError(
-            f"{c.original_host}: {c.user} needs a password for sudo",
-            "./fab --prompt-for-sudo-password -H … asks for it once; or log in as root",
-        )
-    # -k: without it a recent sudo would not read the line, and the command would get it.
-    asked = Elevation(("sudo", "-k", "-S", "-p", "", "--"), Secret(password + "\n"))
-    if not Host(run, c.original_host, local=False, elevation=asked).run(["true"], check=False).ok:
-        raise StepError(
-            f"{c.original_host}: sudo does not take this password for {c.user}; nothing was run",
-            "run it again; `sudo -v` on the server tells whether the user may use sudo at all",
-        )
-    return asked

@@ -15,7 +15,8 @@ from .. import layout
 from ..accounts.onhost.accounts_file import Rights
 from ..accounts.passwords import hashed
 from ..errors import StepError
-from ..machine.host import Host, last_line, last_words
+from ..machine.conversation import last_line
+from ..machine.host import Host, last_words
 from ..secret import Secret
 from ..settings import Settings
 from ..stack import logins
@@ -253,7 +254,7 @@ class Proof:
                 "is the accounts file in use? ./fab -H … up",
             )
         if REFUSED.search(result.stderr):
-            return "refused: " + last_line(result).rpartition(": ")[2]
+            return "refused: " + last_line(result.stderr, result.stdout).rpartition(": ")[2]
         if re.search(r"name unknown|manifest unknown", result.stderr):
             raise StepError("the registry answers without asking who we are", "./fab -H … up")
         if UNTRUSTED.search(result.stderr):

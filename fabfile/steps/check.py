@@ -15,13 +15,17 @@ from ..errors import StepError, addressed
 from ..layout import COMPOSE_FILE, MIN_COMPOSE, MIN_DOCKER, MIN_PYTHON, PROJECT, version
 from ..machine import ownership
 from ..machine.host import Host
+from ..machine.remote_call import MODULES
 from ..report import Outcome
 from ..settings import Settings
 from ..stack import templates
 from ..stack.onhost.sync import directories
 
 GB = 1e9
-PROVISION = "./fab -H … provision installs what is missing"
+INSTALLED = "bootstrap installs it; alone: ./fab -H … provision"
+STARTED = "bootstrap starts it; alone: ./fab -H … provision"
+# Where `provision` has packages to install.
+PROVISIONED_SYSTEMS = ("debian", "ubuntu")
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -36,14 +40,14 @@ class Row:
     mark: str
     found: str
     remedy: str = ""
-    provisioned: bool = False  # `provision` sees to it
+    provisioned: bool = False  # `provision` sees to it: no reason to stop before it
 
 
 def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
     facts: Facts = defaultdict(list)
     ours = " ".join(directories(templates.names(settings)))
-    for line in host.script("check.sh", settings.deploy_dir, ours, *settings.hosts).splitlines():
+    for line in host.script("check.sh", settings.deploy_dir, ours, " ".join(MODULES), *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
     return list(judged(facts, settings, time.time()))
@@ -53,7 +57,7 @@ def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
     """Facts -> rows. now: seconds since 1970, on the operator's machine."""
     yield from _machine(facts, now)
     yield from _directories(facts, settings)
-    yield from _software(facts)
+    yield from _software(facts, settings)
     for port in ("80", "443"):
         yield _port(port, facts, settings)
     addresses = _addresses(facts)
@@ -100,25 +104,22 @@ def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
         yield Row("directory", "ok", f"only root can change {settings.deploy_dir}")
 
 
-def _software(facts: Facts) -> Iterator[Row]:
-    yield _docker(facts)
+def _software(facts: Facts, settings: Settings) -> Iterator[Row]:
+    yield _docker(facts, settings)
     compose, v1 = _one(facts, "compose"), _one(facts, "compose_v1")
     if compose and _version(compose) >= MIN_COMPOSE:
         yield Row("compose", "ok", compose)
     elif compose:
         yield Row("compose", "failed", compose, f"too old, {version(MIN_COMPOSE)} is needed: upgrade docker-compose-v2")
     else:
-        found = f"only version 1 ({v1})" if v1 else "missing"
-        yield Row("compose", "failed", found, PROVISION, provisioned=True)
-    python = _one(facts, "python")
-    if python and _version(python) < MIN_PYTHON:
-        yield Row("python", "failed", python, f"{version(MIN_PYTHON)} is needed: upgrade the system")
-    else:
-        yield _provisioned("python", python)
-    yield _provisioned("cron", "running" if _one(facts, "cron") else "")
+        yield _provisioned("compose", facts, f"only version 1 ({v1})" if v1 else "missing")
+    yield _python(facts)
+    yield Row("cron", "ok", "running") if _one(facts, "cron") else _provisioned("cron", facts, "missing")
 
 
-def _docker(facts: Facts) -> Row:
+def _docker(facts: Facts, settings: Settings) -> Row:
+    if impossible := _impossible(facts, settings):
+        return impossible
     docker = _one(facts, "docker")
     if docker and _version(docker) < MIN_DOCKER:
         remedy = f"too old, {version(MIN_DOCKER)} is needed: upgrade docker.io, or use Docker's own repository"
@@ -126,15 +127,56 @@ def _docker(facts: Facts) -> Row:
     if _one(facts, "docker_denied"):
         return Row("docker", "failed", "no permission on its socket", "log in as root or use sudo")
     if not docker and _one(facts, "docker_client"):
-        remedy = f"systemctl start docker, or: {PROVISION}"
-        return Row("docker", "failed", "the engine does not run", remedy, provisioned=True)
-    return _provisioned("docker", docker)
+        return Row("docker", "warn", "the engine does not run", STARTED, provisioned=True)
+    return Row("docker", "ok", docker) if docker else _provisioned("docker", facts, "missing")
 
 
-def _provisioned(name: str, found: str) -> Row:
-    if found:
-        return Row(name, "ok", found)
-    return Row(name, "failed", "missing", PROVISION, provisioned=True)
+def _impossible(facts: Facts, settings: Settings) -> Row | None:
+    """The line about a Docker of a kind that cannot do what is needed; None for any other."""
+    docker, kind = _one(facts, "docker"), _one(facts, "docker_kind")
+    if kind == "podman":
+        return Row(
+            "docker",
+            "failed",
+            "Podman under the name of docker",
+            "the registry needs Docker's own engine: apt-get remove podman-docker, then ./fab -H … provision",
+        )
+    if kind == "rootless":
+        return Row(
+            "docker",
+            "failed",
+            f"{docker}, rootless: it may not have ports 80 and 443, nor give files away",
+            "the registry needs the engine that runs as root: unset DOCKER_HOST, docker context use default",
+        )
+    if kind == "snap" and not settings.deploy_dir.startswith("/home/"):
+        return Row("docker", "failed", f"{docker or 'Docker'} from snap: it sees no file in {settings.deploy_dir}",
+                   "snap remove docker (that takes its containers, too), then ./fab -H … provision")  # fmt: skip
+    return None
+
+
+def _python(facts: Facts) -> Row:
+    python, lacks = _one(facts, "python"), ", ".join(facts.get("python_lacks", ()))
+    if python and _version(python) < MIN_PYTHON:
+        return Row("python", "failed", python, f"{version(MIN_PYTHON)} is needed: upgrade the system")
+    path = _one(facts, "python_path")
+    if lacks and path not in {"/usr/bin/python3", "/bin/python3"}:
+        return Row(
+            "python",
+            "failed",
+            f"{python} ({path}), without {lacks}",
+            "the first python3 in root's PATH must be whole: move that one away, then ./fab -H … provision",
+        )
+    if lacks:
+        return _provisioned("python", facts, f"{python}, without {lacks}", package="the package python3")
+    return Row("python", "ok", python) if python else _provisioned("python", facts, "missing")
+
+
+def _provisioned(name: str, facts: Facts, found: str, package: str = "it") -> Row:
+    """A line about what `provision`, and so `bootstrap`, brings where it has packages for it."""
+    if _one(facts, "system").partition(" ")[0] not in PROVISIONED_SYSTEMS:
+        what = {"compose": "Docker Compose 2", "docker": "Docker"}.get(name, name)
+        return Row(name, "failed", found, f"install {what} by hand: provision knows Debian and Ubuntu alone")
+    return Row(name, "warn", found, INSTALLED.replace("it;", f"{package};"), provisioned=True)
 
 
 def _port(port: str, facts: Facts, settings: Settings) -> Row:

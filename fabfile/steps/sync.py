@@ -62,9 +62,11 @@ def sync(
         _refuse_other_registry(host, settings)
     if diff:
         text = _diff(host, directory, changed, removed, there)
-        return Outcome(f"{len(changed) + len(removed)} files would change", changed=False, details=text)
+        return Outcome(
+            f"{len(changed) + len(removed) + len(there['closed'])} files would change", changed=False, details=text
+        )
     digests = {name: file.digest for name, file in files.items()}
-    if not changed and not removed and digests == there["ours"]:
+    if not changed and not removed and not there["closed"] and digests == there["ours"]:
         return Outcome(f"{directory} is up to date", changed=False)
     payload: dict[str, onhost.Sent] = {
         name: {"content": base64.b64encode(file.content).decode(), "mode": file.mode} for name, file in changed.items()
@@ -74,6 +76,7 @@ def sync(
         return Outcome(f"{len(changed)} new files in {directory}")
     details = [_described(name, there) for name in sorted(changed)]
     details += [f"removed  {name}" for name in removed]
+    details += [f"mode     {name}" for name in there["closed"]]
     return Outcome(f"{len(details)} files changed in {directory}", details=details)
 
 
@@ -132,7 +135,7 @@ def _diff(
     removed: list[str],
     there: onhost.State,
 ) -> list[str]:
-    lines = [f"removed  {name}" for name in removed]
+    lines = [f"removed  {name}" for name in removed] + [f"mode     {name}" for name in there["closed"]]
     known = [name for name in changed if name in there["files"] and not name.startswith(UNSHOWN)]
     old = host.call(onhost.read, directory, known)
     for name, file in sorted(changed.items()):

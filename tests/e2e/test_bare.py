@@ -123,7 +123,7 @@ def test_bootstrap_of_a_bare_server(bare: Bare) -> None:
 def test_bootstrap_of_a_bare_server_as_a_sudo_user(bare: Bare) -> None:
     argv = bare.command("--prompt-for-sudo-password", "bootstrap", host="anna@server")
     terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=300, env={**os.environ, "TERM": "dumb"})
-    terminal.expect("sudo.password")
+    terminal.expect_exact("anna's password for sudo: ")
     terminal.sendline("anna-password")
     terminal.expect(pexpect.EOF)
     terminal.close()

@@ -70,7 +70,7 @@ def test_a_user_with_a_sudo_password(anna: World) -> None:
     may(anna, "anna ALL=(ALL) ALL")
     argv = [*as_anna(anna, "--prompt-for-sudo-password"), "bootstrap"]
     terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=120)
-    terminal.expect("sudo.password", timeout=20)
+    terminal.expect_exact("anna's password for sudo: ", timeout=20)
     terminal.sendline(SUDO_PASSWORD)
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -87,7 +87,7 @@ def test_a_wrong_sudo_password_is_tried_once(anna: World) -> None:
     may(anna, "Defaults logfile=/root/sudo.log\nanna ALL=(ALL) ALL")
     argv = [*as_anna(anna, "--prompt-for-sudo-password"), "bootstrap"]
     terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=60)
-    terminal.expect("sudo.password", timeout=20)
+    terminal.expect_exact("anna's password for sudo: ", timeout=20)
     terminal.sendline("wrong-canary")
     terminal.expect(pexpect.EOF)
     terminal.close()

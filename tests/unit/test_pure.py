@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,7 +17,8 @@ from fabfile.certificate import certbot
 from fabfile.certificate.cron import cron_text
 from fabfile.certificate.onhost import certbot as onhost_certbot
 from fabfile.errors import StepError
-from fabfile.machine import host
+from fabfile.machine import host, refusal, remote_call
+from fabfile.machine.conversation import End
 from fabfile.settings import HOME, Settings, load
 from fabfile.stack import capacity, templates
 from fabfile.stack.onhost import containers
@@ -148,7 +151,8 @@ def test_the_reason_in_certbots_words(output: str, reason: str) -> None:
 FACTS = {
     "system": ["debian 13"], "architecture": ["x86_64"], "uid": ["0"], "time": ["1000"],
     "disk_kib": ["20971520"], "docker": ["26.1.5"], "docker_client": ["yes"], "compose": ["2.26.1"],
-    "python": ["3.13"], "cron": ["running"], "addresses": ["198.51.100.7 2001:db8::7"],
+    "python": ["3.13"], "python_path": ["/usr/bin/python3"], "cron": ["running"],
+    "addresses": ["198.51.100.7 2001:db8::7"],
     "a": ["registry.example.org 198.51.100.7"], "aaaa": ["registry.example.org "],
 }  # fmt: skip
 
@@ -160,13 +164,21 @@ FACTS = {
         ({"uid": ["1000"]}, "root", "failed", "log in as root"),
         ({"disk_kib": ["500000"]}, "free disk", "failed", "When the disk is full"),
         ({"time": ["9000"]}, "clock", "failed", "set-ntp"),
-        ({"docker": [], "docker_client": []}, "docker", "failed", "provision"),
-        ({"docker": []}, "docker", "failed", "start docker"),
+        ({"docker": [], "docker_client": []}, "docker", "warn", "bootstrap installs it"),
+        ({"docker": [], "docker_client": [], "system": ["alpine 3.22"]}, "docker", "failed", "install Docker by hand"),
+        ({"docker": [], "docker_client": ["yes"]}, "docker", "warn", "bootstrap starts it"),
+        ({"docker": ["5.4.2"], "docker_kind": ["podman"]}, "docker", "failed", "apt-get remove podman-docker"),
+        ({"docker_kind": ["rootless"]}, "docker", "failed", "the engine that runs as root"),
+        ({"docker_kind": ["snap"]}, "docker", "failed", "snap remove docker"),
         ({"docker": [], "docker_denied": ["yes"]}, "docker", "failed", "as root"),
         ({"docker": ["19.03.1"]}, "docker", "failed", "too old"),
-        ({"compose": [""], "compose_v1": ["1.29.2"]}, "compose", "failed", "provision"),
-        ({"python": [""]}, "python", "failed", "provision"),
-        ({"cron": []}, "cron", "failed", "provision"),
+        ({"compose": [""], "compose_v1": ["1.29.2"]}, "compose", "warn", "bootstrap installs it"),
+        ({"compose": ["2.10.0"]}, "compose", "failed", "too old"),
+        ({"python": [""]}, "python", "warn", "bootstrap installs it"),
+        ({"python_lacks": ["shutil", "ssl"]}, "python", "warn", "bootstrap installs the package python3"),
+        ({"python_lacks": ["ssl"], "python_path": ["/opt/bin/python3"]}, "python", "failed", "move that one away"),
+        ({"cron": []}, "cron", "warn", "bootstrap installs it"),
+        ({"cron": [], "system": ["fedora 43"]}, "cron", "failed", "by hand"),
         ({"port_taken": ['80 "apache2" 77']}, "port 80", "failed", "kill 77"),
         ({"port_container": ["443 running web /srv/web/compose.yml"]}, "port 443", "failed", "docker stop web"),
         ({"port_container": ["443 created r /docker-registry/compose.yml"]}, "port 443", "ok", ""),
@@ -194,6 +206,64 @@ def test_arguments_reach_a_command_as_they_are() -> None:
     odd = ["a b", "it's", '"$(id)"', "`id`", "a\nb", ";|&", "*", ""]
     output = machine.run(["printf", "<%s>", *odd]).stdout
     assert output == "".join(f"<{argument}>" for argument in odd)
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash", "csh", "tcsh", "fish"])
+def test_arguments_reach_a_command_through_any_login_shell(shell: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell}")
+    odd = [
+        "a b",
+        "it's",
+        '"$(id)"',
+        "`id`",
+        "a\nb",
+        ";|&",
+        "*",
+        "",
+        "wow!",
+        "back\\slash\\n",
+        "é日",
+        "%s",
+        "-n",
+        "\\0101",
+    ]
+    command = host.for_any_shell(shlex.join(["printf", "<%s>", *odd]))
+    assert "\n" not in command
+    done = subprocess.run([shell, "-c", f"printf '\\036' && {command}"], capture_output=True, check=True)
+    assert done.stdout.decode() == "\x1e" + "".join(f"<{argument}>" for argument in odd)
+    assert host.for_any_shell("sudo -n -- true 'a b'") == "sudo -n -- true 'a b'"
+
+
+def test_check_asks_for_every_module_that_is_imported_below_onhost() -> None:
+    trees = [ast.parse(path.read_text("utf-8")) for path in (HOME / "fabfile").glob("*/onhost/*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    assert found - {"__future__"} <= set(remote_call.MODULES)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ('Please login as the user "debian" rather than the user "root".', "./fab -H debian@far TASK"),
+        ("Please login as the ec2-user", "ssh root@far true"),
+        ("Password change required but no TTY available.", "log in once and change the password: ssh root@far"),
+        ("Your password has expired.", "log in once and change the password: ssh root@far"),
+        ("WARNING: Your password has expired.", "log in once"),
+        ("You are required to change your password immediately (administrator enforced).", "log in once"),
+        ("This account is currently not available.", "./fab -H USER@far TASK"),
+        ("This service allows sftp connections only.", "./fab -H USER@far TASK"),
+        ("", "ssh root@far true"),
+    ],
+)
+def test_what_a_server_says_instead(said: str, remedy: str) -> None:
+    error = refusal.instead("root@far", End(said, 142, began=False))
+    assert error.what.startswith("root@far: the server ran nothing of ours")
+    assert said in error.what
+    assert "(exit status 142)" in error.what
+    assert remedy in str(error.remedies)
+    assert refusal.ssh("anna@far:2222") == "ssh -p 2222 anna@far"
 
 
 def test_large_input_arrives_whole_and_at_once() -> None:

@@ -118,3 +118,31 @@ def test_a_cut_while_staging_changes_nothing(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "a").read_text() == "1"
     assert not (tmp_path / ".sync/journal").exists()
     assert json.loads((tmp_path / ".sync/manifest").read_text()) == digests(a="1")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_modes_are_what_they_must_be_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Containers read as others, or as a root without rights."""
+    names = ["registry/config/config.yml", "certbot/acme/ca.pem", "nginx/conf.d/x.conf", "top"]
+    files = dict.fromkeys(names, "1")
+    before = os.umask(umask)
+    try:
+        apply(tmp_path, None, **files)
+    finally:
+        os.umask(before)
+    wanted = sync.DIRECTORIES | dict.fromkeys(("registry/config", "certbot/acme", "nginx/conf.d"), 0o755)
+    assert {name: (tmp_path / name).stat().st_mode & 0o777 for name in wanted} == wanted
+    assert (tmp_path / "top").stat().st_mode & 0o777 == 0o640
+    assert sync.state(str(tmp_path), names)["closed"] == []
+
+
+def test_modes_of_an_earlier_run_are_mended(tmp_path: Path) -> None:
+    files = {"registry/config/config.yml": "1"}
+    apply(tmp_path, None, **files)
+    for name in ("registry/config", "certbot/www", "registry/data"):
+        (tmp_path / name).chmod(0o700)
+    # What a container owns is seen to by `up`.
+    assert sync.state(str(tmp_path), list(files))["closed"] == ["registry/config", "certbot/www"]
+    sync.apply(str(tmp_path), {}, [], digests(**files))
+    assert sync.state(str(tmp_path), list(files))["closed"] == []
+    assert (tmp_path / "registry/config").stat().st_mode & 0o777 == 0o755

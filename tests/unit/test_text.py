@@ -137,12 +137,25 @@ def test_a_strangers_mark_hides_nothing() -> None:
     assert conversation.receive() == r"busy \x1e2"
 
 
+def test_a_greeting_in_another_encoding_is_no_error() -> None:
+    conversation = SshConversation(cast("Any", FakeConnection(b"Caf\xe9\n\x1eheld 0.1\n")), "true")
+    assert conversation.receive() == "held 0.1"
+    assert conversation.receive() == ""
+
+
+def test_what_runs_in_place_of_ours_is_told_as_that() -> None:
+    machine = Host(lambda _, **__: Result(stdout="Please\n", stderr="", exited=142), "far", local=False)
+    for run in (lambda: machine.run(["true"], check=False), lambda: machine.call(atomic.exists, "/x")):
+        with pytest.raises(StepError, match=r"far: the server ran nothing of ours: Please \(exit status 142\)"):
+            run()
+
+
 class FakeConnection:
     """As much of a fabric connection as SshConversation uses; what the server says is `text`."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str | bytes) -> None:
         self.transport = self
-        self.text = text
+        self.text = text.encode() if isinstance(text, str) else text
 
     def open_session(self) -> FakeConnection:
         return self
@@ -150,8 +163,11 @@ class FakeConnection:
     def exec_command(self, command: str) -> None:
         pass
 
-    def makefile(self, mode: str) -> io.StringIO:
-        return io.StringIO(self.text, newline="\n")
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self.text)
+
+    def settimeout(self, seconds: float | None) -> None:
+        pass
 
 
 def test_what_reaches_a_person(hostile: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,10 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
-# $1: DEPLOY_DIR; $2: directories of ours below it, with spaces between; then every name that the registry must
-# answer to.
+# $1: DEPLOY_DIR; $2: directories of ours below it, $3: modules that Python must have, both with spaces between;
+# then every name that the registry must answer to.
 # cron.sh stands before it. POSIX sh and nothing else that may be missing: it runs before anything was installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-directory=$1 ours=$2
-shift 2
+directory=$1 ours=$2 modules=$3
+shift 3
 
 fact() { printf '%s %s\n' "$1" "$2"; }
 
@@ -32,16 +32,33 @@ for place in "$directory" "$(readlink -f "$directory")"; do
     done
 done
 
-fact python "$(python3 -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+# Each line below goes out whole, so what takes its time runs beside the rest; `wait` is at the end.
+# Named are the modules of the standard library that ours need and that a distribution may have cut off.
+# shellcheck disable=SC2086
+python3 -I -S -c '
+import sys
+print("python %d.%d" % sys.version_info[:2])
+for name in sys.argv[1:]:
+    try:
+        __import__(name)
+    except ImportError:
+        print("python_lacks", name)
+' $modules 2>/dev/null &
+python=$(command -v python3) && fact python_path "$python"
 cron_runs && fact cron running
 
 if command -v docker >/dev/null 2>&1; then
     fact docker_client yes
-    if engine=$(docker version --format '{{.Server.Version}}' 2>&1); then
+    # Beside the answer there may be warnings, of a damaged ~/.docker/config.json for example.
+    if engine=$(docker version --format '{{.Server.Version}}' 2>/dev/null); then
         fact docker "$engine"
     else
-        case $engine in *"permission denied"*) fact docker_denied yes ;; esac
+        case $(docker version --format '{{.Server.Version}}' 2>&1 >/dev/null) in *"permission denied"*) fact docker_denied yes ;; esac
     fi
+    case "$(command -v docker) $(readlink -f "$(command -v docker)")" in */snap*) fact docker_kind snap ;; esac
+    case $(docker --version 2>/dev/null) in *[Pp]odman*) fact docker_kind podman ;; esac
+    docker info --format '{{range .SecurityOptions}}{{println .}}{{end}}' 2>/dev/null |
+        sed -n 's/^name=\(rootless\).*/docker_kind \1/p' &
     if compose=$(docker compose version --short 2>/dev/null); then
         fact compose "$compose"
     else
@@ -87,4 +104,5 @@ for name in "$@"; do
     fact a "$name $(getent ahostsv4 "$name" | awk '{ print $1 }' | sort -u | tr '\n' ' ')"
     fact aaaa "$name $(getent ahostsv6 "$name" | awk '$1 !~ /^::ffff:/ { print $1 }' | sort -u | tr '\n' ' ')"
 done
+wait
 exit 0

@@ -9,10 +9,14 @@ now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 if [ "$wait" != - ]; then
     umask 077
     exec 9>>"$lock"
-    if ! flock -w "$wait" 9; then
+    flock -w "$wait" 9
+    got=$?
+    if [ "$got" = 1 ]; then
         echo "busy $(head -n 1 "$lock.holder" 2>/dev/null)"
         exit 0
     fi
+    # No flock, or none on this file system: that is no holder.
+    [ "$got" = 0 ] || exit "$got"
     printf '%s since %s, task %s\n%s\n' "$who" "$(now)" "$task" $$ >"$lock.holder"
 fi
 # Where somebody else could put a link or a fifo in its place, nothing is read or written.

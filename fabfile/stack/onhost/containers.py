@@ -21,6 +21,9 @@ NO_IMAGE = re.compile(
 )
 
 PORT_TAKEN = re.compile(r":(80|443)\b.*(already allocated|already in use)")
+# What Docker needs room for at each command in a container (containerd's go-runc, exec).
+SCRATCH = re.compile(r"OCI runtime .*?(?:write|open) (\S+)/runc-process\S*: (.+?)(?:: unknown)?$", re.M)
+
 TELLING = re.compile(r"\[emerg\]|\b[Ee]rror\b|level=fatal|^panic:")
 READY_SECONDS = 120
 HEALTH_SECONDS = 5
@@ -154,7 +157,7 @@ def bring_up(root: Path) -> dict[str, str]:
     there = containers(root)
     waiting = [text.partition(" ")[0] for text in there.values()]
     while True:
-        left = [each for each in _inspected(waiting) if _health(each) not in ("", "healthy")]
+        left = [each for each in _inspected(waiting) if _health(each, strict=True) not in ("", "healthy")]
         if not left:
             return there
         late = left if time.monotonic() > end else []
@@ -172,8 +175,11 @@ def _inspected(ids: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _health(found: dict[str, Any]) -> str:
-    """Where Docker does not say `healthy`, that may be half a minute old: what its check finds now."""
+def _health(found: dict[str, Any], *, strict: bool = False) -> str:
+    """Where Docker does not say `healthy`, that may be half a minute old: what its check finds now.
+
+    strict: raise RefusedError where Docker cannot look at all.
+    """
     told = str((found["State"].get("Health") or {}).get("Status", ""))
     if told in ("", "healthy"):
         return told
@@ -188,6 +194,8 @@ def _health(found: dict[str, Any]) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return told
+    if strict:
+        _refuse_full(done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace"))
     return told if done.returncode else "healthy"
 
 
@@ -241,10 +249,11 @@ def run(argv: list[str], what: str, remedy: str, told: Callable[[str], str] = st
         raise RefusedError("Docker is missing", "./fab -H … provision") from None
     if done.returncode:
         text = told(done.stderr.strip() or done.stdout.strip() or "no message")
-        if "is not a docker command" in text or "unknown flag: --project-name" in text:
-            raise RefusedError("Docker Compose version 2 is missing", CHECK)
+        if "is not a docker command" in text or re.search("unknown flag: --(ansi|project-name)", text):
+            raise RefusedError("Docker Compose version 2 is missing", "./fab -H … provision")
         if re.search("Cannot connect to the Docker|failed to connect to the docker API", text):
             raise RefusedError("the Docker engine does not run", CHECK)
+        _refuse_full(text)
         if found := NO_IMAGE.search(text):
             raise RefusedError(
                 f"an image cannot be pulled: {found[0].strip()}",
@@ -254,3 +263,12 @@ def run(argv: list[str], what: str, remedy: str, told: Callable[[str], str] = st
             raise RefusedError(f"port {port[1]} is taken by somebody else", "./fab -H … check names it")
         raise RefusedError(f"{what}: {_telling(text)}", remedy)
     return done
+
+
+def _refuse_full(text: str) -> None:
+    """Raise RefusedError where Docker says that it has no room for its own files; nothing else is wrong then."""
+    if found := SCRATCH.search(text):
+        raise RefusedError(
+            f"Docker cannot write to {found[1]} of the server: {found[2]}",
+            f"on the server: df -h {found[1]}; df -i {found[1]}; make room there, then run this again",
+        )

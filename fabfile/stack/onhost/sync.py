@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
@@ -42,7 +43,8 @@ class State(TypedDict):
     """DEPLOY_DIR. files: path -> what stands there. ours: path -> digest as synced.
 
     unfinished: whether an earlier sync was cut off between two renames. blocked: names where no file can be.
-    strangers: directories that somebody else than root can change. machine: see capacity.size. taken: see owner.taken.
+    strangers: directories that somebody else than root can change. closed: directories whose mode is not what it
+    must be, as another umask made them. machine: see capacity.size. taken: see owner.taken.
     """
 
     files: dict[str, FileState]
@@ -50,6 +52,7 @@ class State(TypedDict):
     unfinished: bool
     blocked: list[str]
     strangers: list[str]
+    closed: list[str]
     machine: dict[str, int]
     taken: str
 
@@ -72,6 +75,7 @@ def state(directory: str, names: list[str]) -> State:
         "unfinished": not open_to and (root / layout.SYNC / "journal").is_file(),
         "blocked": sorted(name for name in names if _blocked(root, name)),
         "strangers": open_to,
+        "closed": [] if open_to else _closed(root, names),
         "machine": size(),
         "taken": taken(),
     }
@@ -85,6 +89,24 @@ def directories(names: list[str]) -> list[str]:
     parents = {str(parent) for name in names for parent in Path(name).parents}
     found = {*parents, *DIRECTORIES, layout.SYNC, layout.IMAGES} - {"."}
     return sorted(name for name in found if not name.startswith(tuple(f"{c}/" for c in CLOSED)))
+
+
+def _modes(names: Iterable[str]) -> dict[str, int]:
+    """Directory below DEPLOY_DIR -> its mode, those that files of these names lie in with them.
+
+    A container reads what is in it as somebody who is not root, or as a root without rights.
+    """
+    parents = {str(parent) for name in names for parent in Path(name).parents} - {"."}
+    return dict.fromkeys(sorted(parents), 0o755) | DIRECTORIES
+
+
+def _closed(root: Path, names: Iterable[str]) -> list[str]:
+    """Directories that are there, with another mode. Not what a container owns: `up` sees to that."""
+    return [
+        name
+        for name, mode in _modes(names).items()
+        if name not in WRITTEN and (root / name).is_dir() and (root / name).stat().st_mode & 0o777 != mode
+    ]
 
 
 def _blocked(root: Path, name: str) -> bool:
@@ -118,7 +140,7 @@ def apply(directory: str, files: dict[str, Sent], remove: list[str], digests: di
     """
     root = Path(directory)
     work = root / layout.SYNC
-    _prepare(root, work)
+    _prepare(root, work, digests)
     with locked(work / "lock"):
         if (work / "journal").is_file():
             raise RefusedError(f"{root}: an earlier sync was cut off a moment ago", "run sync again")
@@ -138,12 +160,14 @@ def apply(directory: str, files: dict[str, Sent], remove: list[str], digests: di
         _carry_out(root)
 
 
-def _prepare(root: Path, work: Path) -> None:
+def _prepare(root: Path, work: Path, names: Iterable[str]) -> None:
     """Make the directories, and the secret that signs the registry's upload sessions.
 
-    What is there keeps its owner until `up`: the containers that run are still the old ones.
+    names: of our files. A mode is set whatever the umask is, and again where an earlier run left another. What
+    is there keeps its owner until `up`: the containers that run are still the old ones.
     """
-    wanted = {root: 0o755, work: 0o700, **{root / d: m for d, m in DIRECTORIES.items()}}
+    modes = _modes(names)
+    wanted = {root: 0o755, work: 0o700, **{root / d: m for d, m in modes.items()}}
     for path, mode in wanted.items():
         if not path.is_dir():
             try:
@@ -153,8 +177,8 @@ def _prepare(root: Path, work: Path) -> None:
             path.chmod(mode)
             if os.geteuid() == 0:
                 os.chown(path, *WRITTEN.get(str(path.relative_to(root)), (0, 0)))
-    for name in CLOSED:
-        (root / name).chmod(0o700)
+    for name in _closed(root, names):
+        (root / name).chmod(modes[name])
     if not (root / layout.HTTP_SECRET).is_file():
         replace(root / layout.HTTP_SECRET, os.urandom(32).hex().encode(), 0o600, (REGISTRY, 0))
 

@@ -48,10 +48,11 @@ def elevation(c: Any, machine: Callable[[Elevation], Host]) -> Elevation:
     tried = machine(asked).run(["true"], check=False)
     if not tried.ok:
         said = last_line(tried.stderr, tried.stdout) or NOT_A_WORD
+        if remedy := _remedy(c, said, tried.exited):
+            raise StepError(f"{where} cannot become root: {said}", remedy)
         raise StepError(
-            f"{where}: sudo does not take this password; nothing was run: {said}",
-            _remedy(c, said, tried.exited)
-            or "run it again; `sudo -v` on the server tells whether the user may use sudo at all",
+            f"{address(c)}: sudo does not take this password for {c.user}; nothing was run: {said}",
+            "run it again; `sudo -v` on the server tells whether the user may use sudo at all",
         )
     return asked
 

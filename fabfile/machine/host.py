@@ -288,5 +288,7 @@ def last_words(result: Result) -> str:
 
 def _python_remedy(result: Result) -> str:
     if result.exited == 127:
-        return "install Python 3 on the server: apt-get install python3"
+        return "./fab -H … bootstrap installs Python and all else; on other systems than Debian and Ubuntu install it"
+    if "No module named" in result.stderr:
+        return "./fab -H … provision installs what Python lacks; ./fab -H … check names it"
     return "run it again with --debug as the first option to see more"

@@ -84,9 +84,11 @@ def connect(c: Connection) -> None:
             f"{where}: your SSH key has a passphrase", "ssh-add it, or add --prompt-for-passphrase"
         ) from None
     except AuthenticationException:
+        if c.connect_kwargs.get("password"):
+            raise StepError(f"{where}: the server does not take this password", f"does `{ssh}` take it?") from None
         raise StepError(
             f"{where}: the server does not accept your SSH key",
-            f"does `{ssh}` work? ssh-copy-id sets it up",
+            f"does `{ssh}` work? ssh-copy-id sets it up; it takes a password: ./fab --prompt-for-login-password -H …",
         ) from None
     except socket.gaierror as error:
         raise StepError(f"{where}: this name has no address ({error.strerror})", "check -H") from None

@@ -87,12 +87,12 @@ def test_somebody_elses_apt_is_waited_for_and_named(bare: Bare) -> None:
         r"remedy wait for it \(on the server: ps \d+ shows it\), then \./fab -H … provision again", done.stdout
     )
     with provisioning(bare) as running:
+        told(running, "provision: reading the lists of packages")
         line = told(running, "waiting for")
         assert re.search(
             r"^provision: waiting for apt-get .*update \(process \d+\), which works with apt's packages$", line.strip()
         )
         bare.shell("kill $(grep -la [D]l-Limit=5 /proc/[0-9]*/cmdline | cut -d/ -f3)", check=False)
-        told(running, "provision: reading the lists of packages")
         out, err = running.communicate(timeout=300)
         assert running.returncode == 0, (out, err)
         assert "provision: installing docker.io" in err
@@ -128,7 +128,7 @@ def test_what_is_half_there_is_made_whole(bare: Bare) -> None:
 
     bare.shell("dpkg --remove --force-depends docker-compose >/dev/null 2>&1; ! docker compose version 2>/dev/null")
     bare.fab("sync")
-    refused = subprocess.run(bare.command("up"), capture_output=True, text=True, check=False)
+    refused = subprocess.run(bare.command("status"), capture_output=True, text=True, check=False)
     assert "Docker Compose version 2 is missing" in refused.stderr
     assert "-> ./fab -H server provision" in refused.stderr
     looked = check(bare)

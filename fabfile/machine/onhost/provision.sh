@@ -35,7 +35,7 @@ holder() {
         [ -z "$pid" ] || return 0
     done
 }
-named() { echo "$(tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | sed 's/ *$//' | cut -c 1-60) (process $1)"; }
+named() { echo "$(tr '\0\n' '  ' 2>/dev/null <"/proc/$1/cmdline" | sed 's/ *$//' | cut -c 1-60) (process $1)"; }
 
 # Does it as soon as nobody else's apt or dpkg is in the way: apt-get waits for some of the locks and says nothing
 # meanwhile, dpkg for none. Leaves our standard input alone, and tells the error of another kind.
@@ -47,9 +47,12 @@ patiently() {
         esac
         who=$(holder)
         # The one that had it may have ended just now.
-        [ -n "$who" ] || who=$(printf '%s\n' "$said" | sed -n 's/.*\(process [0-9][0-9]*\|pid [0-9][0-9]*\).*/\1/p' | head -n 1)
-        who=${who:-another program}
-        [ "$waited" -lt "$patience" ] || refuse "$who works with apt's packages, and has not ended for $patience s" "wait for it (on the server: ps ${who##*[!0-9)]} shows it), then ./fab -H … provision again"
+        [ -n "$who" ] || who=$(printf '%s\n' "$said" | sed -n 's/.*\(process\|pid\) \([0-9][0-9]*\).*/process \2/p' | head -n 1)
+        who=${who:-a program that ended just now}
+        if [ "$waited" -ge "$patience" ]; then
+            case $who in *"process "*) pid=${who##*process } ;; *) pid=-e ;; esac
+            refuse "$who works with apt's packages, and has not ended for $patience s" "wait for it (on the server: ps ${pid%)} shows it), then ./fab -H … provision again"
+        fi
         [ $((waited % 15)) != 0 ] || echo "doing waiting for $who, which works with apt's packages"
         sleep 1
         waited=$((waited + 1))
@@ -73,7 +76,8 @@ docker_repository() {
     echo "doing adding Docker's own repository: the distribution has no Compose 2"
     install -m 0755 -d /etc/apt/keyrings
     apt install -y --no-install-recommends ca-certificates curl
-    curl -fsSL "https://download.docker.com/linux/$ID/gpg" -o /etc/apt/keyrings/docker.asc
+    curl -fsSL "https://download.docker.com/linux/$ID/gpg" -o /etc/apt/keyrings/docker.asc ||
+        refuse "download.docker.com, which has Compose 2 for this system, cannot be reached" "open the way there, or install the plugin by hand (docs.docker.com/compose/install/linux); then ./fab -H … provision again"
     chmod 0644 /etc/apt/keyrings/docker.asc
     printf 'deb [arch=%s signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/%s %s stable\n' \
         "$(dpkg --print-architecture)" "$ID" "$VERSION_CODENAME" >/etc/apt/sources.list.d/docker.list

@@ -22,6 +22,25 @@ if TYPE_CHECKING:
     Server = tuple[Host, Settings]
 
 
+@task(
+    help={
+        "domain": "REGISTRY_DOMAIN: the name of the registry.",
+        "email": "ACME_EMAIL: your mail address, for the certificate authority.",
+        "server": "HOSTS: the server, for example root@registry.example.com.",
+        "staging": "A test certificate first, which no client trusts.",
+        "fingerprint": "Accept this host key, SHA256:…, which you have compared.",
+    }
+)
+@for_people
+def init(  # noqa: PLR0913, PLR0917 - each is an option
+    c: Context, domain: str = "", email: str = "", server: str = "", staging: bool = False, fingerprint: str = ""
+) -> None:
+    """Begin: ask for the settings, write .env, accept the server's host key, and check the server."""
+    from .steps import init
+
+    init.begin(c, fingerprint, REGISTRY_DOMAIN=domain, ACME_EMAIL=email, HOSTS=server, ACME_SERVER="staging" * staging)
+
+
 @task(help={"json": "Print the table as JSON."})
 @for_people
 def check(c: Context, json: bool = False) -> None:
@@ -173,17 +192,18 @@ def schedule(c: Context) -> None:
     help={
         "from": "Whose docker client to use: here (this machine's) or host (the server's).",
         "json": "Print a receipt as JSON instead of lines.",
+        "verbose": "A line for each part, not only when one fails.",
     },
 )
 @for_people
-def push_test(c: Context, from_: str = "here", json: bool = False) -> None:
+def push_test(c: Context, from_: str = "here", json: bool = False, verbose: bool = False) -> None:
     """Prove it: log in, push, pull, compare; no or wrong credentials are refused. Leaves about 2 KB."""
     from .machine import lock
     from .steps import push_test
 
     host, settings = server(c)
     with lock.exclusive(host, settings, "push-test"):
-        push_test.prove(host, settings, source=from_, as_json=json)
+        push_test.prove(host, settings, source=from_, as_json=json, verbose=verbose)
 
 
 @task(help={"json": "Print it as JSON."})
@@ -269,23 +289,12 @@ def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any
         report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
 
 
-# In the order in which people need them; the README's tables have it too.
+# In the order in which people need them, for `--list` (command.grouped); the README's tables have it too.
 GROUPS = {
     "Setting it up": (
-        bootstrap,
-        check,
-        provision,
-        sync,
-        htpasswd,
-        ship,
-        up,
-        init_letsencrypt,
-        schedule,
-        push_test,
-    ),
+        init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, renew, logs, down),
     "Now and then": (adopt, unlock),
-}
+}  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
-# For `--list`, see command.grouped.
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

@@ -12,7 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from invoke import Exit
 
-from .text import printable
+from . import launcher
+from .text import printable, wrapped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +28,8 @@ class ExpectedError(Exception):
     """An error that we foresaw. Its text is for the user: where, what, and the next command."""
 
     code = FAILED
+    # What a person must see although it failed: it is printed last, on standard output.
+    last_words = ""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         self.what = what
@@ -65,13 +68,22 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(task)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not launcher.own() and (absent := launcher.missing()):
+            launcher.go_on(f"this Python has no {', '.join(absent)}")
+        for c in args[:1]:
+            _announce(c)
         try:
             return task(*args, **kwargs)
         except Exit:
             raise
         except ExpectedError as error:
             log.debug("%s", traceback.format_exc())
-            raise Exit(printable(f"error: {addressed(str(error), *args[:1])}"), error.code) from None
+            message = shown(addressed(str(error), *args[:1]))
+            if error.last_words:
+                print(message, file=sys.stderr, flush=True)
+                print(error.last_words, end="", flush=True)
+                raise Exit(code=error.code) from None
+            raise Exit(message, error.code) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough (`| head`); the interpreter would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,6 +102,26 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+def shown(text: str) -> str:
+    """An error as a person reads it: printable, and in lines of the terminal's width, broken between words."""
+    text = printable(f"error: {text}")
+    if not sys.stderr.isatty():
+        return text
+    width = os.get_terminal_size(sys.stderr.fileno()).columns
+    return "\n".join(
+        indent + wrapped(line.strip(), width, len(indent) + (3 if line.strip().startswith("->") else 2), len(indent))
+        for line in text.splitlines()
+        for indent in [line[: len(line) - len(line.lstrip())]]
+    )
+
+
+def _announce(connection: object) -> None:
+    """Where a task is done on several servers: on which this time. Not among what it prints, which may be JSON."""
+    c: Any = connection
+    if (host := address(c)) and c.config.get("several", False):
+        print(f"{host}:", file=sys.stderr, flush=True)
+
+
 def address(connection: object) -> str:
     """What to type behind -H for a connection of fabric's; '' for anything else.
 
@@ -106,6 +138,14 @@ def address(connection: object) -> str:
 
 
 def addressed(text: str, connection: object = None) -> str:
-    """The text with the host of that connection in the commands that it proposes."""
+    """The text with the host of that connection in the commands that it proposes; without, where HOSTS names it."""
     host = address(connection)
-    return text.replace("-H …", f"-H {host}") if host else text
+    if not host:
+        return text
+    return text.replace(" -H …", "") if usual(connection) else text.replace("-H …", f"-H {host}")
+
+
+def usual(connection: object) -> bool:
+    """Whether a connection of fabric's is to the server that HOSTS names, because no other was."""
+    c: Any = connection
+    return bool(c.config.get("usual", False))

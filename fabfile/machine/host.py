@@ -55,7 +55,7 @@ class Host:
 
     runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when
     the connection is gone; foreseen: answers of calls that were asked beforehand; forced: whether to go
-    on although a newer version of this tool deployed the machine.
+    on although a newer version of this tool deployed the machine. fab: how a command for it begins.
     """
 
     runner: Callable[..., Any]
@@ -66,6 +66,7 @@ class Host:
     lost: tuple[type[Exception], ...] = (OSError, EOFError)
     foreseen: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False)
     forced: bool = False
+    fab: str = "./fab -H …"
 
     def run(
         self,

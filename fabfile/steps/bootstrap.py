@@ -106,10 +106,23 @@ def carry_out(
                         error.what += undone
                         run.password = None
                     raise
-    finally:
-        if run.password:
-            print(f"\naccount {run.settings.registry_user}, password (shown this once): {run.password.reveal()}")
+    except ExpectedError as error:
+        # Below the error, where it is read.
+        error.last_words = _password(run)
+        raise
+    except BaseException:
+        print(_password(run), end="")
+        raise
     print(farewell(run))
+    print(_password(run), end="")
+
+
+def _password(run: Run) -> str:
+    """The password that was made, as the last lines; '' for none."""
+    if not run.password:
+        return ""
+    words = f"account {run.settings.registry_user}, password (shown this once): {run.password.reveal()}"
+    return f"\n{report.loud(words)}\n"
 
 
 def look(host: Host, settings: Settings) -> None:
@@ -123,11 +136,19 @@ def look(host: Host, settings: Settings) -> None:
 
 def farewell(run: Run) -> str:
     """What to do next."""
-    fab, user = f"./fab -H {run.host.name}", run.settings.registry_user
+    fab, user = run.host.fab, run.settings.registry_user
     if run.settings.acme_server == "staging":
         return (
             "\nThe certificate is from staging, for trying things out: no client trusts it yet. Now:\n"
             f"  set ACME_SERVER=production in .env, then {fab} sync up init-letsencrypt"
         )
-    forgotten = "" if run.password else f"\nPassword forgotten: {fab} htpasswd --user {user}"
-    return f"{forgotten}\nReady: docker login {run.settings.registry_domain} -u {user}"
+    domain = run.settings.registry_domain
+    lines = [
+        f"Ready: docker login {domain} -u {user}",
+        f"  docker tag app {domain}/team-a/app:1.0",
+        f"  docker push {domain}/team-a/app:1.0",
+        f"An account for a colleague: {fab} htpasswd --user NAME --generate",
+    ]
+    if not run.password:
+        lines.append(f"Password forgotten: {fab} htpasswd --user {user}")
+    return "\n" + "\n".join(lines)

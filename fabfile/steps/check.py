@@ -24,7 +24,7 @@ MIN_DOCKER = (20, 10)
 MIN_COMPOSE = (2, 17)  # of March 2023; the oldest that was tried is 2.26
 MIN_PYTHON = (3, 10)
 GB = 1e9
-PROVISION = "./fab -H … provision installs what is missing"
+PROVISION = "bootstrap installs it; or ./fab -H … provision alone"
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -83,10 +83,21 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
     yield Row("free disk", mark, f"{free / GB:.1f} GB",
               "" if mark == "ok" else "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
-    off = abs(float(_one(facts, "time") or 0) - now)
-    mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
-    yield Row("clock", mark, f"{off:.0f} s off yours",
-              "" if mark == "ok" else "certificates depend on it: timedatectl set-ntp true")  # fmt: skip
+    off = float(_one(facts, "time") or 0) - now
+    mark = "failed" if abs(off) > 3600 else "warn" if abs(off) > 60 else "ok"
+    yield Row("clock", mark, clock(off), "" if mark == "ok" else
+              "certificates depend on it; where the wrong one is: timedatectl set-ntp true")  # fmt: skip
+
+
+def clock(off: float) -> str:
+    """How far the clock of the server is ahead of this machine's. off: seconds."""
+    size, way = abs(off), "ahead of" if off > 0 else "behind"
+    if size < 2:
+        return "as on this machine"
+    for unit, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if size >= 2 * seconds:
+            return f"the server's is {size / seconds:.0f} {unit} {way} this machine's"
+    return f"the server's is {size:.0f} seconds {way} this machine's"
 
 
 def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
@@ -111,13 +122,13 @@ def _software(facts: Facts) -> Iterator[Row]:
         yield Row("compose", "failed", compose, "too old, 2.17 is needed: upgrade docker-compose-v2")
     else:
         found = f"only version 1 ({v1})" if v1 else "missing"
-        yield Row("compose", "failed", found, PROVISION, provisioned=True)
+        yield Row("compose", _lack(facts), found, PROVISION, provisioned=True)
     python = _one(facts, "python")
     if python and _version(python) < MIN_PYTHON:
         yield Row("python", "failed", python, "3.10 is needed: upgrade the system")
     else:
-        yield _provisioned("python", python)
-    yield _provisioned("cron", "running" if _one(facts, "cron") else "")
+        yield _provisioned(facts, "python", python)
+    yield _provisioned(facts, "cron", "running" if _one(facts, "cron") else "")
 
 
 def _docker(facts: Facts) -> Row:
@@ -128,15 +139,20 @@ def _docker(facts: Facts) -> Row:
     if "permission denied" in error:
         return Row("docker", "failed", "no permission on its socket", "log in as root or use sudo")
     if not docker and _one(facts, "docker_client"):
-        remedy = f"systemctl start docker, or: {PROVISION}"
-        return Row("docker", "failed", "the engine does not run", remedy, provisioned=True)
-    return _provisioned("docker", docker)
+        remedy = "bootstrap starts it; or ./fab -H … provision alone"
+        return Row("docker", _lack(facts), "the engine does not run", remedy, provisioned=True)
+    return _provisioned(facts, "docker", docker)
 
 
-def _provisioned(name: str, found: str) -> Row:
+def _provisioned(facts: Facts, name: str, found: str) -> Row:
     if found:
         return Row(name, "ok", found)
-    return Row(name, "failed", "missing", PROVISION, provisioned=True)
+    return Row(name, _lack(facts), "missing", PROVISION, provisioned=True)
+
+
+def _lack(facts: Facts) -> str:
+    """The mark for what `provision` repairs: on a new server that is as it should be, elsewhere something broke."""
+    return "failed" if _one(facts, "deployed") else "warn"
 
 
 def _port(port: str, facts: Facts, settings: Settings) -> Row:
@@ -238,7 +254,8 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), a
             f"warn     {row.name}: {row.found}; " + ("provision comes next" if row.provisioned else row.remedy)
             for row in bad
         ]
-        return Outcome(f"{len(rows) - len(bad)} of {len(rows)} lines green", changed=False, details=details)
+        green = f"{len(rows) - len(bad)} of {len(rows)} lines green"
+        return Outcome(green, changed=False, details=details, doubtful=bool(bad))
 
     report.step("check", look)
     return not missing

@@ -70,7 +70,7 @@ def _warning(host: Host, settings: Settings) -> list[str]:
         return []
     return [
         "this certificate is from staging, for trying things out: no client trusts it",
-        f"  -> set ACME_SERVER=production in .env, then ./fab -H {host.name} sync up init-letsencrypt",
+        f"  -> set ACME_SERVER=production in .env, then {host.fab} sync up init-letsencrypt",
     ]
 
 

@@ -127,13 +127,14 @@ FACTS = {
         ({"uid": ["1000"]}, "root", "failed", "log in as root"),
         ({"disk_kib": ["500000"]}, "free disk", "failed", "When the disk is full"),
         ({"time": ["9000"]}, "clock", "failed", "set-ntp"),
-        ({"docker": [], "docker_client": []}, "docker", "failed", "provision"),
-        ({"docker": [], "docker_error": ["Cannot connect"]}, "docker", "failed", "start docker"),
+        ({"docker": [], "docker_client": []}, "docker", "warn", "bootstrap installs"),
+        ({"docker": [], "docker_error": ["Cannot connect"]}, "docker", "warn", "bootstrap starts"),
         ({"docker": [], "docker_error": ["permission denied"]}, "docker", "failed", "as root"),
         ({"docker": ["19.03.1"]}, "docker", "failed", "too old"),
-        ({"compose": [""], "compose_v1": ["1.29.2"]}, "compose", "failed", "provision"),
-        ({"python": [""]}, "python", "failed", "provision"),
-        ({"cron": []}, "cron", "failed", "provision"),
+        ({"compose": [""], "compose_v1": ["1.29.2"]}, "compose", "warn", "provision"),
+        ({"python": [""]}, "python", "warn", "provision"),
+        ({"cron": []}, "cron", "warn", "provision"),
+        ({"cron": [], "deployed": ["yes"]}, "cron", "failed", "provision"),
         ({"port_taken": ['80 "apache2" 77']}, "port 80", "failed", "kill 77"),
         ({"port_container": ["443 running web /srv/web/compose.yml"]}, "port 443", "failed", "docker stop web"),
         ({"port_container": ["443 created r /docker-registry/compose.yml"]}, "port 443", "ok", ""),
@@ -154,6 +155,19 @@ def test_check_judges(settings: Settings, changes: check.Facts, name: str, mark:
     (row,) = (row for row in rows if row.name == name)
     assert row.mark == mark
     assert words in row.remedy
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "as on this machine"),
+        (75, "the server's is 75 seconds ahead of this machine's"),
+        (-34560000, "the server's is 400 days behind this machine's"),
+        (10800, "the server's is 3 hours ahead of this machine's"),
+    ],
+)
+def test_a_wrong_clock_has_a_direction_and_an_owner(seconds: float, words: str) -> None:
+    assert check.clock(seconds) == words
 
 
 def test_arguments_reach_a_command_as_they_are() -> None:

@@ -123,9 +123,11 @@ def at_home(program: type[Program]) -> type[Program]:
             self.config.usual = not hosts.value
             if not hosts.value and [each.name for each in self.tasks] != ["init"]:
                 try:
-                    hosts.value = settings.hosts() or None
+                    usual = settings.hosts()
                 except UsageError as error:
                     raise Exit(f"error: {error}", USAGE) from None
+                if usual:
+                    hosts.value = usual
             self.config.several = "," in (hosts.value or "")
 
     return AtHome

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MORE = "run it again with --debug as the first option to see more"
 SCRIPTS = Path(__file__).parent / "onhost"
 
 
@@ -186,11 +187,19 @@ class Host:
         # Not by `run`: what is printable is no JSON any more.
         result = self._run(["python3", "-I", "-B", "-c", remote_call.LOADER], remote_call.packed(calls))
         if not result.ok:
+            self._require_python()
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
-            raise StepError(f"{self.name}: {names}: {said}", _python_remedy(result))
+            raise StepError(f"{self.name}: {names}: {said}", MORE)
         answers: list[dict[str, Any]] = cleaned(json.loads(result.stdout))
         return answers
+
+    def _require_python(self) -> None:
+        """Raise UsageError where there is no Python: `provision` brings it, so nothing was ever deployed there."""
+        if not self._run(["sh", "-c", "command -v python3"], "").ok:
+            raise UsageError(
+                f"{self.name}: nothing is deployed here: there is not even Python 3", "./fab -H … bootstrap"
+            )
 
 
 def here() -> Host:
@@ -229,9 +238,3 @@ def last_words(result: Result) -> str:
     """The last line that a failed command printed, with its exit status."""
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
     return f"{lines[-1].strip() if lines else 'no message'} (exit status {result.exited})"
-
-
-def _python_remedy(result: Result) -> str:
-    if result.exited == 127:
-        return "install Python 3 on the server: apt-get install python3"
-    return "run it again with --debug as the first option to see more"

@@ -24,7 +24,7 @@ MIN_DOCKER = (20, 10)
 MIN_COMPOSE = (2, 17)  # of March 2023; the oldest that was tried is 2.26
 MIN_PYTHON = (3, 10)
 GB = 1e9
-PROVISION = "bootstrap installs it; or ./fab -H … provision alone"
+PROVISION = "./fab -H … provision installs what is missing"
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -122,13 +122,13 @@ def _software(facts: Facts) -> Iterator[Row]:
         yield Row("compose", "failed", compose, "too old, 2.17 is needed: upgrade docker-compose-v2")
     else:
         found = f"only version 1 ({v1})" if v1 else "missing"
-        yield Row("compose", _lack(facts), found, PROVISION, provisioned=True)
+        yield Row("compose", "failed", found, PROVISION, provisioned=True)
     python = _one(facts, "python")
     if python and _version(python) < MIN_PYTHON:
         yield Row("python", "failed", python, "3.10 is needed: upgrade the system")
     else:
-        yield _provisioned(facts, "python", python)
-    yield _provisioned(facts, "cron", "running" if _one(facts, "cron") else "")
+        yield _provisioned("python", python)
+    yield _provisioned("cron", "running" if _one(facts, "cron") else "")
 
 
 def _docker(facts: Facts) -> Row:
@@ -139,20 +139,15 @@ def _docker(facts: Facts) -> Row:
     if "permission denied" in error:
         return Row("docker", "failed", "no permission on its socket", "log in as root or use sudo")
     if not docker and _one(facts, "docker_client"):
-        remedy = "bootstrap starts it; or ./fab -H … provision alone"
-        return Row("docker", _lack(facts), "the engine does not run", remedy, provisioned=True)
-    return _provisioned(facts, "docker", docker)
+        remedy = f"systemctl start docker, or: {PROVISION}"
+        return Row("docker", "failed", "the engine does not run", remedy, provisioned=True)
+    return _provisioned("docker", docker)
 
 
-def _provisioned(facts: Facts, name: str, found: str) -> Row:
+def _provisioned(name: str, found: str) -> Row:
     if found:
         return Row(name, "ok", found)
-    return Row(name, _lack(facts), "missing", PROVISION, provisioned=True)
-
-
-def _lack(facts: Facts) -> str:
-    """The mark for what `provision` repairs: on a new server that is as it should be, elsewhere something broke."""
-    return "failed" if _one(facts, "deployed") else "warn"
+    return Row(name, "failed", "missing", PROVISION, provisioned=True)
 
 
 def _port(port: str, facts: Facts, settings: Settings) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..certificate import own
@@ -20,7 +20,8 @@ from ..stack.onhost import sync as onhost
 
 SETTINGS = "settings.env"
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = ("lib.zip", SETTINGS, "tls/", templates.HOOKS)
+UNSHOWN = ("lib.zip", "tls/", templates.HOOKS)
+SECRET = ("ALERT_COMMAND",)
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -136,10 +137,28 @@ def _diff(
     lines = [f"removed  {name}" for name in removed]
     known = [name for name in changed if name in there["files"] and not name.startswith(UNSHOWN)]
     old = host.call(onhost.read, directory, known)
-    for name, file in sorted(changed.items()):
+    # First what the person wrote, and then what follows from it.
+    for name, file in sorted(changed.items(), key=lambda item: (item[0] != SETTINGS, item[0])):
         lines.append(_described(name, there))
         if name in old:
             before = old[name].splitlines()
             after = file.content.decode("utf-8", "replace").splitlines()
+            if name == SETTINGS:
+                lines += settings_diff(before, after)
+                continue
             lines += difflib.unified_diff(before, after, "on the server", "new", lineterm="")
     return lines
+
+
+def settings_diff(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """The settings that differ, as `-KEY='old'` and `+KEY='new'`; the value of one that may hold a secret is hidden."""
+    old, new = (dict(line.split("=", 1) for line in lines if "=" in line) for lines in (before, after))
+    found = []
+    for key in {**new, **old}:
+        was, will = old.get(key), new.get(key)
+        if was == will:
+            continue
+        hidden = key in SECRET
+        found += [f"-{key}={'(hidden)' if hidden else was}"] if was is not None else []
+        found += [f"+{key}={'(hidden)' if hidden else will}"] if will is not None else []
+    return found

@@ -13,7 +13,6 @@ fact() { printf '%s %s\n' "$1" "$2"; }
 fact architecture "$(uname -m)"
 fact uid "$(id -u)"
 fact time "$(date +%s)"
-[ -e "$directory/compose.yml" ] && fact deployed yes
 
 place=$directory
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done

@@ -20,6 +20,9 @@ R = TypeVar("R")
 
 log = logging.getLogger("fabfile")
 
+# Of an error: what a person must see although it failed, as text with its line breaks.
+LAST_WORDS = "last_words"
+
 FAILED = 1
 USAGE = 2
 
@@ -28,8 +31,6 @@ class ExpectedError(Exception):
     """An error that we foresaw. Its text is for the user: where, what, and the next command."""
 
     code = FAILED
-    # What a person must see although it failed: it is printed last, on standard output.
-    last_words = ""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         self.what = what
@@ -78,28 +79,32 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
             raise
         except ExpectedError as error:
             log.debug("%s", traceback.format_exc())
-            message = shown(addressed(str(error), *args[:1]))
-            if error.last_words:
-                print(message, file=sys.stderr, flush=True)
-                print(error.last_words, end="", flush=True)
-                raise Exit(code=error.code) from None
-            raise Exit(message, error.code) from None
+            raise _end(error, shown(addressed(str(error), *args[:1])), error.code) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough (`| head`); the interpreter would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=FAILED) from None
-        except KeyboardInterrupt:
-            raise Exit("interrupted: run the same command again to go on", 130) from None
+        except KeyboardInterrupt as error:
+            raise _end(error, "interrupted: run the same command again to go on", 130) from None
         except Exception as error:
             log.debug("unexpected %s", traceback.format_exc())
             line = printable((str(error).strip().splitlines() or [""])[0])
-            raise Exit(
+            message = (
                 f"error: unexpected {type(error).__name__}: {line}\n"
-                "  -> run it again with --debug as the first option, and report what it prints",
-                FAILED,
-            ) from None
+                "  -> run it again with --debug as the first option, and report what it prints"
+            )
+            raise _end(error, message, FAILED) from None
 
     return wrapper
+
+
+def _end(error: BaseException, message: str, code: int) -> Exit:
+    """The end of a task; what a person must see although it failed is printed last, on standard output."""
+    if not (last := vars(error).get(LAST_WORDS)):
+        return Exit(message, code)
+    print(message, file=sys.stderr, flush=True)
+    print(last, end="", flush=True)
+    return Exit(code=code)
 
 
 def shown(text: str) -> str:

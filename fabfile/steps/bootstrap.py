@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from .. import report
-from ..errors import ExpectedError
+from ..errors import LAST_WORDS, ExpectedError
 from ..machine import lock
 from ..machine.host import Host
 from ..report import Outcome
@@ -106,12 +106,9 @@ def carry_out(
                         error.what += undone
                         run.password = None
                     raise
-    except ExpectedError as error:
-        # Below the error, where it is read.
-        error.last_words = _password(run)
-        raise
-    except BaseException:
-        print(_password(run), end="")
+    except BaseException as error:
+        # Below the error, whatever it is: see errors.for_people.
+        vars(error)[LAST_WORDS] = _password(run)
         raise
     print(farewell(run))
     print(_password(run), end="")

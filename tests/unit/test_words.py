@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invoke import Result
+from invoke import Exit, Result
 
 from fabfile import report
-from fabfile.errors import UsageError, addressed
+from fabfile.errors import StepError, UsageError, addressed, for_people
 from fabfile.machine.host import Host
 from fabfile.machine.onhost.atomic import exists
 from fabfile.registry.proof import short
-from fabfile.settings import HOME
-from fabfile.steps import logs, sync
+from fabfile.secret import Secret
+from fabfile.settings import HOME, Settings
+from fabfile.steps import bootstrap, logs, sync
 from fabfile.text import wrapped
 
 from .conftest import MANDATORY
@@ -153,6 +154,52 @@ ASKED = (
 )  # fmt: skip
 def test_a_line_of_the_log_has_one_time_and_no_false_alarm(line: str, shown: str) -> None:
     assert logs.readable(f"{line}\n{line}\n") == f"{shown}\n{shown}\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "seen"),
+    [
+        (
+            StepError("the port is taken", "stop it"),
+            "error: bootstrap stopped at up: the port is taken\n  -> stop it\n",
+        ),
+        (KeyboardInterrupt(), "interrupted: run the same command again to go on\n"),
+        (OSError("odd"), "error: unexpected OSError: odd\n"),
+        (None, "Ready: docker login registry.example.org -u admin\n"),
+    ],
+)
+def test_the_password_comes_last_whatever_happens(
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    end: BaseException | None,
+    seen: str,
+) -> None:
+    """Below the error, too, which a person reads from the bottom."""
+
+    def up(_: bootstrap.Run) -> None:
+        if end:
+            raise end
+
+    @for_people
+    def task() -> None:
+        steps: dict[str, bootstrap.Step] = {"htpasswd": lambda run: run.made(Secret("the password")), "up": up}
+        bootstrap.carry_out(
+            bootstrap.Run(Host(lambda *_, **__: Result(), "far", local=False), settings), "bootstrap", steps
+        )
+
+    # In one stream, as on a terminal.
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    code = 0
+    try:
+        task()
+    except Exit as told:
+        code = told.code
+    output = capsys.readouterr().out
+    assert output.endswith("\naccount admin, password (shown this once): the password\n")
+    assert output.count("the password") == 1
+    assert seen in output
+    assert bool(code) == (end is not None)
 
 
 def test_where_there_is_no_python_nothing_is_deployed() -> None:

@@ -187,19 +187,16 @@ class Host:
         # Not by `run`: what is printable is no JSON any more.
         result = self._run(["python3", "-I", "-B", "-c", remote_call.LOADER], remote_call.packed(calls))
         if not result.ok:
-            self._require_python()
+            # A shell says it with its status, sudo with its words.
+            if result.exited == 127 or "python3: command not found" in result.stderr:
+                # `provision` brings it, so nothing was ever deployed.
+                what = f"{self.name}: nothing is deployed here: there is not even Python 3"
+                raise UsageError(what, "./fab -H … bootstrap")
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
             raise StepError(f"{self.name}: {names}: {said}", MORE)
         answers: list[dict[str, Any]] = cleaned(json.loads(result.stdout))
         return answers
-
-    def _require_python(self) -> None:
-        """Raise UsageError where there is no Python: `provision` brings it, so nothing was ever deployed there."""
-        if not self._run(["sh", "-c", "command -v python3"], "").ok:
-            raise UsageError(
-                f"{self.name}: nothing is deployed here: there is not even Python 3", "./fab -H … bootstrap"
-            )
 
 
 def here() -> Host:

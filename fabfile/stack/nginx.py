@@ -65,5 +65,7 @@ def _outcome(host: Host, answer: dict[str, Any]) -> Outcome:
         done.append("started " + ", ".join(answer["started"]))
     if answer["reloaded"]:
         done.append("nginx reloaded")
-    details = [f"live     nginx/{name}" for name in answer["changed"]]
+    # What starts runs all that was synced: no news.
+    news = () if "nginx" in answer.get("started", ()) else answer["changed"]
+    details = [f"live     nginx/{name}" for name in news]
     return Outcome("; ".join(done) or "running, nothing to change", bool(done), details)

@@ -202,11 +202,12 @@ def test_the_password_comes_last_whatever_happens(
     assert bool(code) == (end is not None)
 
 
-def test_where_there_is_no_python_nothing_is_deployed() -> None:
-    """sudo says it with another exit status than a shell."""
-
-    def runner(command: str, **_: object) -> Result:
-        return Result(stdout="\x1e", exited=1 if "python3" in command else 0)
+@pytest.mark.parametrize(
+    ("status", "words"), [(127, "bash: line 1: python3: command not found"), (1, "sudo: python3: command not found")]
+)
+def test_where_there_is_no_python_nothing_is_deployed(status: int, words: str) -> None:
+    def runner(_: str, **__: object) -> Result:
+        return Result(stdout="\x1e", stderr=words, exited=status)
 
     with pytest.raises(UsageError) as told:
         Host(runner, "far", local=False).call(exists, "/x")

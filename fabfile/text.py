@@ -14,7 +14,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 # What people copy as it stands: a command of ours with its first words, one of ssh's, what stands in backticks.
 WHOLE = re.compile(
     r"`[^`]+`|\./(?:fab|inv)(?: -\S+(?: [^-\s]\S*)?)*(?: [a-z][a-z-]*)?(?: --?[a-z-]+(?: [A-Z]+)?)*"
-    r"|ssh(?:-\w+)*(?: -\w)*(?: '[^']*'| [^\s;,]+)+"
+    r"|\bssh(?:-\w+)*(?: -[A-Za-z] \S+)+(?: \S+@\S+)?|\bssh(?:-\w+)* \S+@\S+"
 )
 
 

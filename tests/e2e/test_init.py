@@ -93,7 +93,7 @@ def test_the_questions_the_host_key_and_the_check(laptop: Laptop) -> None:
     terminal.expect("A test certificate first")
     terminal.sendline("yes")
     terminal.expect("init +wrote")
-    terminal.expect("server has the host key ssh-ed25519")
+    terminal.expect(r"server has the host key\s+ssh-ed25519")
     terminal.expect(re.escape(laptop.fingerprint()))
     terminal.expect("Is it the same")
     assert not laptop.known_hosts.exists()

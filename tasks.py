@@ -10,6 +10,7 @@ from pathlib import Path
 
 from invoke import Collection, Context, Exit, task
 
+from fabfile import launcher
 from fabfile.errors import for_people
 from fabfile.server_tasks import renew
 
@@ -134,6 +135,7 @@ def lock(c: Context, upgrade: bool = False) -> None:
 
 def development(tool: str, *args: str) -> None:
     """Run a development tool from .venv, where it is installed on first use."""
+    launcher.go_on("the development tools are in .venv")
     bin_directory = Path(sys.executable).parent
     stamp = ROOT / ".venv" / DEVELOPMENT.name
     if not stamp.is_file() or stamp.read_bytes() != DEVELOPMENT.read_bytes():

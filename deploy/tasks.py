@@ -1,6 +1,12 @@
-"""The tasks of the server itself. `./inv renew` is what cron runs."""
+"""The tasks of the server itself. `./inv renew` is what cron runs; `invoke renew` here does the same."""
+
+import sys
+from pathlib import Path
 
 from invoke import Collection
+
+# A distribution's own invoke has no python-dotenv: it is beside this file, behind whatever the system has.
+sys.path.append(str(Path(__file__).resolve().parent / "lib.zip"))
 
 from fabfile.server_tasks import renew
 

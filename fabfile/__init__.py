@@ -6,20 +6,29 @@ steps work on a server without fabric.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
-
 from invoke import Collection, Context, task
 
 from .errors import UsageError, for_people
+from .running import change, run, server
 
-if TYPE_CHECKING:
-    from .machine.host import Host
-    from .report import Outcome
-    from .settings import Settings
 
-    Server = tuple[Host, Settings]
+@task(
+    help={
+        "domain": "REGISTRY_DOMAIN: the name of the registry.",
+        "email": "ACME_EMAIL: your mail address, for the certificate authority.",
+        "server": "HOSTS: the server, for example root@registry.example.com.",
+        "staging": "A test certificate first, which no client trusts.",
+        "fingerprint": "Accept this host key, SHA256:…, which you have compared.",
+    }
+)
+@for_people
+def init(  # noqa: PLR0913, PLR0917 - each is an option
+    c: Context, domain: str = "", email: str = "", server: str = "", staging: bool = False, fingerprint: str = ""
+) -> None:
+    """Begin: ask for the settings, write .env, accept the server's host key, and check the server."""
+    from .steps import init
+
+    init.begin(c, fingerprint, REGISTRY_DOMAIN=domain, ACME_EMAIL=email, HOSTS=server, ACME_SERVER="staging" * staging)
 
 
 @task(help={"json": "Print the table as JSON."})
@@ -29,7 +38,7 @@ def check(c: Context, json: bool = False) -> None:
     from .steps import check
 
     host, settings = server(c)
-    check.show(check.check(host, settings), as_json=json, host=host.address)
+    check.show(check.check(host, settings), as_json=json, option=host.option)
 
 
 @task
@@ -174,17 +183,18 @@ def schedule(c: Context) -> None:
     help={
         "from": "Whose docker client to use: here (this machine's) or host (the server's).",
         "json": "Print a receipt as JSON instead of lines.",
+        "verbose": "A line for each part, not only when one fails.",
     },
 )
 @for_people
-def push_test(c: Context, from_: str = "here", json: bool = False) -> None:
+def push_test(c: Context, from_: str = "here", json: bool = False, verbose: bool = False) -> None:
     """Prove it: log in, push, pull, compare; no or wrong credentials are refused. Leaves about 2 KB."""
     from .machine import lock
     from .steps import push_test
 
     host, settings = server(c)
     with lock.exclusive(host, settings, "push-test"):
-        push_test.prove(host, settings, source=from_, as_json=json)
+        push_test.prove(host, settings, source=from_, as_json=json, verbose=verbose)
 
 
 @task(help={"json": "Print it as JSON."})
@@ -194,7 +204,7 @@ def status(c: Context, json: bool = False) -> None:
     from .steps import status
 
     host, settings = server(c)
-    status.show(status.status(host, settings), as_json=json, host=host.address)
+    status.show(status.status(host, settings), as_json=json, option=host.option)
 
 
 @task(help={"yes": "Do not ask."})
@@ -239,55 +249,12 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
         adopt.show(adopt.planned(host, settings), host)
 
 
-def server(c: Context) -> Server:
-    """The server that -H names, with its host key checked; before any SSH, the settings."""
-    from . import settings
-    from .machine import ssh
-
-    ssh.require_host(c)
-    if c.config.run.dry:
-        raise UsageError("--dry does not know what would happen", "./fab -H … sync --diff shows it")
-    checked = settings.load()
-    return ssh.remote(c), checked
-
-
-def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
-    """Do one step on the server and print its line; alone: while nobody else does one."""
-    from . import report
-    from .machine import lock
-
-    host, settings = server(c)
-    with lock.exclusive(host, settings, name) if alone else nullcontext():
-        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.address)
-
-
-def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
-    """Do one change on the server that may happen beside others, and print its line."""
-    from . import report
-    from .machine import lock
-
-    host, settings = server(c)
-    with lock.audited(host, settings, name):
-        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.address)
-
-
-# In the order in which people need them; the README's tables have it too.
+# In the order in which people need them, for `--list` (command.grouped); the README's tables have it too.
 GROUPS = {
     "Setting it up": (
-        bootstrap,
-        check,
-        provision,
-        sync,
-        htpasswd,
-        ship,
-        up,
-        init_letsencrypt,
-        schedule,
-        push_test,
-    ),
+        init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, renew, logs, down),
     "Now and then": (adopt, unlock),
-}
+}  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
-# For `--list`, see command.grouped.
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

@@ -6,7 +6,9 @@ is closed, or a `kill`, is an interruption like Ctrl-C, so that what was begun i
 from __future__ import annotations
 
 import contextlib
+import difflib
 import getpass
+import importlib
 import logging
 import os
 import re
@@ -18,7 +20,8 @@ from invoke import Argument, Program
 from invoke.exceptions import Exit, ParseError
 from invoke.util import helpline
 
-from .errors import USAGE
+from . import settings
+from .errors import USAGE, UsageError
 from .layout import PROJECT
 from .text import printable
 from .version import VERSION
@@ -44,7 +47,10 @@ def strict(program: type[Program]) -> type[Program]:
             _understood(super().parse_core_args)
 
         def parse_tasks(self) -> None:
-            _understood(super().parse_tasks)
+            _understood(super().parse_tasks, self)
+
+        def parse_cleanup(self) -> None:
+            _understood(super().parse_cleanup, self)
 
         def update_config(self, merge: bool = True) -> None:
             _understood(super().update_config)
@@ -119,14 +125,75 @@ def grouped(program: type[Program]) -> type[Program]:
     return Grouped
 
 
-def _understood(parse: Callable[[], None]) -> None:
+def guided(program: type[Program]) -> type[Program]:
+    """The same program; without a task it shows those that there are, and says what is missing."""
+
+    class Guided(program):  # type: ignore[misc, valid-type]
+        def no_tasks_given(self) -> None:
+            named = self.args["hosts"].value if "hosts" in self.args else None
+            if named in self.collection.task_names:
+                what = f"-H {named}: that is a task, and the server is missing"
+                raise Exit(f"error: {what}\n  -> ./fab -H root@registry.example.com {named}", USAGE)
+            if named:
+                raise Exit(f"error: no task was named\n  -> ./fab -H {named} TASK; ./fab alone shows the tasks", USAGE)
+            self.list_tasks()
+            print(f"./{self.binary} TASK --help explains one; ./{self.binary} --help shows the options of all")
+            raise Exit
+
+    return Guided
+
+
+def at_home(program: type[Program]) -> type[Program]:
+    """The same program, which takes HOSTS of the settings where -H is left out.
+
+    `config.usual` tells that it did so, `config.several` that there are several servers.
+    """
+
+    class AtHome(program):  # type: ignore[misc, valid-type]
+        def update_config(self, merge: bool = True) -> None:
+            super().update_config(merge)
+            hosts = self.args["hosts"]
+            self.config.usual = not hosts.value
+            if not hosts.value and [each.name for each in self.tasks] != ["init"]:
+                try:
+                    usual = settings.hosts()
+                except UsageError as error:
+                    raise Exit(f"error: {error}", USAGE) from None
+                if usual:
+                    hosts.value = usual
+            self.config.several = "," in (hosts.value or "")
+
+    return AtHome
+
+
+def _understood(parse: Callable[[], None], program: Program | None = None) -> None:
+    """Do that; what is not understood becomes one line. program: for what there is, to guess what was meant."""
     try:
         parse()
     except EOFError:
         raise Exit("error: no answer to the question above", USAGE) from None
     except (ParseError, ValueError, TypeError, FileNotFoundError) as error:
         text = re.sub(r"<Argument: (\w+?)_? .*?>", r"--\1", str(error))
-        raise Exit(f"error: {text}\n  -> ./fab --list and ./fab TASK --help show what there is", USAGE) from None
+        unknown = re.fullmatch(r"No idea what '(.+)' is!", text)
+        guess = _meant(unknown[1], program) if unknown and program else ""
+        own = f"./{program.binary}" if program else "./fab"
+        remedy = f"{guess}{own} --list and {own} TASK --help show what there is"
+        raise Exit(f"error: {text}\n  -> {remedy}", USAGE) from None
+
+
+def _meant(word: str, program: Program) -> str:
+    """What a word may have been meant to be: half a line for the remedy, '' for no idea."""
+    if program.binary == "inv" and word in importlib.import_module("fabfile").ns.task_names:
+        here = (
+            "that is a task of ./fab"
+            if (settings.HOME / "fab").is_file()
+            else "that runs on your own machine, as ./fab"
+        )
+        return f"{here}; "
+    contexts = program.collection.to_contexts()
+    flags = [name for each in (program.initial_context, *contexts) for name in each.flag_names()]
+    near = difflib.get_close_matches(word, [*program.collection.task_names, *flags], 1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def main(name: str, argv: list[str]) -> None:
@@ -144,7 +211,7 @@ def main(name: str, argv: list[str]) -> None:
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
 
-        program = grouped(asking(forceable(strict(Fab))))(
+        program = guided(grouped(at_home(asking(forceable(strict(Fab))))))(
             name="Fabric",
             version=__version__,
             executor_class=Executor,
@@ -161,7 +228,9 @@ def main(name: str, argv: list[str]) -> None:
             def load_project(self, merge: bool = True) -> None:
                 """Nothing."""
 
-        program = grouped(strict(Program))(name="Invoke", version=__version__, config_class=OwnAlone, binary="inv")
+        program = guided(grouped(strict(Program)))(
+            name="Invoke", version=__version__, config_class=OwnAlone, binary="inv"
+        )
     try:
         program.run([name, *argv])
         sys.stdout.flush()

@@ -12,12 +12,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from invoke import Exit
 
-from .text import printable
+from . import launcher
+from .text import printable, wrapped
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger("fabfile")
+
+# Of an error: what a person must see although it failed, as text with its line breaks.
+LAST_WORDS = "last_words"
 
 FAILED = 1
 USAGE = 2
@@ -73,29 +77,62 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(task)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not launcher.own() and (absent := launcher.missing()):
+            launcher.go_on(f"this Python has no {', '.join(absent)}")
+        for c in args[:1]:
+            _announce(c)
         try:
             return task(*args, **kwargs)
         except Exit:
             raise
         except ExpectedError as error:
             log.debug("%s", traceback.format_exc())
-            raise Exit(printable(f"error: {addressed(str(error), address(*args[:1]))}"), error.code) from None
+            raise _end(error, shown(addressed(str(error), option(*args[:1]))), error.code) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough (`| head`); the interpreter would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=FAILED) from None
-        except KeyboardInterrupt:
-            raise Exit("interrupted: run the same command again to go on", 130) from None
+        except KeyboardInterrupt as error:
+            raise _end(error, "interrupted: run the same command again to go on", 130) from None
         except Exception as error:
             log.debug("unexpected %s", traceback.format_exc())
             line = printable((str(error).strip().splitlines() or [""])[0])
-            raise Exit(
+            message = (
                 f"error: unexpected {type(error).__name__}: {line}\n"
-                "  -> run it again with --debug as the first option, and report what it prints",
-                FAILED,
-            ) from None
+                "  -> run it again with --debug as the first option, and report what it prints"
+            )
+            raise _end(error, message, FAILED) from None
 
     return wrapper
+
+
+def _end(error: BaseException, message: str, code: int) -> Exit:
+    """The end of a task; what a person must see although it failed is printed last, on standard output."""
+    if not (last := vars(error).get(LAST_WORDS)):
+        return Exit(message, code)
+    print(message, file=sys.stderr, flush=True)
+    print(last, end="", flush=True)
+    return Exit(code=code)
+
+
+def shown(text: str) -> str:
+    """An error as a person reads it: printable, and in lines of the terminal's width, broken between words."""
+    text = printable(f"error: {text}")
+    if not sys.stderr.isatty():
+        return text
+    width = os.get_terminal_size(sys.stderr.fileno()).columns
+    return "\n".join(
+        indent + wrapped(line.strip(), width, len(indent) + (3 if line.strip().startswith("->") else 2), len(indent))
+        for line in text.splitlines()
+        for indent in [line[: len(line) - len(line.lstrip())]]
+    )
+
+
+def _announce(connection: object) -> None:
+    """Where a task is done on several servers: on which this time. Not among what it prints, which may be JSON."""
+    c: Any = connection
+    if (host := address(c)) and c.config.get("several", False):
+        print(f"{host}:", file=sys.stderr, flush=True)
 
 
 def address(connection: object = None) -> str:
@@ -113,9 +150,20 @@ def address(connection: object = None) -> str:
     return f"{user}{host}" + ("" if c.port in known else f":{c.port}")
 
 
-def addressed(text: str, host: str) -> str:
+def option(connection: object = None) -> str | None:
+    """What to type for the server of a connection of fabric's, as `-H root@server`: see `addressed`."""
+    host = address(connection)
+    if not host:
+        return None
+    c: Any = connection
+    return "" if c.config.get("usual", False) else f"-H {host}"
+
+
+def addressed(text: str, option: str | None) -> str:
     """The text with that server in the commands that it proposes. Called where a text is shown, and nowhere else.
 
-    host: what to type behind -H; '' where nobody knows.
+    option: as `-H root@server`; '' where HOSTS names the server, so that none is needed; None where nobody knows.
     """
-    return text.replace("-H …", f"-H {host}") if host else text
+    if option is None:
+        return text
+    return text.replace("-H …", option) if option else text.replace(" -H …", "")

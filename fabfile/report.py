@@ -4,49 +4,80 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .errors import addressed
-from .text import printable
+from .text import printable, wrapped
 
 COLOURS = {"ok": "32", "warn": "33", "failed": "31"}
+# Where the text of a line begins, where that of its details, and the columns below which there is no room for either.
+TEXT, DETAIL, NARROW = 33, 15, 60
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The result of a step.
 
-    summary: half a line. changed: whether anything is different now. details: further lines.
+    summary: half a line. changed: whether anything is different now. details: further lines. doubtful: whether
+    one of them is something to look at.
     """
 
     summary: str
     changed: bool = True
     details: Sequence[str] = field(default_factory=tuple)
+    doubtful: bool = False
 
 
-def step(name: str, action: Callable[[], Outcome], host: str = "") -> Outcome:
-    """Do a step and print its line; on a terminal show that it is at work. host: see errors.addressed."""
+def step(name: str, action: Callable[[], Outcome], option: str | None = None, *, asks: bool = False) -> Outcome:
+    """Do a step and print its line; on a terminal show that it is at work.
+
+    option: see errors.addressed. asks: it talks with a person.
+    """
     start = time.monotonic()
     try:
-        with working(name):
+        with contextlib.nullcontext() if asks else working(name):
             outcome = action()
     except BaseException:
         line("failed", name, "", time.monotonic() - start)
         raise
-    line("ok" if outcome.changed else "same", name, outcome.summary, time.monotonic() - start)
+    mark = "ok" if outcome.changed else "same"
+    line("warn" if outcome.doubtful else mark, name, outcome.summary, time.monotonic() - start)
     for detail in outcome.details:
-        print(f"{'':15}{printable(addressed(detail, host))}")
+        paragraph(printable(addressed(detail, option)), DETAIL if columns() >= NARROW else 4)
     return outcome
 
 
 def line(mark: str, name: str, text: str, seconds: float) -> None:
     """Print one line: `ok  0.4 s  sync  3 files changed`."""
     padding = " " * (7 - len(mark))
-    words = f"{printable(name):<17} {printable(text)}".rstrip()
-    print(f"{paint(mark)}{padding}{seconds:5.1f} s  {words}", flush=True)
+    head = f"{padding}{seconds:5.1f} s  {printable(name):<17} "
+    hang = TEXT if columns() >= NARROW else 4
+    words = wrapped(printable(text), columns(), hang, start=len(mark) + len(head))
+    print(f"{paint(mark)}{head}{words}".rstrip(), flush=True)
+
+
+def paragraph(text: str, indent: int) -> None:
+    """Print a text; on a terminal its lines are indented, and what goes on from one a little more."""
+    if columns() == sys.maxsize:
+        print(f"{'':{indent}}{text}")
+        return
+    for each in text.splitlines():
+        own = indent + len(each) - len(each.lstrip())
+        print(f"{'':{own}}{wrapped(each.strip(), columns(), own + 2, start=own)}")
+
+
+def columns() -> int:
+    """How wide the terminal is; without one nothing is wrapped, and this is beyond any line."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def loud(text: str) -> str:
+    """What must not be missed: bold on a terminal, plain elsewhere."""
+    return f"\x1b[1m{text}\x1b[0m" if coloured() else text
 
 
 def coloured() -> bool:
@@ -94,13 +125,31 @@ def transfer(name: str, total: int, done: int) -> Iterator[Callable[[int], None]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a header. A cell that is a mark (ok, warn, failed) is coloured."""
+    """Print rows under a header. A cell that is a mark (ok, warn, failed) is coloured.
+
+    Where the terminal is too narrow for a row, its last cell goes on in the column where it began, or, without room
+    there, below the row.
+    """
     lines = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    start = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    below = start + min(widths[-1], 24) > columns()
     for row in lines:
         cells = [cell + " " * (width - len(cell)) for cell, width in zip(row, widths, strict=True)]
         cells = [cell.replace(mark, paint(mark), 1) if (mark := cell.strip()) in COLOURS else cell for cell in cells]
-        print("  ".join(cells).rstrip())
+        if not below:
+            print(("  ".join(cells[:-1]) + "  " + wrapped(row[-1], columns(), start, start=start)).rstrip())
+            continue
+        plain = "  ".join(cells[:-1]).rstrip()
+        hang = min(widths[0] + 2, 8)
+        shown = sum(widths[:-2]) + 2 * (len(widths) - 2)
+        print(
+            plain
+            if start <= columns()
+            else "  ".join([*cells[:-2], wrapped(row[-2], columns(), hang, start=shown)]).rstrip()
+        )
+        if row is not lines[0] and row[-1]:
+            paragraph(row[-1], hang)
 
 
 @contextlib.contextmanager

@@ -15,22 +15,7 @@ ACME_SERVERS = {
 }
 
 SYSTEM = frozenset(
-    [
-        "bin",
-        "boot",
-        "dev",
-        "etc",
-        "lib",
-        "lib32",
-        "lib64",
-        "libx32",
-        "proc",
-        "run",
-        "sbin",
-        "sys",
-        "tmp",
-        "usr",
-    ]
+    ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "tmp", "usr"]
 )
 SHARED = frozenset(["home", "media", "mnt", "opt", "root", "srv", "var"])
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -73,6 +58,14 @@ def _anonymous_pull(text: str) -> tuple[str, ...]:
     return tuple(repositories(patterns))
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _domain(text: str) -> str:
     name = text.lower().rstrip(".")
     if name == "registry.example.com":
@@ -84,7 +77,10 @@ def _domain(text: str) -> str:
             ascii_form = "xn--…"
         raise ValueError(f"expected the ASCII form of the name: {ascii_form}")
     if not re.fullmatch(rf"({LABEL}\.)+{LABEL}", name) or len(name) > 253 or name[-1].isdigit():
-        raise ValueError(f"'{text}': expected a full domain name such as registry.example.com, no https://, no port")
+        expected = "expected a full domain name such as registry.example.com, no https://, no port"
+        if _is_address(name.strip("[]")):
+            expected += ". An IP address is none: give yours a name at a DNS provider"
+        raise ValueError(expected)
     return name
 
 
@@ -95,8 +91,14 @@ def wildcard(name: str) -> str:
 
 def _aliases(text: str) -> tuple[str, ...]:
     """Names, each once; `*.` may stand in front (whether it may here, settings.py says)."""
-    names = [name for name in re.split(r"[\s,]+", text) if name]
-    return tuple(dict.fromkeys("*." * name.startswith("*.") + _domain(name.removeprefix("*.")) for name in names))
+    return tuple(dict.fromkeys(_alias(name) for name in re.split(r"[\s,]+", text) if name))
+
+
+def _alias(name: str) -> str:
+    try:
+        return "*." * name.startswith("*.") + _domain(name.removeprefix("*."))
+    except ValueError as error:
+        raise ValueError(f"'{name}': {error}") from None
 
 
 def _addresses(text: str) -> tuple[str, ...]:
@@ -104,6 +106,21 @@ def _addresses(text: str) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_address(part)) for part in re.split(r"[\s,]+", text) if part)
     except ValueError:
         raise ValueError("expected IP addresses, separated by spaces") from None
+
+
+def _hosts(text: str) -> str:
+    """The server as it stands behind -H, '' for none."""
+    if not text:
+        return ""
+    if "://" in text:
+        raise ValueError("expected root@registry.example.com: a name, without https://")
+    if re.search(r"[\s,]", text):
+        raise ValueError("expected one server, such as root@registry.example.com")
+    user, at, host = text.rpartition("@")
+    good = not at or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", user)
+    if not good or not (_is_address(host) or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(:\d{1,5})?", host)):
+        raise ValueError("expected USER@NAME, USER@ADDRESS or a name of ~/.ssh/config: root@registry.example.com")
+    return text
 
 
 def _email(text: str) -> str:
@@ -258,6 +275,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "REGISTRY_DOMAIN": _domain,
     "ACME_EMAIL": _email,
     "REGISTRY_USER": user_name,
+    "HOSTS": _hosts,
     "ACME_SERVER": _acme_server,
     "ACME_REHEARSAL": _rehearsal,
     "ACME_CHALLENGE": _challenge,

@@ -11,7 +11,7 @@ from . import layout, report
 from .errors import ExpectedError, UsageError, for_people
 from .machine import lock
 from .machine.host import Host, here, require_deployed
-from .settings import HOME, Settings, load
+from .settings import HOME, Settings, hosts, load
 
 LOG_BYTES = 1_000_000
 # Somebody may be at work when cron comes; the next chance is half a day away.
@@ -38,6 +38,12 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
         settings = _settings()
         require_deployed(host, settings.deploy_dir)
     except UsageError as error:
+        if not (HOME / layout.SETTINGS_FILE).is_file():
+            # A clone, on somebody's own machine.
+            server = "" if hosts() else " -H root@registry.example.com"
+            raise UsageError(
+                f"{error.what}; cron renews it on the server", f"./fab{server} renew does it now"
+            ) from None
         alerts.tell_without_settings(host, str(error))
         raise
     name = "renew --dry-run" if dry_run else "renew"

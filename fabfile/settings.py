@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from dotenv.parser import parse_stream
-
 from . import layout
 from .errors import UsageError
 from .layout import Service
@@ -25,11 +23,13 @@ from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file, wildcard
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / layout.SCHEMA
+# For the command line of this machine, see `hosts`: no part of what a server is.
+HOSTS = "HOSTS"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting, checked. One field for each key of `.env.dist`, in lower case."""
+    """Every setting of the server, checked. One field for each key of `.env.dist` but HOSTS, in lower case."""
 
     registry_domain: str
     acme_email: str
@@ -133,18 +133,44 @@ class Settings:
         return f"{seed % 59 + 1} {hour},{hour + 12} * * *"
 
 
+def location() -> Path:
+    """The file of the settings: `$ENV_FILE`, or `.env` beside `.env.dist`."""
+    return Path(os.environ.get("ENV_FILE") or HOME / ".env")
+
+
+def hosts(path: Path | None = None) -> str:
+    """The server that HOSTS names, for a command line without -H; '' for none, and where there is no file.
+
+    Raises UsageError, as load does, for a value that names none.
+    """
+    path = path or location()
+    if not path.is_file():
+        return ""
+    for place, value in _found(path, HOSTS):
+        return str(_checked(place, HOSTS, value, path.parent))
+    return ""
+
+
+def _found(path: Path, wanted: str) -> Iterator[tuple[str, str]]:
+    """Place and value of each line of that key, up to the first line that cannot be read."""
+    with contextlib.suppress(UsageError):
+        for line, key, value in _entries(path):
+            if key == wanted:
+                yield f"{path}:{line}: {key}", value
+
+
 def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
     """Read and check the settings.
 
     path: the file; without it `$ENV_FILE`, or `.env` beside `.env.dist`.
     Raises UsageError with file, line, key, what was wrong and what is expected.
     """
-    path = path or Path(os.environ.get("ENV_FILE") or HOME / ".env")
+    path = path or location()
     known = _schema(schema)
     if not path.is_file():
         raise UsageError(
             f"{path}: there is no such file",
-            f"cp {schema.name} {path.name}, fill in its first lines, and run this again",
+            f"./fab init asks and writes it; or cp {schema.name} {path.name}, and fill in its first lines",
         )
     values: dict[str, object] = {}
     for line, key, value in _entries(path):
@@ -163,6 +189,7 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
             raise UsageError(f"{path}: {key} is missing", f"{schema.name}:{line} explains it; add {key}=…")
         values[key] = _checked(f"{schema}:{line}: {key}", key, default, path.parent)
     _refuse_contradictions(path, values)
+    del values[HOSTS]
     return Settings(**{key.lower(): value for key, value in values.items()})  # type: ignore[arg-type]
 
 
@@ -209,6 +236,9 @@ def _schema(path: Path) -> dict[str, tuple[int, str | None]]:
 
 def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
     """(line, key, value) of each setting. Nothing is expanded, nothing is executed."""
+    # Not above: `invoke --list` works without it.
+    from dotenv.parser import parse_stream
+
     try:
         # The signature (BOM) that Windows editors put first is not part of the first key.
         text = path.read_bytes().decode("utf-8-sig")

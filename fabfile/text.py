@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 # C0 but for tab and line break, DEL, C1; what turns the direction of writing or ends a line (Unicode);
 # and halves of pairs, which stand for bytes that are no text, and cannot be written out.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+# What people copy as it stands: a command of ours with its first words, one of ssh's, what stands in backticks.
+WHOLE = re.compile(
+    r"`[^`]+`|\./(?:fab|inv)(?: -\S+(?: [^-\s]\S*)?)*(?: [a-z][a-z-]*)?(?: --?[a-z-]+(?: [A-Z]+)?)*"
+    r"|\bssh(?:-\w+)*(?: -[A-Za-z] \S+)+(?: \S+@\S+)?|\bssh(?:-\w+)* \S+@\S+"
+)
+
+
+def wrapped(text: str, width: int, hang: int, start: int = 0) -> str:
+    """Lines of at most `width` columns, broken between words; all but the first are indented by `hang`.
+
+    start: columns that stand before the first one. A longer word, a path or a digest, stays whole, and so does a
+    command that a person may want to copy: no line break gets into it.
+    """
+    width = max(width, hang + 10, start + 10)
+    glued = WHOLE.sub(lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        glued, width, initial_indent=" " * start, subsequent_indent=" " * hang, break_long_words=False,
+        break_on_hyphens=False, drop_whitespace=True, expand_tabs=False, replace_whitespace=False,
+    )  # fmt: skip
+    return "\n".join(lines).replace("\0", " ")[start:] if lines else text
 
 
 def printable(text: str) -> str:

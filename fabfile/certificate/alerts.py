@@ -49,7 +49,7 @@ def tell_without_settings(host: Host, problem: str) -> None:
 
 
 def _message(domain: str, problem: str) -> str:
-    return printable(addressed(f"{domain}: {problem}", domain))
+    return printable(addressed(f"{domain}: {problem}", f"-H {domain}"))
 
 
 def _state(host: Host, settings: Settings) -> str:

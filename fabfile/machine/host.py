@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from ..errors import StepError, UsageError
+from ..errors import StepError, UsageError, addressed
 from ..layout import COMPOSE_FILE
 from ..secret import Secret
 from ..text import cleaned, printable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MORE = "run it again with --debug as the first option to see more"
 SCRIPTS = Path(__file__).parent / "onhost"
 # How to find out whether cron runs, for every script and every function that asks.
 CRON = SCRIPTS / "cron.sh"
@@ -64,7 +65,7 @@ class Host:
 
     runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when
     the connection is gone; foreseen: answers of calls that were asked beforehand; forced: whether to go
-    on although a newer version of this tool deployed the machine.
+    on although a newer version of this tool deployed the machine. fab: how a command for it begins.
     """
 
     runner: Callable[..., Any]
@@ -75,11 +76,12 @@ class Host:
     lost: tuple[type[Exception], ...] = (OSError, EOFError)
     foreseen: dict[str, remote_call.Answer] = field(default_factory=dict, compare=False)
     forced: bool = False
+    option: str | None = None
 
     @property
-    def address(self) -> str:
-        """What to type behind -H for it; '' for this machine."""
-        return "" if self.local else self.name
+    def fab(self) -> str:
+        """How our commands for this machine begin."""
+        return addressed("./fab -H …", self.option)
 
     def run(
         self,
@@ -220,6 +222,11 @@ class Host:
         # Not by `run`: what is printable is no JSON any more.
         result = self._run(["python3", "-I", "-B", "-c", remote_call.LOADER], remote_call.packed(calls))
         if not result.ok:
+            # A shell says it with its status, sudo with its words.
+            if result.exited == 127 or "python3: command not found" in result.stderr:
+                # `provision` brings it, so nothing was ever deployed.
+                what = f"{self.name}: nothing is deployed here: there is not even Python 3"
+                raise UsageError(what, "./fab -H … bootstrap")
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
             raise BrokenCallError(f"{self.name}: {names}: {said}", _python_remedy(result))
@@ -287,8 +294,6 @@ def last_words(result: Result) -> str:
 
 
 def _python_remedy(result: Result) -> str:
-    if result.exited == 127:
-        return "./fab -H … bootstrap installs Python and all else; on other systems than Debian and Ubuntu install it"
     if "No module named" in result.stderr:
         return "./fab -H … provision installs what Python lacks; ./fab -H … check names it"
-    return "run it again with --debug as the first option to see more"
+    return MORE

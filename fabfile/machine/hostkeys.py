@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,24 @@ def learn(c: Connection) -> Revoked:
         if key.asbytes() not in revoked and kind not in there:
             keys.add(known_name(c), kind, key)
     return revoked
+
+
+def remember(c: Connection, key: paramiko.PKey) -> Path:
+    """Add the key of its host to the first known_hosts file of this user; returns the file.
+
+    Raises StepError where that cannot be written.
+    """
+    path = known_hosts(c)[0]
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        before = path.read_bytes() if path.is_file() else b""
+        # Somebody's editor may have left the last line without its end.
+        start = "" if before.endswith(b"\n") or not before else "\n"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+            file.write(f"{start}{known_name(c)} {key.get_name()} {key.get_base64()}\n")
+    except OSError as error:
+        raise StepError(f"{path}: {error.strerror}, so the host key was not kept", "correct that") from None
+    return path
 
 
 def known_hosts(c: Connection) -> list[Path]:

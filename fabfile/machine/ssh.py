@@ -21,7 +21,8 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
-from ..errors import StepError, UsageError, address
+from .. import launcher
+from ..errors import StepError, UsageError, address, option
 from ..text import one_line, printable
 from .conversation import MARK, End, last_line, ours
 from .elevation import elevation
@@ -54,6 +55,15 @@ class UnknownHostKeyError(SSHException):
 
     def __init__(self, hostname: str, key: paramiko.PKey) -> None:
         super().__init__(hostname)
+        self.key = key
+
+
+class UnknownServerError(StepError):
+    """The same for a person; key and connection: for whoever may accept it."""
+
+    def __init__(self, what: str, remedy: str, connection: Connection, key: paramiko.PKey) -> None:
+        super().__init__(what, remedy)
+        self.connection = connection
         self.key = key
 
 
@@ -130,9 +140,11 @@ def _not_trusted(c: Connection, error: UnknownHostKeyError | BadHostKeyException
             f"whoever has stolen it can pose as your server: give the server a new one, then accept that with: {ssh}",
         )
     if isinstance(error, UnknownHostKeyError):
-        return StepError(
+        return UnknownServerError(
             f"{where}: unknown host key {key}; nothing was run",
             f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
+            c,
+            error.key,
         )
     return StepError(
         f"{where}: the host key has CHANGED to {key}, known is {fingerprint(error.expected_key)}; nothing was run",
@@ -226,11 +238,14 @@ def fingerprint(key: paramiko.PKey) -> str:
 
 
 def require_host(c: Context) -> None:
-    """Raise UsageError unless `-H` named a server."""
+    """Raise UsageError unless `-H`, or HOSTS, named a server."""
     if not hasattr(c, "original_host"):
+        launcher.go_on("no -H names a server; HOSTS of the settings may")
         raise UsageError(
             "this task works on a server and none was named",
-            "./fab -H root@registry.example.com TASK",
+            "./fab -H root@registry.example.com TASK, or HOSTS=root@registry.example.com in .env\n"
+            "  -> you are on the server? This works from another machine, over SSH; from the server itself it would "
+            "take an SSH key of root's for root@localhost",
         )
     if "[" in c.original_host or "]" in c.original_host:
         raise UsageError(
@@ -266,6 +281,7 @@ def remote(c: Context) -> Host:
         begin=lambda command: SshConversation(c, command),
         lost=LOST,
         forced=bool(c.config.get("force", False)),
+        option=option(c),
     )
 
 

@@ -37,6 +37,11 @@ REMEDY = "./fab -H … status looks at the server; push-test --from host tries f
 Tell = Callable[[str, str, str, float], None]
 
 
+def short(text: str) -> str:
+    """The text with twelve digits of each digest, as docker shows them."""
+    return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1", text)
+
+
 class UnusableEngineError(Exception):
     """The docker client of this machine cannot do the test; the text says why."""
 
@@ -119,7 +124,7 @@ class Proof:
         text = part()
         seconds = time.monotonic() - start
         self.receipt.lines.append({"name": name, "text": text, "seconds": round(seconds, 3)})
-        self.tell("ok", name, text, seconds)
+        self.tell("ok", name, short(text), seconds)
 
     def prepare(self) -> str:
         """A directory for the client's configuration: the operator's own is never touched."""
@@ -187,7 +192,9 @@ class Proof:
         self.client("image", "rm", self.reference)
         pulled = self.digest(self.client("pull", self.reference))
         if pulled != self.pushed:
-            raise StepError(f"pushed {self.pushed}, but pulled {pulled}", "check the server's disk and its logs")
+            raise StepError(
+                f"pushed {short(self.pushed)}, but pulled {short(pulled)}", "check the server's disk and its logs"
+            )
         return f"{pulled}, equal"
 
     def compare(self) -> str:

@@ -59,5 +59,7 @@ def _outcome(host: Host, answer: onhost.Running) -> Outcome:
         done.append("started " + ", ".join(answer["started"]))
     if answer["reloaded"]:
         done.append("nginx reloaded")
-    details = [f"live     {layout.NGINX}/{name}" for name in answer["changed"]]
+    # What starts runs all that was synced: no news.
+    news = () if layout.Service.NGINX in answer["started"] else answer["changed"]
+    details = [f"live     {layout.NGINX}/{name}" for name in news]
     return Outcome("; ".join(done) or "running, nothing to change", bool(done), details)

@@ -27,7 +27,7 @@ def planned(host: Host, settings: Settings) -> Plan:
 def show(found: Plan, host: Host) -> None:
     """Print the plan, and how to go on."""
     report.table(("", "what", "found", "what becomes of it"), found.rows)
-    print(f"\nNothing was changed. To do it: ./fab -H {host.name} adopt --yes")
+    print(f"\nNothing was changed. To do it: {host.fab} adopt --yes")
 
 
 @dataclass(kw_only=True)
@@ -98,7 +98,7 @@ def adopt(host: Host, settings: Settings) -> None:
     }
     with lock.exclusive(host, settings, "adopt"):
         bootstrap.carry_out(run, "adopt --yes", {**bootstrap.STEPS, **changed}, run.undo)
-    print(f"The old containers are stopped, not removed. Back: ./fab -H {host.name} adopt --back")
+    print(f"The old containers are stopped, not removed. Back: {host.fab} adopt --back")
 
 
 def back(host: Host, settings: Settings) -> Outcome:

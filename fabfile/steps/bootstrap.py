@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from .. import report
-from ..errors import ExpectedError
+from ..errors import LAST_WORDS, ExpectedError
 from ..machine import lock
 from ..machine.host import Host
 from ..report import Outcome
@@ -36,7 +36,7 @@ Step = Callable[[Run], object]
 
 def told(name: str, action: Callable[[Host, Settings], Outcome]) -> Step:
     """A step that needs nothing of the others."""
-    return lambda run: report.step(name, lambda: action(run.host, run.settings), run.host.address)
+    return lambda run: report.step(name, lambda: action(run.host, run.settings), run.host.option)
 
 
 def _check(run: Run) -> None:
@@ -107,10 +107,20 @@ def carry_out(
                     if undone:
                         error.add(undone)
                     raise
-    finally:
-        if run.password:
-            print(f"\naccount {run.settings.registry_user}, password (shown this once): {run.password.reveal()}")
+    except BaseException as error:
+        # Below the error, whatever it is: see errors.for_people.
+        vars(error)[LAST_WORDS] = _password(run)
+        raise
     print(farewell(run))
+    print(_password(run), end="")
+
+
+def _password(run: Run) -> str:
+    """The password that was made, as the last lines; '' for none."""
+    if not run.password:
+        return ""
+    words = f"account {run.settings.registry_user}, password (shown this once): {run.password.reveal()}"
+    return f"\n{report.loud(words)}\n"
 
 
 def look(host: Host, settings: Settings) -> None:
@@ -124,11 +134,19 @@ def look(host: Host, settings: Settings) -> None:
 
 def farewell(run: Run) -> str:
     """What to do next."""
-    fab, user = f"./fab -H {run.host.name}", run.settings.registry_user
+    fab, user = run.host.fab, run.settings.registry_user
     if run.settings.acme_server == "staging":
         return (
             "\nThe certificate is from staging, for trying things out: no client trusts it yet. Now:\n"
             f"  set ACME_SERVER=production in .env, then {fab} sync up init-letsencrypt"
         )
-    forgotten = "" if run.password else f"\nPassword forgotten: {fab} htpasswd --user {user}"
-    return f"{forgotten}\nReady: docker login {run.settings.registry_domain} -u {user}"
+    domain = run.settings.registry_domain
+    lines = [
+        f"Ready: docker login {domain} -u {user}",
+        f"  docker tag app {domain}/team-a/app:1.0",
+        f"  docker push {domain}/team-a/app:1.0",
+        f"An account for a colleague: {fab} htpasswd --user NAME --generate",
+    ]
+    if not run.password:
+        lines.append(f"Password forgotten: {fab} htpasswd --user {user}")
+    return "\n" + "\n".join(lines)

@@ -85,10 +85,21 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     yield Row("free disk", mark, f"{free / GB:.1f} GB",
               "" if mark == "ok" else
               "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
-    off = abs(float(_one(facts, "time") or 0) - now)
-    mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
-    yield Row("clock", mark, f"{off:.0f} s off yours",
-              "" if mark == "ok" else "certificates depend on it: timedatectl set-ntp true")  # fmt: skip
+    off = float(_one(facts, "time") or 0) - now
+    mark = "failed" if abs(off) > 3600 else "warn" if abs(off) > 60 else "ok"
+    yield Row("clock", mark, clock(off), "" if mark == "ok" else
+              "certificates depend on it; where the wrong one is: timedatectl set-ntp true")  # fmt: skip
+
+
+def clock(off: float) -> str:
+    """How far the clock of the server is ahead of this machine's. off: seconds."""
+    size, way = abs(off), "ahead of" if off > 0 else "behind"
+    if size < 2:
+        return "as on this machine"
+    for unit, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if size >= 2 * seconds:
+            return f"the server's is {size / seconds:.0f} {unit} {way} this machine's"
+    return f"the server's is {size:.0f} seconds {way} this machine's"
 
 
 def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
@@ -282,20 +293,21 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), a
             f"warn     {row.name}: {row.found}; " + ("provision comes next" if row.provisioned else row.remedy)
             for row in bad
         ]
-        return Outcome(f"{len(rows) - len(bad)} of {len(rows)} lines green", changed=False, details=details)
+        green = f"{len(rows) - len(bad)} of {len(rows)} lines green"
+        return Outcome(green, changed=False, details=details, doubtful=bool(bad))
 
-    report.step("check", look, host.address)
+    report.step("check", look, host.option)
     return not missing
 
 
-def show(rows: Sequence[Row], *, as_json: bool, host: str = "") -> None:
-    """Print the table. host: see errors.addressed. Raises StepError when a line is red."""
+def show(rows: Sequence[Row], *, as_json: bool, option: str | None = None) -> None:
+    """Print the table. option: see errors.addressed. Raises StepError when a line is red."""
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         report.table(
             ("", "what", "found", "what to do"),
-            [(r.mark, r.name, r.found, addressed(r.remedy, host)) for r in rows],
+            [(r.mark, r.name, r.found, addressed(r.remedy, option)) for r in rows],
         )
     red = [row.name for row in rows if row.mark == "failed"]
     if red:

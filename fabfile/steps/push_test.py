@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 from .. import report
 from ..errors import StepError, UsageError
 from ..machine.host import Host, here, require_deployed
-from ..registry.proof import Proof, Receipt, Tell, UnusableEngineError
+from ..registry.proof import Proof, Receipt, Tell, UnusableEngineError, short
 from ..settings import Settings
+
+# What `tell` is told.
+Part = tuple[str, str, str, float]
 
 
 def push_test(host: Host, machine: Host, settings: Settings, tell: Tell, receipt: Receipt) -> None:
@@ -29,21 +35,49 @@ def push_test(host: Host, machine: Host, settings: Settings, tell: Tell, receipt
             return
 
 
-def prove(host: Host, settings: Settings, *, source: str = "here", as_json: bool = False) -> None:
-    """Run `push_test` and print its lines, or its receipt, on failure too.
+def prove(
+    host: Host, settings: Settings, *, source: str = "here", as_json: bool = False, verbose: bool = False
+) -> None:
+    """Run `push_test`. Prints one line when all is well and every part of it when not; or the receipt, on failure too.
 
-    source: `here`, the docker client of the operator's machine, or `host`, the server's.
+    source: `here`, the docker client of the operator's machine, or `host`, the server's. verbose: every part in any
+    case.
     """
     if source not in ("here", "host"):
         raise UsageError(f"--from {source}: expected here or host")
+    parts: list[Part] = []
 
     def tell(mark: str, name: str, text: str, seconds: float) -> None:
+        if verbose:
+            told(mark, name, text, seconds)
+        elif mark == "warn":
+            # Which client it was is no detail.
+            parts[:] = [(mark, name, text, seconds)]
+        else:
+            parts.append((mark, name, text, seconds))
+
+    def told(mark: str, name: str, text: str, seconds: float) -> None:
         if not as_json:
             report.line(mark, "push-test", f"{name}: {text}", seconds)
 
-    receipt = Receipt(settings.registry_domain)
+    receipt, start = Receipt(settings.registry_domain), time.monotonic()
     try:
-        push_test(host, host if source == "host" else here(), settings, tell, receipt)
+        with contextlib.nullcontext() if as_json or verbose else report.working("push-test"):
+            push_test(host, host if source == "host" else here(), settings, tell, receipt)
+    except BaseException:
+        for part in parts:
+            told(*part)
+        raise
     finally:
         if as_json:
             print(receipt.json())
+    if not as_json and not verbose:
+        for part in parts:
+            if part[0] == "warn":
+                told(*part)
+        report.line("ok", "push-test", summary(receipt), time.monotonic() - start)
+
+
+def summary(receipt: Receipt) -> str:
+    """All that was proven, in one line."""
+    return f"strangers refused, {short(receipt.digest)} pushed, pulled, equal, deleted"

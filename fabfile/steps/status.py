@@ -105,8 +105,8 @@ def _deployed(host: Host, directory: str) -> str:
         return ""
 
 
-def show(found: Status, *, as_json: bool, host: str = "") -> None:
-    """Print what `status` found. host: see errors.addressed. Raises StepError when a line is red."""
+def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
+    """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
     rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
     rows += [
         _renewal(found["last_renewal"], found["failed_orders"]),
@@ -121,7 +121,7 @@ def show(found: Status, *, as_json: bool, host: str = "") -> None:
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        report.table(("", found["registry"], ""), [(mark, name, addressed(text, host)) for mark, name, text in rows])
+        report.table(("", found["registry"], ""), [(mark, name, addressed(text, option)) for mark, name, text in rows])
     red = [name for mark, name, _ in rows if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from .. import layout
 from ..certificate import own
@@ -19,7 +19,8 @@ from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
 
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = (layout.LIBRARIES, layout.SETTINGS_FILE, f"{layout.TLS}/", f"{layout.HOOKS}/")
+UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/")
+SECRET = ("ALERT_COMMAND",)
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -138,10 +139,28 @@ def _diff(
     lines = [f"removed  {name}" for name in removed] + [f"mode     {name}" for name in there["closed"]]
     known = [name for name in changed if name in there["files"] and not name.startswith(UNSHOWN)]
     old = host.call(onhost.read, directory, known)
-    for name, file in sorted(changed.items()):
+    # First what the person wrote, and then what follows from it.
+    for name, file in sorted(changed.items(), key=lambda item: (item[0] != layout.SETTINGS_FILE, item[0])):
         lines.append(_described(name, there))
         if name in old:
             before = old[name].splitlines()
             after = file.content.decode("utf-8", "replace").splitlines()
+            if name == layout.SETTINGS_FILE:
+                lines += settings_diff(before, after)
+                continue
             lines += difflib.unified_diff(before, after, "on the server", "new", lineterm="")
     return lines
+
+
+def settings_diff(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """The settings that differ, as `-KEY='old'` and `+KEY='new'`; the value of one that may hold a secret is hidden."""
+    old, new = (dict(line.split("=", 1) for line in lines if "=" in line) for lines in (before, after))
+    found = []
+    for key in {**new, **old}:
+        was, will = old.get(key), new.get(key)
+        if was == will:
+            continue
+        hidden = key in SECRET
+        found += [f"-{key}={'(hidden)' if hidden else was}"] if was is not None else []
+        found += [f"+{key}={'(hidden)' if hidden else will}"] if will is not None else []
+    return found

@@ -50,7 +50,7 @@ def test_each_step_alone(clean: World) -> None:
 
     assert clean.fab("schedule").stdout.startswith("ok")
     assert clean.fab("schedule").stdout.startswith("same")
-    assert "pull: sha256:" in clean.fab("push-test").stdout
+    assert re.search("pull: sha256:[0-9a-f]{12}, equal\n", clean.fab("push-test", "--verbose").stdout)
     status = json.loads(clean.fab("status", "--json").stdout)
     assert [row["health"] for row in status["containers"]] == ["healthy", "healthy", "healthy"]
     assert status["certificate"]["on_disk"]["serial"] == status["certificate"]["served"]["serial"]
@@ -95,8 +95,9 @@ def test_what_clients_get(deployed: World) -> None:
     assert deployed.status("/v2/") == 401
     assert deployed.login(USER, "wrong") == 401
     assert deployed.login("nobody", PASSWORD) == 401
-    for path in ("/", "/v2/_catalog", "/v1/", "/metrics", "/debug/vars", "/index.html"):
+    for path in ("/v2/_catalog", "/v1/", "/metrics", "/debug/vars", "/index.html"):
         assert deployed.status(path) == 401, path
+    assert f"<pre>docker login {DOMAIN}</pre>" in deployed.curl("/")
     assert deployed.status("/index.html", "-u", f"{USER}:{PASSWORD}") == 404
     assert deployed.curl("/v2", "-u", f"{USER}:{PASSWORD}") == "{}"
 
@@ -142,8 +143,9 @@ def test_the_first_password_is_made_and_shown_once_at_the_end(clean: World) -> N
     assert len(shown[1]) >= 20
     assert clean.login(USER, shown[1]) == 200
     assert clean.login(USER, "not-this-one") == 401
-    assert output.rstrip().splitlines()[-1] == f"Ready: docker login {DOMAIN} -u {USER}"
-    assert output.index("push-test") < output.index("shown this once")
+    assert f"\nReady: docker login {DOMAIN} -u {USER}\n  docker tag app {DOMAIN}/team-a/app:1.0\n" in output
+    assert output.endswith(f"\n\n{shown[0]}\n")
+    assert re.search(r"push-test +strangers refused, sha256:[0-9a-f]{12} pushed, pulled, equal, deleted\n", output)
 
 
 def test_docker_compose_works_there_as_it_is(deployed: World) -> None:

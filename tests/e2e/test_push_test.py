@@ -41,6 +41,8 @@ def test_from_here(deployed: World, tmp_path: Path) -> None:
     assert receipt["ok"]
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", receipt["digest"])
     assert str(deployed.sandbox.client_socket) in receipt["client"]
+    # All of it, where people see twelve digits of it.
+    assert receipt["digest"] in {line["text"] for line in receipt["lines"]}
     texts = {line["name"]: line["text"] for line in receipt["lines"]}
     assert texts["no credentials"].startswith("refused")
     assert texts["wrong password"].startswith("refused")
@@ -52,7 +54,7 @@ def test_from_here(deployed: World, tmp_path: Path) -> None:
 
 def test_from_host_trusts_the_issuer_for_the_test_alone(deployed: World) -> None:
     before = traces(deployed)
-    output = deployed.fab("push-test", "--from", "host").stdout
+    output = deployed.fab("push-test", "--from", "host", "--verbose").stdout
     assert "Docker trusts the issuer for this test alone" in output
     assert traces(deployed) == before
 
@@ -127,7 +129,7 @@ def test_a_registry_that_names_no_digest_of_a_tag(deployed: World) -> None:
 def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int, line_before: str) -> None:
     before = traces(deployed)
     # What runs in the background may have been told to ignore some of these.
-    argv = ["env", "--default-signal", *fab(deployed.sandbox, deployed.settings), "push-test"]
+    argv = ["env", "--default-signal", *fab(deployed.sandbox, deployed.settings), "push-test", "--verbose"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         for line in running.stdout:

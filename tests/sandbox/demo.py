@@ -67,7 +67,7 @@ def start() -> None:
 
 def _bootstrap(command: Sequence[str], kept: Path) -> tuple[str, list[str]]:
     """Run it and show what it prints. Returns the account's password, which it shows only once,
-    and what it says of the push and the pull.
+    and what it says of the proof.
     """
     proof = []
     with subprocess.Popen([*command, "bootstrap"], stdout=subprocess.PIPE, text=True) as running:
@@ -77,7 +77,7 @@ def _bootstrap(command: Sequence[str], kept: Path) -> tuple[str, list[str]]:
             if found := re.search(r"password \(shown this once\): (\S+)", line):
                 kept.touch(mode=0o600)
                 kept.write_text(found[1])
-            if found := re.search(r"pu(?:sh|ll): sha256:.*", line):
+            if found := re.search(r"strangers refused, .*", line):
                 proof.append(found[0])
     if running.returncode:
         raise SandboxError("bootstrap failed; its last lines above say why")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from fabfile.settings import load
 from tests import nginx
-from tests.routes import ACCOUNTS, DIGEST, PULL, may, rows
+from tests.routes import ACCOUNTS, DIGEST, METHODS, PULL, may, rows
 
 from .test_accounts import HASH
 
@@ -164,7 +165,7 @@ def test_every_account_by_every_method_on_every_path(closed: Gate) -> None:
 
 
 def test_the_same_where_everyone_may_pull_something(opened: Gate) -> None:
-    for path in ("/", "/v2", "/nothing", "/authenticate", "/authenticate-or-nobody"):
+    for path in ("/v2", "/nothing", "/authenticate", "/authenticate-or-nobody"):
         assert opened.ask("anonymous", "GET", path).status == 401, path
     for method, path, name, route in rows(*NAMES):
         if path == "/v2":
@@ -267,16 +268,34 @@ def test_why_not(closed: Gate) -> None:
     for user, method, path, words in [
         ("puller", "PUT", "/v2/other/x/manifests/1", "the account puller may only pull"),
         ("ci", "DELETE", "/v2/team-a/x/manifests/1", "the account ci may push and pull"),
-        ("ci", "GET", "/v2/other/x/tags/list", "the account ci is limited to other repositories"),
-        ("ladmin", "GET", "/v2/team-a/x/repair", "the account ladmin is limited to other repositories"),
+        ("ci", "GET", "/v2/other/x/tags/list", "the account ci is limited to team-a/*"),
+        ("ladmin", "GET", "/v2/team-a/x/repair", "the account ladmin is limited to team-a/*"),
+        ("many", "GET", "/v2/other/x/tags/list", "the account many is limited to *x/y*, **z, 1.5/*/c"),
         ("ladmin", "PATCH", "/v2/team-a/x/manifests/1", "this request is not for the account ladmin"),
         ("pusher", "GET", "/v2/other//x/tags/list", "this spelling of the address is not accepted"),
         # By way of @denied, as blobs are intercepted.
-        ("ci", "GET", f"/v2/other/x/blobs/{DIGEST}", "the account ci is limited to other repositories"),
+        ("ci", "GET", f"/v2/other/x/blobs/{DIGEST}", "the account ci is limited to team-a/*"),
     ]:
         answer = closed.ask(user, method, path)
         assert answer.status == 403, (user, path, answer)
         assert answer.message.startswith(words), (user, path, answer)
+
+
+def test_the_page_for_people_is_the_same_for_all_and_at_its_own_address_alone(closed: Gate, opened: Gate) -> None:
+    pages = set()
+    for gate_ in (closed, opened):
+        for user in ("", "anonymous", "boss", "ci", "unknown"):
+            page = gate_.ask(user, "GET", "/")
+            assert page.status == gate_.ask(user, "HEAD", "/").status == 200
+            pages.add(page.body)
+        for method in set(METHODS) - {"GET", "HEAD"}:
+            assert gate_.ask("", method, "/").status == 401, method
+        assert gate_.ask("", "GET", "/index.html").status == 401
+    (body,) = pages
+    assert f"docker login {HOST}" in body
+    # Nothing of who and what is there, nor of what runs.
+    assert not re.search(r"boss|team-a|public|nginx|\d", re.sub(r"</?h1>", "", body))
+    assert len(body) < 500
 
 
 def test_a_page_of_another_site(closed: Gate) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from invoke import Exit, Result
+from invoke import Config, Exit, Result
 
 from fabfile import report
 from fabfile.accounts import htpasswd_file
@@ -80,7 +80,7 @@ def test_a_refusal_comes_whole_from_the_server(far: bool) -> None:
 
 def connection(host: str) -> SimpleNamespace:
     """As much of a fabric connection as errors.address looks at."""
-    return SimpleNamespace(original_host=host, ssh_config={}, user="root", config=SimpleNamespace(user="me"), port=2222)
+    return SimpleNamespace(original_host=host, ssh_config={}, user="root", config=Config({"user": "me"}), port=2222)
 
 
 @pytest.mark.parametrize(("c", "typed"), [(connection("a.test"), "root@a.test:2222"), (object(), "…")])
@@ -98,10 +98,10 @@ def test_the_server_is_filled_in_where_an_error_is_shown(c: object, typed: str) 
 
 
 def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.CaptureFixture[str]) -> None:
-    report.step("renew", lambda: Outcome("nothing due", details=["warn     late: ./fab -H … check"]), "a.test")
+    report.step("renew", lambda: Outcome("nothing due", details=["warn     late: ./fab -H … check"]), "-H a.test")
     row = check.Row("docker", "failed", "missing", "./fab -H … provision")
     with pytest.raises(StepError) as told:
-        check.show([row], as_json=False, host="a.test")
+        check.show([row], as_json=False, option="-H a.test")
     found: status.Status = {
         "registry": "r.test", "version": {"server": "", "tool": "0.1"}, "containers": [],
         "certificate": {"on_disk": None, "served": None}, "last_renewal": None,
@@ -110,13 +110,13 @@ def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.Captu
         "disk": {"free": 0, "total": 1, "data": 0},
     }  # fmt: skip
     with pytest.raises(StepError):
-        status.show(found, as_json=False, host="a.test")
+        status.show(found, as_json=False, option="-H a.test")
     output = capsys.readouterr().out
     assert "…" not in output
     for command in ("check", "provision", "up", "init-letsencrypt", "htpasswd"):
         assert f"./fab -H a.test {command}" in output
     assert told.value.remedies == ("do what the table says, then ./fab -H … check again",)
-    assert addressed("./fab -H … up", "") == "./fab -H … up"
+    assert addressed("./fab -H … up", None) == "./fab -H … up"
     assert alerts._message("r.test", "no\n  -> ./fab -H … renew") == "r.test: no\n  -> ./fab -H r.test renew"
 
 
@@ -200,7 +200,7 @@ def test_each_red_line_of_check_has_a_remedy_of_its_own(
         "  -> clock (9000 s off yours): timedatectl set-ntp true"
     )
     monkeypatch.setattr(check, "check", lambda *_: rows[:1] + rows[3:])
-    assert check.require(Host(lambda *_: None, "a.test", local=False), settings)
+    assert check.require(Host(lambda *_: None, "a.test", local=False, option="-H a.test"), settings)
     assert "warn     disk: 2 GB; ./fab -H a.test status" in capsys.readouterr().out
 
 

@@ -201,6 +201,19 @@ def test_check_judges(settings: Settings, changes: check.Facts, name: str, mark:
     assert words in row.remedy
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "as on this machine"),
+        (75, "the server's is 75 seconds ahead of this machine's"),
+        (-34560000, "the server's is 400 days behind this machine's"),
+        (10800, "the server's is 3 hours ahead of this machine's"),
+    ],
+)
+def test_a_wrong_clock_has_a_direction_and_an_owner(seconds: float, words: str) -> None:
+    assert check.clock(seconds) == words
+
+
 def test_arguments_reach_a_command_as_they_are() -> None:
     machine = host.here()
     odd = ["a b", "it's", '"$(id)"', "`id`", "a\nb", ";|&", "*", ""]

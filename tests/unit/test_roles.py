@@ -69,7 +69,7 @@ def test_no_name_means_anything_to_nginx(file: Path) -> None:
 
 def test_what_the_accounts_tell_the_rest_of_the_configuration(file: Path) -> None:
     put(file, "ci", f"ci:{HASH}", {"role": "push", "repositories": ["team-a/*"]})
-    assert roles.variables(roles.maps(file)) == {b"$role", b"$scope", b"$checkable", b"$generation"}
+    assert roles.variables(roles.maps(file)) == {b"$role", b"$scope", b"$limits", b"$checkable", b"$generation"}
 
 
 def test_every_change_is_another_generation(file: Path) -> None:

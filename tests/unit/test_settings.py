@@ -11,7 +11,7 @@ import pytest
 
 from fabfile.errors import UsageError
 from fabfile.rules import PEM_FILES, RULES, mirrored, user_name
-from fabfile.settings import SCHEMA, Settings, dump, load
+from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load
 
 from .conftest import MANDATORY
 
@@ -26,8 +26,50 @@ def refused(path: Path) -> str:
 
 def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", SCHEMA.read_text(), re.M))
-    assert documented == {field.name.upper() for field in fields(Settings)}
+    # HOSTS is for the command line of this machine, and no part of what a server is.
+    assert documented - {HOSTS} == {field.name.upper() for field in fields(Settings)}
     assert documented == {*RULES, *PEM_FILES}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "root@registry.example.com", "registry.example.com", "root@192.0.2.1:2222", "root@2001:db8::1", "my_vps"],
+)
+def test_hosts_names_the_server_of_the_command_line(env_file: Write, value: str) -> None:
+    path = env_file(f"HOSTS={value}\n")
+    assert hosts(path) == value
+    # It does not travel: another name of the server changes nothing there.
+    assert HOSTS not in dump(load(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("https://registry.example.com", "without https://"),
+        ("root@a,root@b", "one server"),
+        ("root@a root@b", "one server"),
+        ("-oProxyCommand=x", "USER@NAME"),
+        ("root@", "USER@NAME"),
+    ],
+)
+def test_what_hosts_may_not_say(env_file: Write, value: str, expected: str) -> None:
+    path = env_file(f"HOSTS={value}\n")
+    assert expected in refused(path)
+    with pytest.raises(UsageError, match=f"{path}:4: HOSTS: .* is not allowed"):
+        hosts(path)
+
+
+def test_without_a_file_hosts_names_nobody(tmp_path: Path) -> None:
+    assert hosts(tmp_path / ".env") == ""
+
+
+@pytest.mark.parametrize("value", ["192.0.2.1", "2001:db8::1", "[2001:db8::1]"])
+def test_an_address_is_no_name_and_the_value_stands_there_once(env_file: Write, value: str) -> None:
+    path = env_file("")
+    path.write_text(path.read_text().replace("registry.example.org", value))
+    said = refused(path)
+    assert "An IP address is none: give yours a name" in said
+    assert said.count(value) == 1
 
 
 def test_at_most_four_settings_are_mandatory() -> None:

@@ -11,12 +11,16 @@ from ...machine.onhost.atomic import RefusedError
 from .accounts_file import COST, Line, lines
 
 HEAD = "# Written by `htpasswd` and `up` from the accounts file; your changes would be overwritten.\n"
+# So many patterns of an account stand in a refusal: each may be long, and clients show one line.
+TOLD = 5
 # A name of other characters, written by hand, gets no role: it could mean something to nginx.
 NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
 
 def maps(accounts_file: Path) -> bytes:
-    """accounts.conf: $role, $scope, $checkable and $generation. Raises RefusedError as accounts.lines, or for no file.
+    """accounts.conf: $role, $scope, $limits, $checkable and $generation.
+
+    Raises RefusedError as accounts.lines, or for no file.
 
     Regular expressions throughout, as a plain string in a map is compared without regard to case
     (nginx, ngx_http_map_module). $generation stands for the whole accounts file: what nginx remembers is
@@ -32,12 +36,14 @@ def maps(accounts_file: Path) -> bytes:
     roles = [f'"~^{_quoted(line.user)}\\z" {line.role};' for line in accounts]
     known = [f'"~^{_quoted(line.user)}\\z" $http_authorization;' for line in accounts]
     scopes = [row for line in accounts for row in _scopes(line)]
+    limits = [f'"~^{_quoted(line.user)}\\z" "{_told(line)}";' for line in accounts if line.repositories]
     return "\n".join(
         [
             HEAD,
             _map("$account", "$role", roles, '""'),
             # What $repository is, $endpoint finds: see access.conf.
             _map('"$account $endpoint $repository"', "$scope", scopes, "outside"),
+            _map("$account", "$limits", limits, '""'),
             _map("$remote_user", "$checkable", known, f'"{_decoy(accounts, generation)}"'),
             _map('""', "$generation", [], f'"{generation}"'),
         ]
@@ -74,6 +80,12 @@ def _scopes(line: Line) -> list[str]:
     # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
     places = ["base ", *(f"\\S+ {pattern(text)}\\z" for text in line.repositories)]
     return [f'"~^{user} {place}" inside;' for place in places]
+
+
+def _told(line: Line) -> str:
+    """Where the account is inside, for a person who is outside; the first few of many."""
+    shown = line.repositories[:TOLD]
+    return ", ".join(shown) + f" and {len(line.repositories) - TOLD} more" * (len(line.repositories) > TOLD)
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,53 @@
+"""How a task of the command line does its step: on the server that -H names, one at a time, with a line at the end.
+
+Imports as late as the tasks, so that `--list` stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from invoke import Context
+
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .machine.host import Host
+    from .report import Outcome
+    from .settings import Settings
+
+    Server = tuple[Host, Settings]
+
+
+def server(c: Context) -> Server:
+    """The server that -H names, with its host key checked; before any SSH, the settings."""
+    from . import settings
+    from .machine import ssh
+
+    ssh.require_host(c)
+    if c.config.run.dry:
+        raise UsageError("--dry does not know what would happen", "./fab -H … sync --diff shows it")
+    checked = settings.load()
+    return ssh.remote(c), checked
+
+
+def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
+    """Do one step on the server and print its line; alone: while nobody else does one."""
+    from . import report
+    from .machine import lock
+
+    host, settings = server(c)
+    with lock.exclusive(host, settings, name) if alone else nullcontext():
+        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.option)
+
+
+def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
+    """Do one change on the server that may happen beside others, and print its line."""
+    from . import report
+    from .machine import lock
+
+    host, settings = server(c)
+    with lock.audited(host, settings, name):
+        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.option)

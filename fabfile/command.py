@@ -66,6 +66,7 @@ def forceable(program: type[Program]) -> type[Program]:
             return [*super().core_args(), Argument(names=("force",), kind=bool, help=text)]
 
         def update_config(self, merge: bool = True) -> None:
+            _named(self.args.hosts.value or "")
             super().update_config(merge)
             self.config.force = self.args.force.value
 
@@ -84,6 +85,27 @@ def grouped(program: type[Program]) -> type[Program]:
                 self.print_columns([(name, helpline(tasks[name])) for name in names])
 
     return Grouped
+
+
+def _named(hosts: str) -> None:
+    """Refuse what is no name of a host behind -H, before fabric makes numbers of it."""
+    for host in filter(None, hosts.split(",")):
+        name = re.sub(r"^[a-z]+://|/.*$", "", host)
+        if name != host:
+            raise Exit(
+                f"error: -H {host}: expected a name, without https:// and /\n  -> ./fab -H {_as_root(name)} TASK", USAGE
+            )
+        before, _, port = name.rpartition(":")
+        if ":" not in before and before and not port.isdecimal():
+            raise Exit(f"error: -H {host}: '{port}' is no port\n  -> ./fab -H {_as_root(before)} TASK", USAGE)
+        if host.endswith("@"):
+            raise Exit(
+                f"error: -H {host}: no name stands behind the @\n  -> ./fab -H {host}registry.example.com TASK", USAGE
+            )
+
+
+def _as_root(name: str) -> str:
+    return name if "@" in name else f"root@{name}"
 
 
 def _understood(parse: Callable[[], None]) -> None:

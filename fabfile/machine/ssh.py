@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import paramiko
 from paramiko.ssh_exception import (
-    AuthenticationException,
     BadHostKeyException,
     NoValidConnectionsError,
-    PasswordRequiredException,
     SSHException,
 )
 
@@ -24,6 +22,7 @@ from ..text import one_line, printable
 from .conversation import MARK, ours
 from .host import Elevation, Host
 from .hostkeys import Revoked, known_name, learn
+from .identity import Login, NotLetInError
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -68,31 +67,26 @@ def connect(c: Connection) -> None:
     c.client.set_missing_host_key_policy(Refuse())
     # fabric's own --connect-timeout comes among these arguments.
     own = "timeout" in c.connect_kwargs
+    c.config.authentication.strategy_class = partial(Login, c)
     c.connect_timeout = None if own else c.connect_timeout or CONNECT_SECONDS
     try:
         c.open()
     except (UnknownHostKeyError, BadHostKeyException) as error:
         raise _not_trusted(c, error, revoked) from None
-    except PasswordRequiredException:
-        raise StepError(
-            f"{where}: your SSH key has a passphrase", "ssh-add it, or add --prompt-for-passphrase"
-        ) from None
-    except AuthenticationException:
-        raise StepError(
-            f"{where}: the server does not accept your SSH key",
-            f"does `{ssh}` work? ssh-copy-id sets it up",
-        ) from None
+    except NotLetInError as error:
+        what, remedy = error.login.why(ssh, _as_root(c))
+        raise StepError(f"{where}: {what}", remedy) from None
     except socket.gaierror as error:
-        raise StepError(f"{where}: this name has no address ({error.strerror})", "check -H") from None
-    except FileNotFoundError as error:
         raise StepError(
-            f"{where}: there is no SSH key {error.filename}",
-            "check IdentityFile in ~/.ssh/config, or -i",
+            f"{where}: this name has no address ({error.strerror})",
+            f"is {c.host} spelt right? If its DNS record is new: ./fab -H {c.user}@ADDRESS check looks by its address",
         ) from None
     except (NoValidConnectionsError, TimeoutError, OSError, SSHException, EOFError) as error:
         # It may be in the words of whoever listens there.
         reason = one_line(str(error)) or type(error).__name__
-        raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?") from None
+        # sshd 9.8 and later turns a source away for a while (sshd_config(5), PerSourcePenalties).
+        wait = " After refused logins some servers let nobody in for a minute: wait" if "banner" in reason else ""
+        raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?{wait}") from None
     transport = c.transport
     if transport is not None:
         transport.set_keepalive(KEEPALIVE_SECONDS)
@@ -101,6 +95,12 @@ def connect(c: Connection) -> None:
 
 def _where(c: Connection) -> str:
     return f"{c.user}@{c.host}:{c.port}"
+
+
+def _as_root(c: Connection) -> str:
+    """How to name the server as root, where nobody said who logs in; '' where somebody did."""
+    unnamed = c.user == c.config.user and "user" not in c.ssh_config
+    return f"root@{c.original_host}" if unnamed and c.user != "root" else ""
 
 
 def _ssh(c: Connection) -> str:

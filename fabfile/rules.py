@@ -215,6 +215,13 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+def _pause(text: str) -> int:
+    """Less than what strangers have makes no sense; each pause holds one of the places of its address."""
+    if not re.fullmatch(r"\d{1,5}", text) or not 60 <= int(text) <= 86400:
+        raise ValueError("expected a number of seconds from 60 to 86400")
+    return int(text)
+
+
 def _image(text: str) -> str:
     if not re.fullmatch(IMAGE, text):
         raise ValueError("expected the name of an image, for example nginx:1.30.7-alpine")
@@ -264,6 +271,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,
+    "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,
     "SERVER_ADDRESSES": _addresses,
     "DEPLOY_DIR": _directory,

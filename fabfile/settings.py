@@ -46,6 +46,7 @@ class Settings:
     registry_aliases: tuple[str, ...]
     server_addresses: tuple[str, ...]
     anonymous_pull: tuple[str, ...]
+    client_pause: int
     deploy_dir: str
     renew_schedule: str
     hsts_max_age: int

@@ -6,6 +6,7 @@ from ..certificate.cron import cron_text
 from ..certificate.onhost.cron import CRON_FILE, install, installed
 from ..errors import StepError
 from ..machine.host import Host, deployed, require_deployed
+from ..machine.onhost.atomic import exists
 from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
@@ -13,13 +14,16 @@ from ..settings import Settings
 
 def looks(settings: Settings) -> list[Call]:
     """What `schedule` asks of the server, for Host.foresee."""
-    return [deployed(settings.deploy_dir), (installed, (cron_text(settings),), {})]
+    script: Call = (exists, (f"{settings.deploy_dir}/cron.sh",), {})
+    return [deployed(settings.deploy_dir), script, (installed, (cron_text(settings),), {})]
 
 
 def schedule(host: Host, settings: Settings) -> Outcome:
     """Have cron on the server run `inv renew` in DEPLOY_DIR. Nobody's own crontab is touched."""
     host.foresee(looks(settings))
     require_deployed(host, settings.deploy_dir)
+    if not host.call(exists, f"{settings.deploy_dir}/cron.sh"):
+        raise StepError(f"{host.name}: what cron would run is not there", "./fab -H … sync up, then this again")
     done = host.call(installed, cron_text(settings))
     if done["changed"]:
         done = host.call(install, cron_text(settings))

@@ -44,7 +44,8 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
-        "cron": host.call(cron.installed, cron_text(settings)) | {"twice_a_day": not settings.renew_schedule},
+        "cron": host.call(cron.looked_at, cron_text(settings), settings.deploy_dir)
+        | {"twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
@@ -134,6 +135,10 @@ def cron_row(found: dict[str, Any], last: dict[str, str]) -> Row:
         return "failed", "cron", "does not run, so nothing is renewed: ./fab -H … provision"
     if found["changed"]:
         return "warn", "cron", "renews nothing, or not as the settings say: ./fab -H … schedule"
+    if found["inv"]:
+        return "failed", "cron", f"cannot start ./inv, so nothing is renewed: {found['inv']}: ./fab -H … sync"
+    if found["unheard"]:
+        return "failed", "cron", f"{found['unheard']}: log/renew.log on the server"
     silent = found["age"]
     if last:
         silent = min(silent, time.time() - calendar.timegm(time.strptime(last["when"], WHEN)))

@@ -14,6 +14,8 @@ from .. import report
 from ..errors import StepError, addressed
 from ..machine import ownership
 from ..machine.host import Host
+from ..registry import schema1
+from ..registry.onhost import schema1 as onhost_schema1
 from ..report import Outcome
 from ..settings import Settings
 from ..stack import templates
@@ -49,7 +51,18 @@ def check(host: Host, settings: Settings) -> list[Row]:
     for line in host.script("check.sh", settings.deploy_dir, ours, *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
-    return list(judged(facts, settings, time.time()))
+    return [*judged(facts, settings, time.time()), *_old_images(host, settings, facts)]
+
+
+def _old_images(host: Host, settings: Settings, facts: Facts) -> Iterator[Row]:
+    """Where images were pushed to another registry than the one that shall run: will it serve them?"""
+    wanted = settings.stack_images["registry"]
+    if "store" not in facts or _one(facts, "store") == wanted or schema1.second(wanted):
+        return
+    if not _one(facts, "python"):
+        yield Row("old images", "warn", "not looked at: Python is missing", "./fab -H … provision, then check again")
+    elif found := schema1.described(host.call(onhost_schema1.found, settings.deploy_dir)):
+        yield Row("old images", "warn", found, schema1.REMEDY)
 
 
 def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
@@ -122,6 +135,9 @@ def _software(facts: Facts) -> Iterator[Row]:
 
 def _docker(facts: Facts) -> Row:
     docker, error = _one(facts, "docker"), _one(facts, "docker_error")
+    if _one(facts, "podman"):
+        remedy = f"Docker itself is needed: apt-get remove podman-docker; then {PROVISION}"
+        return Row("docker", "failed", "docker is Podman there", remedy)
     if docker and _version(docker) < MIN_DOCKER:
         remedy = "too old, 20.10 is needed: upgrade docker.io, or use Docker's own repository"
         return Row("docker", "failed", docker, remedy)

@@ -32,6 +32,10 @@ for place in "$directory" "$(readlink -f "$directory")"; do
     done
 done
 
+# Which registry serves the images that are here: an old one, or none.
+[ ! -d "$directory/registry/data/docker/registry/v2/repositories" ] ||
+    fact store "$(docker ps --filter "name=^private-docker-registry-registry-1$" --format '{{.Image}}' 2>/dev/null)"
+
 fact python "$(python3 -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
 # The processes of containers are here, too, in another PID namespace.
 own=$(readlink /proc/self/ns/pid)
@@ -41,7 +45,10 @@ done
 
 if command -v docker >/dev/null 2>&1; then
     fact docker_client yes
-    engine=$(docker version --format '{{.Server.Version}}' 2>&1) && fact docker "$engine" || fact docker_error "$(echo "$engine" | tail -n 1)"
+    # What it warns of comes on standard error.
+    engine=$(docker version --format '{{.Server.Version}}' 2>/dev/null) && fact docker "$engine" ||
+        fact docker_error "$(docker version 2>&1 >/dev/null | tail -n 1)"
+    case $(docker --version 2>/dev/null) in [Pp]odman*) fact podman yes ;; esac
     if compose=$(docker compose version --short 2>/dev/null); then
         fact compose "$compose"
     else

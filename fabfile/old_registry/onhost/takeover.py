@@ -19,6 +19,7 @@ from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
 from ...machine.onhost.reserve import FILE as RESERVE
+from ...registry.onhost import schema1
 from ...stack.onhost.containers import bring_up
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
 from . import found
@@ -36,7 +37,8 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
     project: our own Compose project, whose containers do not count. Returns {"repositories",
     "accounts": the file's name, "entries": its lines, "containers", "cron": root's lines that name the
     directory, "strange": variables or files of a registry that keeps its data elsewhere, "owner": whose the
-    directory is when it is not root's, "ours": whether it is one of ours that was never adopted}.
+    directory is when it is not root's, "ours": whether it is one of ours that was never adopted, "schema1":
+    see registry/onhost/schema1.py}.
     """
     root = Path(directory)
     containers = found.containers(root, project)
@@ -50,6 +52,7 @@ def inspect(directory: str, project: str) -> dict[str, Any]:
         "cron": [line for line in found.crontab() if found.names(line, root)],
         "owner": named(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
         "ours": (root / ".sync").is_dir() and not recorded(directory),
+        "schema1": schema1.found(directory),
     }
 
 

@@ -259,12 +259,13 @@ def test_images_in_schema_1_are_named_before_a_version_3_takes_them_over(old: Ol
     old.pull()
     found = "1 in schema 1: old-image:ancient"
     for task in ("check", "adopt"):
-        line = next(line for line in old.world.fab(task).stdout.splitlines() if "old images" in line)
+        # For `check` alone the ports of the old containers are taken.
+        line = next(line for line in old.world.fab(task, ok=None).stdout.splitlines() if "old images" in line)
         assert line.startswith("warn")
         assert found in line
         assert "REGISTRY_IMAGE=registry:2.8.3" in line
     old.world.configure(REGISTRY_IMAGE="registry:2.8.3")
-    assert "old images" not in old.world.fab("check").stdout + old.world.fab("adopt").stdout
+    assert "old images" not in old.world.fab("check", ok=False).stdout + old.world.fab("adopt").stdout
     old.world.configure()
     assert found in old.world.fab("adopt", "--yes").stdout
     # Ours runs that image by now, so the question is answered.

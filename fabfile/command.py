@@ -90,7 +90,7 @@ def grouped(program: type[Program]) -> type[Program]:
 def _named(hosts: str) -> None:
     """Refuse what is no name of a host behind -H, before fabric makes numbers of it."""
     for host in filter(None, hosts.split(",")):
-        name = re.sub(r"^[a-z]+://|/.*$", "", host)
+        name = re.sub(r"^[a-z]+://([^:/]*).*|/.*$", r"\1", host, flags=re.I)
         if name != host:
             raise Exit(
                 f"error: -H {host}: expected a name, without https:// and /\n  -> ./fab -H {_as_root(name)} TASK", USAGE

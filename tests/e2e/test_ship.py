@@ -116,7 +116,8 @@ def test_who_may_not_use_docker_is_told_how(shipping: World, docker_that: Wrappe
     nobody = 'HOME=/nonexistent exec setpriv --reuid 65534 --regid 65534 --clear-groups $DOCKER "$@"'
     refused = ship(shipping, docker_that(nobody), ok=False)
     assert "you may not use Docker here\n  -> sudo usermod --append --groups docker $USER" in refused.stderr
-    shipping.bootstrap(IMAGES="ship")
+    shipping.sandbox.carry(*IMAGES)
+    shipping.bootstrap()
     done = shipping.fab("push-test", env=docker_that(nobody))
     assert "sudo usermod --append --groups docker $USER, then log in again; going on from the server" in done.stdout
     assert "equal" in done.stdout

@@ -11,7 +11,7 @@ from pathlib import Path
 from invoke import Collection, Context, Exit, task
 
 from fabfile import launcher
-from fabfile.errors import for_people
+from fabfile.errors import StepError, for_people
 from fabfile.server_tasks import renew
 
 ROOT = Path(__file__).resolve().parent
@@ -23,9 +23,13 @@ CODE = ("fabfile", "tasks.py", "tests")
 @for_people
 def demo(c: Context, stop: bool = False) -> None:
     """See it work: a throw-away server on this machine, bootstrapped over SSH. Needs Docker."""
+    from tests.sandbox import SandboxError
     from tests.sandbox import demo as sandbox
 
-    sandbox.stop() if stop else sandbox.start()
+    try:
+        sandbox.stop() if stop else sandbox.start()
+    except SandboxError as error:
+        raise StepError(str(error)) from None
 
 
 @task(
@@ -38,11 +42,15 @@ def demo(c: Context, stop: bool = False) -> None:
 @for_people
 def test(c: Context, select: str = "", long: bool = False) -> None:
     """Run every test but the long ones, the end-to-end ones against a throw-away server on this machine."""
+    from tests.sandbox import SandboxError
     from tests.sandbox.engine import ensure_engine
     from tests.sandbox.images import ensure_images
 
-    ensure_engine(print)
-    ensure_images(print)
+    try:
+        ensure_engine(print)
+        ensure_images(print)
+    except SandboxError as error:
+        raise StepError(str(error)) from None
     # Two at a time, a sandbox each: most of a test's time is waiting.
     parallel = ("--numprocesses", "2", "--dist", "worksteal", "--durations", "20")
     chosen = ("-m", "long", "-s") if long else ()

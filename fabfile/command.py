@@ -74,6 +74,7 @@ def forceable(program: type[Program]) -> type[Program]:
             return [*super().core_args(), Argument(names=("force",), kind=bool, help=text)]
 
         def update_config(self, merge: bool = True) -> None:
+            _named(self.args.hosts.value or "")
             super().update_config(merge)
             self.config.force = self.args.force.value
 
@@ -164,6 +165,27 @@ def at_home(program: type[Program]) -> type[Program]:
             self.config.several = "," in (hosts.value or "")
 
     return AtHome
+
+
+def _named(hosts: str) -> None:
+    """Refuse what is no name of a host behind -H, before fabric makes numbers of it."""
+    for host in filter(None, hosts.split(",")):
+        name = re.sub(r"^[a-z]+://([^:/]*).*|/.*$", r"\1", host, flags=re.I)
+        if name != host:
+            raise Exit(
+                f"error: -H {host}: expected a name, without https:// and /\n  -> ./fab -H {_as_root(name)} TASK", USAGE
+            )
+        before, _, port = name.rpartition(":")
+        if ":" not in before and before and not port.isdecimal():
+            raise Exit(f"error: -H {host}: '{port}' is no port\n  -> ./fab -H {_as_root(before)} TASK", USAGE)
+        if host.endswith("@"):
+            raise Exit(
+                f"error: -H {host}: no name stands behind the @\n  -> ./fab -H {host}registry.example.com TASK", USAGE
+            )
+
+
+def _as_root(name: str) -> str:
+    return name if "@" in name else f"root@{name}"
 
 
 def _understood(parse: Callable[[], None], program: Program | None = None) -> None:

@@ -49,9 +49,14 @@ RESERVE = ".reserve"
 LOG = "log"
 AUDIT_LOG = f"{LOG}/audit.log"
 RENEW_LOG = f"{LOG}/renew.log"
+# What cron runs, below DEPLOY_DIR, and what it could not have `inv` tell.
+CRON_SCRIPT = "cron.sh"
+RENEW_UNHEARD = f"{LOG}/renew.unheard"
 
 REGISTRY = "registry"
 DATA = f"{REGISTRY}/data"
+# What the registry has in it (distribution, storage/driver/paths).
+STORE = f"{DATA}/docker/registry/v2"
 AUTH = f"{REGISTRY}/auth"
 ACCOUNTS = f"{AUTH}/htpasswd"
 OLD_ACCOUNTS = f"{AUTH}/registry.password"  # of the old scripts

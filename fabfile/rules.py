@@ -233,6 +233,13 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+def _pause(text: str) -> int:
+    """Less than what strangers have makes no sense; each pause holds one of the places of its address."""
+    if not re.fullmatch(r"\d{1,5}", text) or not 60 <= int(text) <= 86400:
+        raise ValueError("expected a number of seconds from 60 to 86400")
+    return int(text)
+
+
 def _image(text: str) -> str:
     if not re.fullmatch(IMAGE, text):
         raise ValueError("expected the name of an image, for example nginx:1.30.7-alpine")
@@ -245,23 +252,6 @@ def _mirror(text: str) -> str:
     if prefix and not re.fullmatch(rf"{host}(/[a-z0-9._-]+)*", prefix):
         raise ValueError("expected a host and maybe a path, for example mirror.example.com/hub")
     return prefix
-
-
-def mirrored(name: str, mirror: str) -> str:
-    """The name of a Docker Hub image at a mirror of it; other names stay as they are.
-
-    A first part with a dot or a colon, or `localhost`, is a host (distribution/reference,
-    normalize.go); a name without any slash is one of Docker Hub's `library`.
-    """
-    if not mirror:
-        return name
-    name = re.sub(r"^(index\.)?docker\.io/", "", name)
-    first, slash, _ = name.partition("/")
-    if not slash:
-        return f"{mirror}/library/{name}"
-    if "." in first or ":" in first or first == "localhost":
-        return name
-    return f"{mirror}/{name}"
 
 
 # Files on the operator's machine, and what must be in them.
@@ -283,6 +273,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,
+    "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,
     "SERVER_ADDRESSES": _addresses,
     "DEPLOY_DIR": _directory,

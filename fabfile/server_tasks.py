@@ -22,10 +22,11 @@ WAIT_SECONDS = 600
     help={
         "dry_run": "Only rehearse it: certbot asks Let's Encrypt's test service, or ACME_SERVER where that is a URL.",
         "log": "The log that this run is written to; it is put aside when it is larger than 1 MB.",
+        "heard": "A file that is made when all was told: without it cron's script tells that this did not run.",
     }
 )
 @for_people
-def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
+def renew(c: Context, dry_run: bool = False, log: str = "", heard: str = "") -> None:
     """Renew the certificate on this machine where it is due, and check what is served."""
     # All of it now: a `sync` that we wait for may put other modules in the place of these.
     from .certificate import alerts
@@ -45,6 +46,7 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
                 f"{error.what}; cron renews it on the server", f"./fab{server} renew does it now"
             ) from None
         alerts.tell_without_settings(host, str(error))
+        _heard(heard)
         raise
     name = "renew --dry-run" if dry_run else "renew"
     try:
@@ -55,8 +57,10 @@ def renew(c: Context, dry_run: bool = False, log: str = "") -> None:
     except Exception as error:
         reason = error.reason if isinstance(error, ExpectedError) else ""
         _alert(host, settings, str(error) or type(error).__name__, dry_run, reason)
+        _heard(heard)
         raise
     _alert(host, settings, "", dry_run)
+    _heard(heard)
 
 
 def _settings() -> Settings:
@@ -69,6 +73,12 @@ def _alert(host: Host, settings: Settings, problem: str, dry_run: bool, reason: 
 
     if not dry_run and (line := alerts.tell(host, settings, problem, reason)):
         print(f"{'':15}{line}")
+
+
+def _heard(file: str) -> None:
+    """Whoever shall know how it went knows it: without this file cron's script tells that nobody does."""
+    if file:
+        Path(file).touch()
 
 
 def _begin(log: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from . import layout
 from .errors import UsageError
 from .layout import Service
-from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file, wildcard
+from .rules import ACME_SERVERS, PEM_FILES, RULES, pem_file, wildcard
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / layout.SCHEMA
@@ -46,6 +46,7 @@ class Settings:
     registry_aliases: tuple[str, ...]
     server_addresses: tuple[str, ...]
     anonymous_pull: tuple[str, ...]
+    client_pause: int
     deploy_dir: str
     renew_schedule: str
     hsts_max_age: int
@@ -265,3 +266,20 @@ def _checked(where: str, key: str, value: str, base: Path) -> object:
         return RULES[key](value)
     except ValueError as error:
         raise UsageError(f"{where}: '{value}' is not allowed", str(error)) from None
+
+
+def mirrored(name: str, mirror: str) -> str:
+    """The name of a Docker Hub image at a mirror of it; other names stay as they are.
+
+    A first part with a dot or a colon, or `localhost`, is a host (distribution/reference,
+    normalize.go); a name without any slash is one of Docker Hub's `library`.
+    """
+    if not mirror:
+        return name
+    name = re.sub(r"^(index\.)?docker\.io/", "", name)
+    first, slash, _ = name.partition("/")
+    if not slash:
+        return f"{mirror}/library/{name}"
+    if "." in first or ":" in first or first == "localhost":
+        return name
+    return f"{mirror}/{name}"

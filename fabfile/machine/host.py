@@ -33,7 +33,7 @@ R = TypeVar("R")
 MORE = "run it again with --debug as the first option to see more"
 SCRIPTS = Path(__file__).parent / "onhost"
 # How to find out whether cron runs, for every script and every function that asks.
-CRON = SCRIPTS / "cron.sh"
+CRON = SCRIPTS / "cron_runs.sh"
 
 
 class WholeInput(io.StringIO):

@@ -14,10 +14,8 @@ import paramiko
 from fabric.runners import Remote
 from invoke.exceptions import ThreadException
 from paramiko.ssh_exception import (
-    AuthenticationException,
     BadHostKeyException,
     NoValidConnectionsError,
-    PasswordRequiredException,
     SSHException,
 )
 
@@ -28,6 +26,7 @@ from .conversation import MARK, End, last_line, ours
 from .elevation import elevation
 from .host import Host
 from .hostkeys import Revoked, known_name, learn
+from .identity import Login, NotLetInError
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -84,33 +83,26 @@ def connect(c: Connection) -> None:
     c.client.set_missing_host_key_policy(Refuse())
     # fabric's own --connect-timeout comes among these arguments.
     own = "timeout" in c.connect_kwargs
+    c.config.authentication.strategy_class = partial(Login, c)
     c.connect_timeout = None if own else c.connect_timeout or CONNECT_SECONDS
     try:
         c.open()
     except (UnknownHostKeyError, BadHostKeyException) as error:
         raise _not_trusted(c, error, revoked) from None
-    except PasswordRequiredException:
-        raise StepError(
-            f"{where}: your SSH key has a passphrase", "ssh-add it, or add --prompt-for-passphrase"
-        ) from None
-    except AuthenticationException:
-        if c.connect_kwargs.get("password"):
-            raise StepError(f"{where}: the server does not take this password", f"does `{ssh}` take it?") from None
-        raise StepError(
-            f"{where}: the server does not accept your SSH key",
-            f"does `{ssh}` work? ssh-copy-id sets it up; it takes a password: ./fab --prompt-for-login-password -H …",
-        ) from None
+    except NotLetInError as error:
+        what, remedy = error.login.why(ssh, _as_root(c))
+        raise StepError(f"{where}: {what}", remedy) from None
     except socket.gaierror as error:
-        raise StepError(f"{where}: this name has no address ({error.strerror})", "check -H") from None
-    except FileNotFoundError as error:
         raise StepError(
-            f"{where}: there is no SSH key {error.filename}",
-            "check IdentityFile in ~/.ssh/config, or -i",
+            f"{where}: this name has no address ({error.strerror})",
+            f"is {c.host} spelt right? If its DNS record is new: ./fab -H {c.user}@ADDRESS check looks by its address",
         ) from None
     except (NoValidConnectionsError, TimeoutError, OSError, SSHException, EOFError) as error:
         # It may be in the words of whoever listens there.
         reason = one_line(str(error)) or type(error).__name__
-        raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?") from None
+        # sshd 9.8 and later turns a source away for a while (sshd_config(5), PerSourcePenalties).
+        wait = " After refused logins some servers let nobody in for a minute: wait" if "banner" in reason else ""
+        raise StepError(f"{where}: no SSH connection: {reason}", f"does `{ssh}` work?{wait}") from None
     transport = c.transport
     if transport is not None:
         transport.set_keepalive(KEEPALIVE_SECONDS)
@@ -119,6 +111,12 @@ def connect(c: Connection) -> None:
 
 def _where(c: Connection) -> str:
     return f"{c.user}@{c.host}:{c.port}"
+
+
+def _as_root(c: Connection) -> str:
+    """How to name the server as root, where nobody said who logs in; '' where somebody did."""
+    unnamed = c.user == c.config.user and "user" not in c.ssh_config
+    return f"root@{c.original_host}" if unnamed and c.user != "root" else ""
 
 
 def _ssh(c: Connection) -> str:

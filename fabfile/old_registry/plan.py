@@ -10,6 +10,8 @@ from ..accounts.onhost.accounts_file import BCRYPT
 from ..certificate import current, lifetime
 from ..errors import StepError, UsageError
 from ..machine.host import Host
+from ..registry import schema1
+from ..registry.onhost.schema1 import Found
 from ..rules import ACME_SERVERS
 from ..settings import Settings
 from ..stack.onhost.lineage import Broken, OnDisk
@@ -63,6 +65,7 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
     rows = [
         ("ok" if found["repositories"] else "warn", "images",
          _counted(found["repositories"], "repository"), "stay where they are"),
+        *_old_images(found["schema1"], settings),
         *_accounts(found["entries"], settings),
         _certificate(certificate, settings),
         ("ok", "files", ", ".join(overwritten) or "none in the way",
@@ -76,6 +79,11 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
           if not line.startswith("#")),
     ]  # fmt: skip
     return Plan(found["containers"], overwritten, rows)
+
+
+def _old_images(found: Found, settings: Settings) -> list[tuple[str, str, str, str]]:
+    text = "" if schema1.second(settings.stack_images[layout.Service.REGISTRY]) else schema1.described(found)
+    return [("warn", "old images", text, schema1.REMEDY)] if text else []
 
 
 def _accounts(entries: Sequence[str], settings: Settings) -> list[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from .. import layout
 from ..accounts.onhost.accounts_file import Rights
@@ -20,16 +20,19 @@ from ..machine.host import Host, last_words
 from ..secret import Secret
 from ..settings import Settings
 from ..stack import logins
+from ..stack.onhost.images import unwarned
 from .onhost import api
+
+if TYPE_CHECKING:
+    from invoke import Result
 
 REPOSITORY = "push-test"
 REFUSED = re.compile(r"unauthorized|no basic auth credentials|\b401\b|access denied|authentication required", re.I)
 UNTRUSTED = re.compile(r"x509: .*(unknown authority|not trusted)|certificate is not trusted", re.I)
 NO_ENGINE = re.compile(
-    r"docker: (command )?not found|Cannot connect to the Docker daemon|failed to connect to the docker API|"
-    r"permission denied.*docker",
-    re.I,
+    r"docker: (command )?not found|Cannot connect to the Docker daemon|failed to connect to the docker API", re.I
 )
+NO_PERMISSION = re.compile(r"permission denied.*(docker|\.sock)", re.I)
 
 REMEDY = "./fab -H … status looks at the server; push-test --from host tries from the server itself"
 
@@ -128,11 +131,13 @@ class Proof:
 
     def prepare(self) -> str:
         """A directory for the client's configuration: the operator's own is never touched."""
-        asked = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
-        engine = self.machine.run(asked, check=False)
-        if not engine.ok:
+        script = 'docker --version || exit; docker context inspect --format "{{.Endpoints.docker.Host}}"'
+        client = self.machine.run(["sh", "-c", script], check=False)
+        version, _, endpoint = client.stdout.strip().partition("\n")
+        if "podman" in version.lower():
+            raise UnusableEngineError(f"docker is Podman there ({version})")
+        if not client.ok or not endpoint:
             raise UnusableEngineError("there is no docker client")
-        endpoint = engine.stdout.strip()
         self.directory = self.machine.run(["mktemp", "-d"]).stdout.strip()
         self.undo.callback(self.machine.run, ["rm", "-rf", "--", self.directory], check=False)
         self.docker = ["docker", "--config", f"{self.directory}/config", "--host", endpoint]
@@ -226,9 +231,8 @@ class Proof:
         images = f"reference={self.settings.registry_domain}/{REPOSITORY}"
         asked = ("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", images)
         left = self.machine.run([*self.docker, *asked], check=False)
-        if NO_ENGINE.search(left.stderr):
-            raise UnusableEngineError("there is no Docker engine")
         if not left.ok:
+            self.require_engine(left)
             raise StepError(f"{self.machine.name}: docker: {last_words(left)}", self.remedy)
         for image in left.stdout.split():
             self.client("image", "rm", "--force", image, check=False)
@@ -260,18 +264,28 @@ class Proof:
                 f"docker {args[0]} was allowed, but must be refused",
                 "is the accounts file in use? ./fab -H … up",
             )
-        if REFUSED.search(result.stderr):
-            return "refused: " + last_line(result.stderr, result.stdout).rpartition(": ")[2]
-        if re.search(r"name unknown|manifest unknown", result.stderr):
+        said = unwarned(result.stderr)
+        if REFUSED.search(said):
+            return "refused: " + last_line(said, result.stdout).rpartition(": ")[2]
+        if re.search(r"name unknown|manifest unknown", said):
             raise StepError("the registry answers without asking who we are", "./fab -H … up")
-        if UNTRUSTED.search(result.stderr):
+        if UNTRUSTED.search(said):
             raise UnusableEngineError("its Docker engine does not trust the certificate's issuer")
-        if NO_ENGINE.search(result.stderr):
-            raise UnusableEngineError("there is no Docker engine")
+        self.require_engine(result)
         raise StepError(
             f"docker {args[0]}: {last_words(result)}",
             REMEDY,
         )
+
+    def require_engine(self, failed: Result) -> None:
+        """Raise UnusableEngineError where a command failed because this machine's engine is not to be had."""
+        said = unwarned(failed.stderr)
+        if NO_PERMISSION.search(said):
+            raise UnusableEngineError(
+                "you may not use Docker there: sudo usermod --append --groups docker $USER, then log in again"
+            )
+        if NO_ENGINE.search(said):
+            raise UnusableEngineError("there is no Docker engine")
 
     def digest(self, output: str) -> str:
         """The manifest's digest in what push or pull printed."""

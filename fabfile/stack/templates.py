@@ -74,15 +74,23 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
         name: hashlib.sha256(_render(deploy / f"{name}.j2", context)).hexdigest()[:16] for name in CONFIGS
     }
     files = {
-        str(name): File(_render(path, context) if path.suffix == ".j2" else path.read_bytes(), _mode(name, path))
+        str(name): File(_render(path, context) if path.suffix == ".j2" else unix(path.read_bytes()), _mode(name, path))
         for name, path in _sources(deploy, settings)
     }
     if settings.acme_ca_bundle:
-        files[layout.ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
+        files[layout.ACME_CA_BUNDLE] = File(unix(Path(settings.acme_ca_bundle).read_bytes()))
     if settings.tls_certificate:
-        files[OWN[0]] = File(Path(settings.tls_certificate).read_bytes())
-        files[OWN[1]] = File(Path(settings.tls_key).read_bytes(), 0o600)
+        files[OWN[0]] = File(unix(Path(settings.tls_certificate).read_bytes()))
+        files[OWN[1]] = File(unix(Path(settings.tls_key).read_bytes()), 0o600)
     return files | _server_side(settings)
+
+
+def unix(content: bytes) -> bytes:
+    """A text without the carriage returns that a clone on Windows, or an editor there, puts before its line breaks.
+
+    `#!/bin/sh` with one of them is "not found" to the server. What has a NUL is no text, and stays.
+    """
+    return content if b"\0" in content else content.replace(b"\r\n", b"\n")
 
 
 def _mode(name: PurePosixPath, path: Path) -> int:
@@ -150,8 +158,8 @@ def _environment(directory: Path) -> Environment:
 def _server_side(settings: Settings) -> dict[str, File]:
     """`inv renew` for the server: our modules, the settings, and invoke and python-dotenv."""
     return {
-        **{name: File((HOME / name).read_bytes()) for name in carried()},
-        layout.SCHEMA: File(SCHEMA.read_bytes()),
+        **{name: File(unix((HOME / name).read_bytes())) for name in carried()},
+        layout.SCHEMA: File(unix(SCHEMA.read_bytes())),
         layout.SETTINGS_FILE: File(dump(settings, **_paths_on_host(settings)).encode(), 0o600),
         layout.LIBRARIES: File(_libraries()),
         layout.RECORD: File(f"{VERSION}\n".encode()),

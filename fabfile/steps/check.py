@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass
 
 from .. import report
 from ..errors import StepError, addressed
-from ..layout import COMPOSE_FILE, MIN_COMPOSE, MIN_DOCKER, MIN_PYTHON, PROJECT, version
+from ..layout import COMPOSE_FILE, MIN_COMPOSE, MIN_DOCKER, MIN_PYTHON, PROJECT, STORE, Service, version
 from ..machine import ownership
 from ..machine.host import Host
 from ..machine.remote_call import MODULES
+from ..registry import schema1
+from ..registry.onhost import schema1 as onhost_schema1
 from ..report import Outcome
 from ..settings import Settings
 from ..stack import templates
@@ -47,10 +49,23 @@ def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
     facts: Facts = defaultdict(list)
     ours = " ".join(directories(templates.names(settings)))
-    for line in host.script("check.sh", settings.deploy_dir, ours, " ".join(MODULES), *settings.hosts).splitlines():
+    for line in host.script(
+        "check.sh", settings.deploy_dir, ours, " ".join(MODULES), STORE, *settings.hosts
+    ).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
-    return list(judged(facts, settings, time.time()))
+    return [*judged(facts, settings, time.time()), *_old_images(host, settings, facts)]
+
+
+def _old_images(host: Host, settings: Settings, facts: Facts) -> Iterator[Row]:
+    """Where images were pushed to another registry than the one that shall run: will it serve them?"""
+    wanted = settings.stack_images[Service.REGISTRY]
+    if "store" not in facts or _one(facts, "store") == wanted or schema1.second(wanted):
+        return
+    if not _one(facts, "python"):
+        yield Row("old images", "warn", "not looked at: Python is missing", "./fab -H … provision, then check again")
+    elif found := schema1.described(host.call(onhost_schema1.found, settings.deploy_dir)):
+        yield Row("old images", "warn", found, schema1.REMEDY)
 
 
 def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:

@@ -8,12 +8,14 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .. import layout, report
 from ..errors import StepError, UsageError
 from ..machine.host import Host, here
+from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
 from ..stack.onhost import images as onhost
@@ -23,60 +25,112 @@ BLOCK = 1 << 20
 MB = 1e6
 
 
+def looks(names: list[str]) -> list[Call]:
+    """What `ship` asks of the server, for Host.foresee."""
+    return [(onhost.identities, (names,), {}), (onhost.platform, (), {})]
+
+
 def ship(host: Host, settings: Settings) -> Outcome:
     """Bring the images that the host lacks to it, from the Docker of the operator's machine.
 
-    One compressed archive goes through the SSH connection. After a cut the next run sends only
-    what is missing: the archive stays on both sides until it was loaded.
+    Each goes as one compressed archive through the SSH connection. After a cut the next run sends only
+    what is missing: the archive stays on both sides until it was loaded. Where the host has all images the
+    operator's machine needs neither them nor Docker.
     Raises StepError where the operator's Docker has not got an image and cannot pull it.
     """
     names = list(settings.stack_images.values())
-    ours = _identities(host, names)
-    theirs = host.call(onhost.identities, names)
-    missing = [name for name in names if ours[name] != theirs.get(name)]
-    if not missing:
-        return Outcome(f"all {len(names)} images are there, 0 bytes sent", changed=False)
-    key = hashlib.sha256(json.dumps([(name, ours[name]) for name in missing]).encode()).hexdigest()
-    archive = CACHE / f"{key[:16]}.tar.gz"
-    _save(missing, archive)
-    digest = _digest(archive)
-    sent = _send(host, settings, archive)
-    host.call(onhost.load, _remote(settings, archive), digest)
-    # Another `ship`, to another server, may have been quicker.
-    archive.unlink(missing_ok=True)
-    return Outcome(f"{', '.join(missing)}: {sent / MB:.1f} MB sent ({sent} bytes)")
-
-
-def _identities(host: Host, names: list[str]) -> dict[str, str]:
-    """What each image is, on this machine; one that is not here is pulled, for the host's platform."""
     if by_digest := [name for name in names if "@" in name]:
         raise UsageError(f"IMAGES=ship: {by_digest[0]}: docker saves no digest", "name it by its tag")
-    platform = host.call(onhost.platform)
-    found = here().call(onhost.identities, names)
+    host.foresee(looks(names))
+    theirs, platform = host.call(onhost.identities, names), host.call(onhost.platform)
+    try:
+        can = here().call(onhost.abilities)
+        ours = _ours(names, platform, can)
+    except StepError as error:
+        if len(theirs) < len(names):
+            raise
+        return Outcome(f"all {len(names)} images are there ({error.what}), 0 bytes sent", changed=False)
+    missing = [name for name in names if name not in theirs or ours.get(name, theirs[name]) != theirs[name]]
+    if not missing:
+        return Outcome(f"all {len(names)} images are there, 0 bytes sent", changed=False)
+    ours |= _pulled([name for name in missing if name not in ours], platform, can)
+    of_platform = ["--platform", platform] if can["containerd"] and can["save"] else []
+    counts = [_brought(host, settings, name, ours[name], of_platform) for name in missing]
+    details = [f"sent     {name}: {sent} of {size} bytes" for name, (sent, size) in zip(missing, counts, strict=True)]
+    total = sum(sent for sent, _ in counts)
+    return Outcome(f"{', '.join(missing)}: {total / MB:.1f} MB sent ({total} bytes)", details=details)
+
+
+def _ours(names: list[str], platform: str, can: dict[str, bool]) -> dict[str, str]:
+    """What each image is on this machine; without those that are not here, or not for that platform."""
+    found = here().call(onhost.identities, names, platform if can["inspect"] else "")
+    if can["inspect"]:
+        return found
+    suiting = here().call(onhost.platforms, list(found))
+    return {name: identity for name, identity in found.items() if suiting[name] == platform}
+
+
+def _pulled(names: list[str], platform: str, can: dict[str, bool]) -> dict[str, str]:
+    """Pull what is not here, for the host's platform. Raises StepError where that leads nowhere."""
+    if not names:
+        return {}
+    if can["containerd"] and not can["save"] and platform != here().call(onhost.platform):
+        # Seen with 26.1: it saves what belongs to its own processor, or an archive that no Docker takes.
+        raise StepError(
+            f"{names[0]}: this machine's Docker cannot pack it for {platform}: it keeps images in containerd, "
+            "and only Docker 28 and later saves another platform than its own from there",
+            "upgrade Docker here; or run this from a machine like the server; or IMAGE_MIRROR and IMAGES=pull; or take "
+            "containerd-snapshotter out of /etc/docker/daemon.json here and pull the images again",
+        )
+    strange = {} if can["containerd"] else here().call(onhost.platforms, list(here().call(onhost.identities, names)))
     for name in names:
-        if name not in found:
-            here().run(
-                ["docker", "pull", "--quiet", "--platform", platform, name],
-                remedy="IMAGES=ship takes the images from your own Docker: "
-                f"set IMAGE_MIRROR, or docker load {name} from a file",
-            )
-    for name, other in here().call(onhost.platforms, names).items():
-        if other != platform:
+        if name in strange:
             raise StepError(
-                f"{name} is here for {other}, and the server is {platform}",
+                f"{name} is here for {strange[name]}, and the server is {platform}",
                 f"docker pull --platform {platform} {name}",
             )
-    return here().call(onhost.identities, names)
+        here().run(
+            ["docker", "pull", "--quiet", "--platform", platform, name],
+            remedy="IMAGES=ship takes the images from your own Docker: "
+            f"set IMAGE_MIRROR, or docker load {name} from a file",
+        )
+    found = _ours(names, platform, can)
+    for name in names:
+        if name not in found:
+            raise StepError(
+                f"{name} was pulled, and is not here for {platform}", f"docker image inspect {name} shows it"
+            )
+    return found
 
 
-def _save(names: list[str], archive: Path) -> None:
-    """Write the images into a compressed file, unless it is there from a run that was cut off."""
+def _brought(host: Host, settings: Settings, name: str, identity: str, options: list[str]) -> tuple[int, int]:
+    """Bring one image to the host. Returns the bytes that were sent, and those of the whole."""
+    key = hashlib.sha256(json.dumps([name, identity]).encode()).hexdigest()
+    archive = CACHE / f"{key[:16]}.tar.gz"
+    _save(name, options, archive)
+    size, digest = archive.stat().st_size, _digest(archive)
+    sent = _send(host, settings, archive)
+    refused = host.call(onhost.load, _remote(settings, archive), digest, name)
+    # Another `ship`, to another server, may have been quicker; and what was refused once would be again.
+    archive.unlink(missing_ok=True)
+    if refused:
+        full = "df -h shows the disks" if "no space" in refused else f"docker image inspect {name} shows it"
+        raise StepError(f"{host.name}: docker load: {refused}", f"{full}; then run it again: it is packed anew")
+    return sent, size
+
+
+def _save(name: str, options: list[str], archive: Path) -> None:
+    """Write an image into a compressed file, unless it is there from a run that was cut off.
+
+    One alone: Podman under docker's name makes one image of three that are saved together.
+    """
     if archive.is_file():
         return
     archive.parent.mkdir(parents=True, exist_ok=True)
     draft = archive.with_suffix(f".{os.getpid()}.new")
     with (
-        subprocess.Popen(["docker", "save", *names], stdout=subprocess.PIPE) as save,
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(["docker", "save", *options, name], stdout=subprocess.PIPE, stderr=said) as save,
         draft.open("wb") as raw,
     ):
         assert save.stdout is not None  # noqa: S101 - for the type checker
@@ -85,9 +139,15 @@ def _save(names: list[str], archive: Path) -> None:
         # Half a file after a power cut would be taken for the whole, again and again.
         raw.flush()
         os.fsync(raw.fileno())
-    if save.returncode:
+        code = save.wait()
+        said.seek(0)
+        words = onhost.said_last(said.read())
+    if code:
         draft.unlink()
-        raise StepError("this machine: docker save failed", "docker images shows what is there")
+        raise StepError(
+            f"this machine: docker save {name}: {words or 'no message'}",
+            f"docker image inspect {name} shows what is there",
+        )
     draft.replace(archive)
 
 

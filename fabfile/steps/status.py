@@ -11,7 +11,7 @@ from .. import layout, report
 from ..accounts.onhost.accounts_file import Account
 from ..certificate import cron, current, lifetime, orders
 from ..certificate.onhost.attempts import Memory
-from ..certificate.onhost.cron import Installed
+from ..certificate.onhost.cron import LookedAt
 from ..errors import StepError, addressed
 from ..machine import lock
 from ..machine.host import Host, deployed, require_deployed
@@ -32,7 +32,7 @@ WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of onhost/lock.sh
 Row = tuple[str, str, str]
 
 
-class Cron(Installed):
+class Cron(LookedAt):
     """The renewals. twice_a_day: by our own schedule; with another, only you know how often it should."""
 
     twice_a_day: bool
@@ -70,7 +70,7 @@ def looks(settings: Settings) -> list[Call]:
         *current.looks_at_both(settings),
         (audit.last, (lock.audit_log(settings), "renew"), {}),
         orders.look(settings),
-        cron.look(settings),
+        cron.look_at(settings),
         (disk.usage, (directory,), {}),
     ]
 
@@ -90,7 +90,7 @@ def status(host: Host, settings: Settings) -> Status:
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
-        "cron": {**cron.installed(host, settings), "twice_a_day": not settings.renew_schedule},
+        "cron": {**cron.looked_at(host, settings), "twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
@@ -179,6 +179,10 @@ def cron_row(found: Cron, last: audit.Last | None) -> Row:
         return "failed", "cron", "does not run, so nothing is renewed: ./fab -H … provision"
     if found["changed"]:
         return "warn", "cron", "renews nothing, or not as the settings say: ./fab -H … schedule"
+    if found["inv"]:
+        return "failed", "cron", f"cannot start ./inv, so nothing is renewed: {found['inv']}: ./fab -H … sync"
+    if found["unheard"]:
+        return "failed", "cron", f"{found['unheard']}: {layout.RENEW_LOG} on the server"
     silent = found["age"]
     if last:
         silent = min(silent, time.time() - calendar.timegm(time.strptime(last["when"], WHEN)))

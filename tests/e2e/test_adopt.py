@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -236,3 +237,39 @@ def test_nothing_to_adopt(clean: World) -> None:
     assert "nothing to adopt" in refused.stderr
     assert json.loads(clean.fab("check", "--json").stdout)
     assert clean.login(USER, OLD_PASSWORD) == 0
+
+
+def test_images_in_schema_1_are_named_before_a_version_3_takes_them_over(old: Old) -> None:
+    """One is put on the disk by hand, as an old client would have pushed it: the registry of version 2 serves it."""
+    manifest = json.dumps(
+        {
+            "schemaVersion": 1, "name": "old-image", "tag": "ancient", "architecture": "amd64",
+            "fsLayers": [{"blobSum": f"sha256:{'0' * 64}"}], "history": [{"v1Compatibility": "{}"}],
+        }
+    ).encode()  # fmt: skip
+    digest = hashlib.sha256(manifest).hexdigest()
+    store = f"{DEPLOY_DIR}/registry/data/docker/registry/v2"
+    manifests = f"{store}/repositories/old-image/_manifests"
+    old.world.sandbox.exec(
+        "server", "sh", "-ec",
+        "for file in $2/revisions/sha256/$3 $2/tags/ancient/current $2/tags/ancient/index/sha256/$3; do "
+        "mkdir -p $file; printf sha256:$3 >$file/link; done; blob=$1/blobs/sha256/$(echo $3 | cut -c1-2)/$3; "
+        "mkdir -p $blob; cat >$blob/data", "sh", store, manifests, digest, input=manifest.decode(),
+    )  # fmt: skip
+    old.pull()
+    found = "1 in schema 1: old-image:ancient"
+    for task in ("check", "adopt"):
+        # For `check` alone the ports of the old containers are taken.
+        line = next(line for line in old.world.fab(task, ok=None).stdout.splitlines() if "old images" in line)
+        assert line.startswith("warn")
+        assert found in line
+        assert "REGISTRY_IMAGE=registry:2.8.3" in line
+    old.world.configure(REGISTRY_IMAGE="registry:2.8.3")
+    assert "old images" not in old.world.fab("check", ok=False).stdout + old.world.fab("adopt").stdout
+    old.world.configure()
+    assert found in old.world.fab("adopt", "--yes").stdout
+    # Ours runs that image by now, so the question is answered.
+    assert "old images" not in old.world.fab("check").stdout
+    # The image of the sandbox is a version 2 all the same.
+    login = ("-u", f"anna:{OLD_PASSWORD}")
+    assert old.world.status("/v2/old-image/manifests/ancient", *login) == 200

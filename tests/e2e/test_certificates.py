@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.sandbox.demo import DOMAIN
@@ -116,6 +118,40 @@ def test_cron_itself_renews(clean: World) -> None:
     assert "Traceback" not in clean.server(f"cat {log}")
     clean.configure()
     clean.fab("sync", "schedule")
+
+
+def test_a_cron_that_cannot_start_inv_is_heard_of(clean: World) -> None:
+    """The real daemon; `inv` as a clone on Windows once made it, and without what it imports."""
+    clean.bootstrap(RENEW_SCHEDULE="* * * * *", ALERT_COMMAND="cat >>'/tmp/told'; echo \\\\done >>/tmp/told")
+    run = f"cd {DEPLOY_DIR} && env -i PATH=/usr/bin:/bin sh ./cron.sh; echo exit $?"
+    assert "exit 0" in clean.server(run)
+    assert clean.server("cat /tmp/told", check=False) == ""
+    clean.server(f"sed -i 's/$/\\r/' {DEPLOY_DIR}/inv")
+    # At once, before cron has come.
+    assert re.search(r"failed +cron +cannot start ./inv, so nothing is renewed: .*not found \(exit status 127\)",
+                     clean.fab("status", ok=False).stdout)  # fmt: skip
+    wait_until(lambda: clean.server("cat /tmp/told", check=False) != "", "the alert has come", 90)
+    told = clean.server("cat /tmp/told")
+    assert told.startswith(f"{DOMAIN}: cron could not run ./inv renew (exit status 127): ")
+    assert f"-> ./fab -H {DOMAIN} sync" in told
+    assert told.endswith("\n\\done\n")
+    # Once for each problem.
+    assert "exit 127" in clean.server(run)
+    assert clean.server("cat /tmp/told") == told
+    clean.fab("sync")
+    clean.server(f"rm {DEPLOY_DIR}/lib.zip")
+    assert "exit 1" in clean.server(run)
+    assert "No module named" in clean.server("cat /tmp/told").removeprefix(told)
+    clean.fab("sync")
+    assert re.search(r"failed +cron +cron could not run ./inv renew", clean.fab("status", ok=False).stdout)
+    assert "exit 0" in clean.server(run)
+    assert re.search(r"ok +cron +runs", clean.fab("status").stdout)
+    # What `inv` itself tells is not told a second time.
+    clean.server(f"rm /tmp/told; rm -r {DEPLOY_DIR}/certbot/conf/live")
+    assert "exit 1" in clean.server(run)
+    assert clean.server("grep -c done /tmp/told").strip() == "1"
+    clean.configure()
+    clean.clean()
 
 
 def test_the_log_of_cron_rotates(deployed: World) -> None:

@@ -46,7 +46,13 @@ FAB, INV = str(ROOT / "fab"), str(ROOT / "inv")
         ([INV, "nonsense"], "No idea what 'nonsense' is"),
         ([FAB, "-H", "server", "push-test", "--from"], "Flag --from needed value"),
         ([FAB, "-H", "server", "logs", "--lines", "abc"], "abc"),
-        ([FAB, "-H", "root@127.0.0.1:abc", "check"], "abc"),
+        ([FAB, "-H", "root@127.0.0.1:abc", "check"], "'abc' is no port\n  -> ./fab -H root@127.0.0.1 TASK"),
+        (
+            [FAB, "-H", "https://registry.test/v2/", "check"],
+            "without https:// and /\n  -> ./fab -H root@registry.test TASK",
+        ),
+        ([FAB, "-H", "server,ssh://me@registry.test", "check"], "-> ./fab -H me@registry.test TASK"),
+        ([FAB, "-H", "root@", "check"], "no name stands behind the @"),
         ([FAB, "-S", "/nonexistent", "-H", "server", "check"], "/nonexistent"),
         ([FAB, "--dry", "-H", "server", "sync"], "--dry"),
         ([FAB, "-H", "server", "check", "--", "uptime"], "nothing may follow --"),
@@ -164,7 +170,10 @@ def test_servers_that_cannot_be_reached(world: World, tmp_path: Path) -> None:
     for changes, words in (
         ({"IdentityFile": str(wrong)}, "does not accept your SSH key"),
         ({"Port": "1"}, "no SSH connection"),
-        ({"HostName": "nowhere.invalid"}, "this name has no address"),
+        (
+            {"HostName": "nowhere.invalid"},
+            "-> is nowhere.invalid spelt right? If its DNS record is new: ./fab -H root@ADDRESS check",
+        ),
     ):
         with ssh_config(world, tmp_path, **changes) as command:
             refused = run(*command, ENV_FILE=str(world.settings), SSH_AUTH_SOCK="")

@@ -18,6 +18,10 @@ Say = Callable[[str], None]
 class SandboxError(RuntimeError):
     """Something expected went wrong: what, and the next command to type."""
 
+    def __str__(self) -> str:
+        """One line for each."""
+        return "\n  -> ".join(map(str, self.args))
+
 
 def output(
     *argv: str,

@@ -54,7 +54,9 @@ def _start_engine(say: Say) -> None:
     if remote:
         raise SandboxError(f"No engine answers at DOCKER_HOST={remote}: start it, or unset it.")
     if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
-        raise SandboxError("You may not use Docker here: run `sudo usermod -aG docker $USER`, log in again.")
+        raise SandboxError(
+            "you may not use Docker here", "sudo usermod --append --groups docker $USER, then log in again"
+        )
     if not shutil.which("dockerd") or not shutil.which("docker"):
         _install_docker(say)
     if engine_answers():  # the package's own start script may have done it

@@ -129,11 +129,19 @@ def test_an_old_failed_order_silences_nothing_about_a_certificate_of_your_own(
     ("found", "last_days_ago", "mark"),
     [
         ({}, 0.5, "ok"), ({"daemon": False}, 0.5, "failed"), ({"changed": True}, 0.5, "warn"), ({}, 3, "warn"),
+        ({"inv": "./inv: not found (exit status 127)"}, 0, "failed"), ({"unheard": "cron could not run"}, 0, "failed"),
         ({"age": 3600}, 3, "ok"), ({"twice_a_day": False}, 3, "ok"), ({}, None, "warn"), ({"age": 60}, None, "ok"),
     ],
 )  # fmt: skip
 def test_a_cron_that_is_silent_is_named(found: status.Cron, last_days_ago: float | None, mark: str) -> None:
-    facts: status.Cron = {"daemon": True, "changed": False, "age": 30 * DAY, "twice_a_day": True}
+    facts: status.Cron = {
+        "daemon": True,
+        "changed": False,
+        "age": 30 * DAY,
+        "twice_a_day": True,
+        "inv": "",
+        "unheard": "",
+    }
     facts.update(found)
     last: audit.Last | None = None
     if last_days_ago is not None:

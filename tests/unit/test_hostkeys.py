@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import paramiko
@@ -33,9 +34,9 @@ class Connection:
 
     user, host, port, original_host, gateway = "root", "192.0.2.1", 2222, "server", None
     is_connected, connect_timeout = False, None
-    config = None
 
     def __init__(self, **ssh_config: str) -> None:
+        self.config = SimpleNamespace(authentication=SimpleNamespace())
         self.ssh_config = {"globalknownhostsfile": "/nonexistent", **ssh_config}
         self.client = paramiko.SSHClient()
         self.connect_kwargs: dict[str, str] = {}

@@ -141,7 +141,7 @@ def test_cron_is_looked_for_in_one_way() -> None:
     """Its name among the processes: in a script, as Python may be missing, that Python runs as well."""
     asking = re.compile(r"-e cron\b|\bcrond\b")
     found = [path.name for path in (*PROGRAMS, *TEXTS) if asking.search("\n".join(lines(path)))]
-    assert found == ["cron.sh", "provision.sh"]  # which asks whether it is installed
+    assert found == ["cron_runs.sh", "provision.sh"]  # which asks whether it is installed
 
 
 def test_docker_compose_is_called_where_it_runs_alone() -> None:

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from invoke import Context, Exit
 
-from tests.sandbox import base
+import tasks
+from tests.sandbox import base, engine
 
 
 @pytest.mark.parametrize("missing", ["debootstrap", "keyring", ""])
@@ -34,3 +36,17 @@ def test_no_package_is_taken_whose_signature_was_not_checked(
     ((program, *arguments),) = commands
     assert program == "debootstrap"
     assert {"--force-check-gpg", f"--keyring={keyring}"} <= set(arguments)
+
+
+def test_who_may_not_use_docker_is_told_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not to report it."""
+    socket = tmp_path / "docker.sock"
+    socket.touch()
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "SOCKET", socket)
+    monkeypatch.setattr(engine, "engine_answers", lambda: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != socket)
+    with pytest.raises(Exit) as told:
+        tasks.demo(Context())
+    expected = "error: you may not use Docker here\n  -> sudo usermod --append --groups docker $USER, then log in again"
+    assert (told.value.message, told.value.code) == (expected, 1)

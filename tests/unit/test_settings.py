@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import UsageError
-from fabfile.rules import PEM_FILES, RULES, mirrored, user_name
-from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load
+from fabfile.rules import PEM_FILES, RULES, user_name
+from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load, mirrored
 
 from .conftest import MANDATORY
 
@@ -95,6 +95,7 @@ def test_defaults_come_from_the_schema(settings: Settings) -> None:
         ("  export DEPLOY_DIR = /srv/registry", "/srv/registry"),
         ("RENEW_SCHEDULE='*/5  * * * 1-5'", "*/5 * * * 1-5"),
         ("HSTS_MAX_AGE=63072000", 63072000),
+        ("CLIENT_PAUSE=60", 60),
         ("ACME_SERVER=https://[::1]:14000/dir", "https://[::1]:14000/dir"),
         ("IMAGE_MIRROR=mirror.example.com/hub/", "mirror.example.com/hub"),
         ("IMAGE_MIRROR=127.0.0.1:5000", "127.0.0.1:5000"),
@@ -144,6 +145,8 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
         ("RENEW_SCHEDULE='* * * *'", "five fields"),
         ("RENEW_SCHEDULE='* * * * * root reboot'", "five fields"),
         ("HSTS_MAX_AGE=a year", "seconds"),
+        ("CLIENT_PAUSE=59", "from 60 to 86400"),
+        ("CLIENT_PAUSE=1h", "from 60 to 86400"),
         ("NGINX_IMAGE='nginx:1 --privileged'", "name of an image"),
         ("IMAGE_MIRROR=https://mirror.example.com", "a host and maybe a path"),
         ("IMAGE_MIRROR=mirror", "a host and maybe a path"),

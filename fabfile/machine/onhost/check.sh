@@ -1,10 +1,10 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
 # $1: DEPLOY_DIR; $2: directories of ours below it, $3: modules that Python must have, both with spaces between;
-# then every name that the registry must answer to.
-# cron.sh stands before it. POSIX sh and nothing else that may be missing: it runs before anything was installed.
+# $4: what the registry has, below DEPLOY_DIR; then every name that the registry must answer to.
+# cron_runs.sh stands before it. POSIX sh and nothing else that may be missing: it runs before anything was installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-directory=$1 ours=$2 modules=$3
-shift 3
+directory=$1 ours=$2 modules=$3 store=$4
+shift 4
 
 fact() { printf '%s %s\n' "$1" "$2"; }
 
@@ -31,6 +31,10 @@ for place in "$directory" "$(readlink -f "$directory")"; do
         open_to_others above "$place"
     done
 done
+
+# Which registry serves the images that are here: an old one, or none.
+[ ! -d "$directory/$store/repositories" ] ||
+    fact store "$(docker ps --filter "name=^private-docker-registry-registry-1$" --format '{{.Image}}' 2>/dev/null)"
 
 # Each line below goes out whole, so what takes its time runs beside the rest; `wait` is at the end.
 # Named are the modules of the standard library that ours need and that a distribution may have cut off.

@@ -1,6 +1,6 @@
 # Brings Docker Engine, Compose 2, cron and Python 3 to Debian and Ubuntu, and starts them.
 # $1: modules that Python must have, with spaces between; $2: seconds to wait for somebody else's apt; $3, $4: the
-# lowest version of Compose, 2 and 17 of 2.17. cron.sh stands before it.
+# lowest version of Compose, 2 and 17 of 2.17. cron_runs.sh stands before it.
 # Says `doing WHAT` while it is at it, then `did WHAT` for each thing that it has done, and in the end `done`; or
 # `refused WHAT` and `remedy WHAT`. POSIX sh: Python may be missing.
 set -eu

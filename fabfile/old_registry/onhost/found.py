@@ -15,6 +15,7 @@ from typing import TypedDict
 
 from ...layout import PROJECT
 from ...machine.onhost import beneath
+from ...registry.onhost.schema1 import Found
 from ...stack.onhost.containers import run
 from ...stack.onhost.sync import LARGEST
 
@@ -43,7 +44,7 @@ class Old(TypedDict):
 
     accounts: the file's name. entries: its lines. cron: root's lines that name the directory. strange: variables
     or files of a registry that keeps its data elsewhere. owner: whose the directory is when it is not root's.
-    ours: whether it is one of ours that was never adopted.
+    ours: whether it is one of ours that was never adopted. schema1: images in that format.
     """
 
     repositories: list[str]
@@ -54,6 +55,7 @@ class Old(TypedDict):
     cron: list[str]
     owner: str
     ours: bool
+    schema1: Found
 
 
 class Kept(TypedDict):

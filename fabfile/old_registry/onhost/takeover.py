@@ -18,6 +18,7 @@ from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
+from ...registry.onhost import schema1
 from ...stack.onhost.containers import bring_up, remove
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
 from . import found
@@ -36,7 +37,7 @@ def inspect(directory: str) -> Old:
     containers = found.containers(root)
     accounts = next((name for name in ACCOUNTS if (root / name).is_file()), "")
     return {
-        "repositories": found.repositories(root / layout.DATA / "docker/registry/v2/repositories"),
+        "repositories": found.repositories(root / layout.STORE / "repositories"),
         "accounts": accounts,
         "entries": found.lines(root, accounts) if accounts else [],
         "containers": containers,
@@ -44,6 +45,7 @@ def inspect(directory: str) -> Old:
         "cron": [line for line in found.crontab() if found.names(line, root)],
         "owner": named(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
         "ours": (root / layout.SYNC).is_dir() and not recorded(directory),
+        "schema1": schema1.found(directory),
     }
 
 

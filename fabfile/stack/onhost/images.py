@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from ...machine.onhost.atomic import RefusedError
 IDENTITY = "{{.Architecture}} {{json .RootFS.Layers}} {{json .Config.Env}} {{json .Config.Entrypoint}}"
 
 NO_SUCH_IMAGE = "no such image"
+
+
+# What docker, and podman under its name, say of an image that is not here.
+MISSING = re.compile(r"no such image|no such object|image not known", re.I)
 
 
 def platform() -> str:
@@ -26,24 +31,62 @@ def platforms(names: list[str]) -> dict[str, str]:
     return {name: _docker("image", "inspect", "--format", form, name) for name in names}
 
 
+def abilities() -> dict[str, bool]:
+    """What this machine's Docker can do. containerd: it keeps images there, of several platforms under one name;
+    save, inspect: it takes --platform with that command (Docker 28 and later).
+    """
+    return {
+        "containerd": "io.containerd.snapshotter" in _told("info", "--format", "{{json .DriverStatus}}"),
+        "save": "--platform" in _told("save", "--help"),
+        "inspect": "--platform" in _told("image", "inspect", "--help"),
+    }
+
+
+def _told(*args: str) -> str:
+    try:
+        done = subprocess.run(["docker", *args], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
 def _docker(*args: str) -> str:
     try:
         done = subprocess.run(["docker", *args], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise RefusedError("there is no docker", "install Docker") from None
     if done.returncode:
-        words = done.stderr.strip().splitlines() or ["docker does not answer"]
-        missing = NO_SUCH_IMAGE if "No such image" in words[-1] else ""
-        raise RefusedError(words[-1], "is Docker running? docker info tells", reason=missing)
+        said = said_last(done.stderr) or "docker does not answer"
+        if "permission denied" in said and ".sock" in said:
+            raise RefusedError(
+                "you may not use Docker here", "sudo usermod --append --groups docker $USER, then log in again"
+            )
+        missing = NO_SUCH_IMAGE if MISSING.search(said) else ""
+        raise RefusedError(said, "is Docker running? docker info tells", reason=missing)
     return done.stdout.strip()
 
 
-def identities(names: list[str]) -> dict[str, str]:
-    """Name -> what the image of that name is; an image that is not here is left out."""
+def unwarned(errors: str) -> str:
+    """What a client of Docker printed on standard error, without its warnings: these have words of errors in them."""
+    lines = (line.strip() for line in errors.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith(("WARNING", "time=")))
+
+
+def said_last(errors: str) -> str:
+    """The last line of `unwarned`; '' where there is none."""
+    return unwarned(errors).rpartition("\n")[2]
+
+
+def identities(names: list[str], platform: str = "") -> dict[str, str]:
+    """Name -> what the image of that name is; an image that is not here is left out.
+
+    platform: of an engine that has one name for several, ask for that one.
+    """
     found = {}
+    option = ["--platform", platform] if platform else []
     for name in names:
         try:
-            text = _docker("image", "inspect", "--format", IDENTITY, name)
+            text = _docker("image", "inspect", "--format", IDENTITY, *option, name)
         except RefusedError as error:
             if error.reason != NO_SUCH_IMAGE:
                 raise
@@ -58,10 +101,10 @@ def received(archive: str) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def load(archive: str, digest: str) -> None:
-    """Check an archive and take its images in. It is removed, and so are others that were cut off.
+def load(archive: str, digest: str, name: str) -> str:
+    """Check an archive and take its image in, under that name. It is removed, and so are others that were cut off.
 
-    Raises RefusedError when it is not what was sent.
+    Returns '', or why Docker does not take it. Raises RefusedError when it is not what was sent.
     """
     path = Path(archive)
     actual = hashlib.sha256()
@@ -78,6 +121,14 @@ def load(archive: str, digest: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise RefusedError(f"docker load: {done.stderr.strip()}", "df -h shows the disks")
+        path.unlink()
+        return said_last(done.stderr) or "it failed without a word"
+    # Podman says localhost/ before a name without a host.
+    loaded = re.findall(r"^Loaded image(?: ID)?: (\S+)", done.stdout, re.M)
+    if loaded and name not in loaded:
+        _docker("tag", loaded[0], name)
+        if loaded[0].startswith("localhost/"):
+            _docker("image", "rm", loaded[0])
     for leftover in path.parent.iterdir():
         leftover.unlink()
+    return ""

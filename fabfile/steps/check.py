@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from .. import report
 from ..errors import StepError, addressed
-from ..layout import COMPOSE_FILE, MIN_COMPOSE, MIN_DOCKER, MIN_PYTHON, PROJECT, STORE, Service, version
+from ..layout import STORE, Service
 from ..machine import ownership
 from ..machine.host import Host
+from ..machine.network import network
 from ..machine.remote_call import MODULES
+from ..machine.rows import Facts, Row, one
+from ..machine.software import software
 from ..registry import schema1
 from ..registry.onhost import schema1 as onhost_schema1
 from ..report import Outcome
@@ -24,25 +25,8 @@ from ..stack import templates
 from ..stack.onhost.sync import directories
 
 GB = 1e9
-INSTALLED = "bootstrap installs it; alone: ./fab -H … provision"
-STARTED = "bootstrap starts it; alone: ./fab -H … provision"
-# Where `provision` has packages to install.
-PROVISIONED_SYSTEMS = ("debian", "ubuntu")
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
-
-Facts = dict[str, list[str]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. mark: ok, warn or failed; a failed one always has a remedy."""
-
-    name: str
-    mark: str
-    found: str
-    remedy: str = ""
-    provisioned: bool = False  # `provision` sees to it: no reason to stop before it
 
 
 def check(host: Host, settings: Settings) -> list[Row]:
@@ -60,9 +44,9 @@ def check(host: Host, settings: Settings) -> list[Row]:
 def _old_images(host: Host, settings: Settings, facts: Facts) -> Iterator[Row]:
     """Where images were pushed to another registry than the one that shall run: will it serve them?"""
     wanted = settings.stack_images[Service.REGISTRY]
-    if "store" not in facts or _one(facts, "store") == wanted or schema1.second(wanted):
+    if "store" not in facts or one(facts, "store") == wanted or schema1.second(wanted):
         return
-    if not _one(facts, "python"):
+    if not one(facts, "python"):
         yield Row("old images", "warn", "not looked at: Python is missing", "./fab -H … provision, then check again")
     elif found := schema1.described(host.call(onhost_schema1.found, settings.deploy_dir)):
         yield Row("old images", "warn", found, schema1.REMEDY)
@@ -72,35 +56,27 @@ def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
     """Facts -> rows. now: seconds since 1970, on the operator's machine."""
     yield from _machine(facts, now)
     yield from _directories(facts, settings)
-    yield from _software(facts, settings)
-    for port in ("80", "443"):
-        yield _port(port, facts, settings)
-    addresses = _addresses(facts)
-    for name in settings.hosts:
-        yield from _dns(name, facts, addresses | set(settings.server_addresses))
-
-
-def _one(facts: Facts, key: str) -> str:
-    return (facts.get(key) or [""])[0]
+    yield from software(facts, settings)
+    yield from network(facts, settings)
 
 
 def _machine(facts: Facts, now: float) -> Iterator[Row]:
-    system, architecture = _one(facts, "system"), _one(facts, "architecture")
+    system, architecture = one(facts, "system"), one(facts, "architecture")
     known = system.startswith(TESTED_SYSTEMS)
     yield Row("system", "ok" if known else "warn", system or "unknown",
               "" if known else "made for Debian 12, 13 and Ubuntu 22.04, 24.04; others may work")  # fmt: skip
     known = architecture in TESTED_ARCHITECTURES
     yield Row("architecture", "ok" if known else "warn", architecture,
               "" if known else "the images must exist for this architecture")  # fmt: skip
-    root = _one(facts, "uid") == "0"
-    yield Row("root", "ok" if root else "failed", f"user ID {_one(facts, 'uid')}",
+    root = one(facts, "uid") == "0"
+    yield Row("root", "ok" if root else "failed", f"user ID {one(facts, 'uid')}",
               "" if root else "log in as root: ./fab -H root@HOST …")  # fmt: skip
-    free = int(_one(facts, "disk_kib") or 0) * 1024
+    free = int(one(facts, "disk_kib") or 0) * 1024
     mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
     yield Row("free disk", mark, f"{free / GB:.1f} GB",
               "" if mark == "ok" else
               "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
-    off = float(_one(facts, "time") or 0) - now
+    off = float(one(facts, "time") or 0) - now
     mark = "failed" if abs(off) > 3600 else "warn" if abs(off) > 60 else "ok"
     yield Row("clock", mark, clock(off), "" if mark == "ok" else
               "certificates depend on it; where the wrong one is: timedatectl set-ntp true")  # fmt: skip
@@ -128,158 +104,6 @@ def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
                       ownership.remedy(settings.deploy_dir, [each[0] for each in found]))  # fmt: skip
     if not facts.get("directory") and not facts.get("above"):
         yield Row("directory", "ok", f"only root can change {settings.deploy_dir}")
-
-
-def _software(facts: Facts, settings: Settings) -> Iterator[Row]:
-    yield _docker(facts, settings)
-    compose, v1 = _one(facts, "compose"), _one(facts, "compose_v1")
-    if compose and _version(compose) >= MIN_COMPOSE:
-        yield Row("compose", "ok", compose)
-    elif compose:
-        yield Row("compose", "failed", compose, f"too old, {version(MIN_COMPOSE)} is needed: upgrade docker-compose-v2")
-    else:
-        yield _provisioned("compose", facts, f"only version 1 ({v1})" if v1 else "missing")
-    yield _python(facts)
-    yield Row("cron", "ok", "running") if _one(facts, "cron") else _provisioned("cron", facts, "missing")
-
-
-def _docker(facts: Facts, settings: Settings) -> Row:
-    if impossible := _impossible(facts, settings):
-        return impossible
-    docker = _one(facts, "docker")
-    if docker and _version(docker) < MIN_DOCKER:
-        remedy = f"too old, {version(MIN_DOCKER)} is needed: upgrade docker.io, or use Docker's own repository"
-        return Row("docker", "failed", docker, remedy)
-    if _one(facts, "docker_denied"):
-        return Row("docker", "failed", "no permission on its socket", "log in as root or use sudo")
-    if not docker and _one(facts, "docker_client"):
-        return Row("docker", "warn", "the engine does not run", STARTED, provisioned=True)
-    return Row("docker", "ok", docker) if docker else _provisioned("docker", facts, "missing")
-
-
-def _impossible(facts: Facts, settings: Settings) -> Row | None:
-    """The line about a Docker of a kind that cannot do what is needed; None for any other."""
-    docker, kind = _one(facts, "docker"), _one(facts, "docker_kind")
-    if kind == "podman":
-        return Row(
-            "docker",
-            "failed",
-            "Podman under the name of docker",
-            "the registry needs Docker's own engine: apt-get remove podman-docker, then ./fab -H … provision",
-        )
-    if kind == "rootless":
-        return Row(
-            "docker",
-            "failed",
-            f"{docker}, rootless: it may not have ports 80 and 443, nor give files away",
-            "the registry needs the engine that runs as root: unset DOCKER_HOST, docker context use default",
-        )
-    if kind == "snap" and not settings.deploy_dir.startswith("/home/"):
-        return Row("docker", "failed", f"{docker or 'Docker'} from snap: it sees no file in {settings.deploy_dir}",
-                   "snap remove docker (that takes its containers, too), then ./fab -H … provision")  # fmt: skip
-    return None
-
-
-def _python(facts: Facts) -> Row:
-    python, lacks = _one(facts, "python"), ", ".join(facts.get("python_lacks", ()))
-    if python and _version(python) < MIN_PYTHON:
-        return Row("python", "failed", python, f"{version(MIN_PYTHON)} is needed: upgrade the system")
-    path = _one(facts, "python_path")
-    if lacks and path not in {"/usr/bin/python3", "/bin/python3"}:
-        return Row(
-            "python",
-            "failed",
-            f"{python} ({path}), without {lacks}",
-            "the first python3 in root's PATH must be whole: move that one away, then ./fab -H … provision",
-        )
-    if lacks:
-        return _provisioned("python", facts, f"{python}, without {lacks}", package="the package python3")
-    return Row("python", "ok", python) if python else _provisioned("python", facts, "missing")
-
-
-def _provisioned(name: str, facts: Facts, found: str, package: str = "it") -> Row:
-    """A line about what `provision`, and so `bootstrap`, brings where it has packages for it."""
-    if _one(facts, "system").partition(" ")[0] not in PROVISIONED_SYSTEMS:
-        what = {"compose": "Docker Compose 2", "docker": "Docker"}.get(name, name)
-        return Row(name, "failed", found, f"install {what} by hand: provision knows Debian and Ubuntu alone")
-    return Row(name, "warn", found, INSTALLED.replace("it;", f"{package};"), provisioned=True)
-
-
-def _port(port: str, facts: Facts, settings: Settings) -> Row:
-    ours = f"{settings.deploy_dir}/{COMPOSE_FILE}"
-    for text in facts.get("port_container", ()):
-        number, state, name, *files = text.split(" ", 3)
-        taken = state != "created" or files == [ours]
-        if number == port and taken:
-            if files == [ours]:
-                return Row(f"port {port}", "ok", "ours")
-            if name.startswith(f"{PROJECT}-"):
-                return Row(f"port {port}", "failed", f"this registry, deployed as {files[0] if files else name}",
-                           "set DEPLOY_DIR to that directory")  # fmt: skip
-            return Row(f"port {port}", "failed", f"taken by the container {name}",
-                       f"docker stop {name}, if you can do without it")  # fmt: skip
-    for text in facts.get("port_taken", ()):
-        number, _, owner = text.partition(" ")
-        if number == port:
-            program, _, pid = owner.replace('"', "").partition(" ")
-            if not pid:
-                return Row(f"port {port}", "failed", "taken by a program that cannot be seen",
-                           f"on the server: ss -ltnp 'sport = :{port}' shows it")  # fmt: skip
-            return Row(f"port {port}", "failed", f"taken by {program} (process {pid})",
-                       f"stop it: systemctl disable --now {program}, or kill {pid}")  # fmt: skip
-    return Row(f"port {port}", "ok", "free")
-
-
-def _addresses(facts: Facts) -> set[str]:
-    found = set()
-    for text in _one(facts, "addresses").split():
-        address = ipaddress.ip_address(text.partition("%")[0])
-        if not address.is_loopback and not address.is_link_local:
-            found.add(str(address))
-    return found
-
-
-def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
-    a, aaaa = _records("a", name, facts), _records("aaaa", name, facts)
-    yours = ", ".join(sorted(addresses)) or "unknown"
-    # Behind NAT a host does not know the address that the world sees.
-    behind_nat = not any(ipaddress.ip_address(ip).is_global for ip in addresses if ":" not in ip)
-    if not a and not aaaa:
-        yield Row(f"DNS {name}", "failed", "no A and no AAAA record",
-                  f"at your DNS provider: {name} A ADDRESS-OF-THIS-SERVER (it has {yours})")  # fmt: skip
-        return
-    if a:
-        strange = [ip for ip in a if ip not in addresses]
-        if not strange:
-            yield Row(f"A {name}", "ok", ", ".join(a))
-        elif any(ipaddress.ip_address(ip).is_loopback for ip in strange):
-            yield Row(f"A {name}", "warn", f"{', '.join(strange)}, from /etc/hosts",
-                      "the real record cannot be seen from this server")  # fmt: skip
-        else:
-            yield Row(f"A {name}", "warn" if behind_nat else "failed",
-                      f"{', '.join(strange)}, but this server has {yours}",
-                      "right if that is your router's address" if behind_nat else
-                      f"at your DNS provider: correct the A record of {name}; "
-                      "is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
-    strange = [ip for ip in aaaa if ip not in addresses]
-    if strange:
-        yield Row(f"AAAA {name}", "failed", f"{', '.join(strange)}, but this server has {yours}",
-                  f"at your DNS provider: correct or delete the AAAA record of {name}; it is tried first. "
-                  "Is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
-    elif aaaa:
-        yield Row(f"AAAA {name}", "ok", ", ".join(aaaa))
-
-
-def _records(kind: str, name: str, facts: Facts) -> list[str]:
-    for text in facts.get(kind, ()):
-        found, _, addresses = text.partition(" ")
-        if found == name:
-            return [str(ipaddress.ip_address(ip)) for ip in addresses.split()]
-    return []
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
 def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False) -> bool:

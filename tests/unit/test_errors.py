@@ -18,6 +18,7 @@ from fabfile.errors import ExpectedError, StepError, UsageError, addressed, for_
 from fabfile.machine.host import Host, here
 from fabfile.machine.onhost import atomic
 from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.machine.rows import Row
 from fabfile.report import Outcome
 from fabfile.settings import HOME, Settings
 from fabfile.stack import logins
@@ -99,7 +100,7 @@ def test_the_server_is_filled_in_where_an_error_is_shown(c: object, typed: str) 
 
 def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.CaptureFixture[str]) -> None:
     report.step("renew", lambda: Outcome("nothing due", details=["warn     late: ./fab -H … check"]), "-H a.test")
-    row = check.Row("docker", "failed", "missing", "./fab -H … provision")
+    row = Row("docker", "failed", "missing", "./fab -H … provision")
     with pytest.raises(StepError) as told:
         check.show([row], as_json=False, option="-H a.test")
     found: status.Status = {
@@ -186,10 +187,10 @@ def test_each_red_line_of_check_has_a_remedy_of_its_own(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
-        check.Row("system", "ok", "debian 13"),
-        check.Row("port 80", "failed", "taken by apache2 (process 7)", "kill 7"),
-        check.Row("clock", "failed", "9000 s off yours", "timedatectl set-ntp true"),
-        check.Row("disk", "warn", "2 GB", "./fab -H … status"),
+        Row("system", "ok", "debian 13"),
+        Row("port 80", "failed", "taken by apache2 (process 7)", "kill 7"),
+        Row("clock", "failed", "9000 s off yours", "timedatectl set-ntp true"),
+        Row("disk", "warn", "2 GB", "./fab -H … status"),
     ]
     monkeypatch.setattr(check, "check", lambda *_: rows)
     with pytest.raises(StepError) as told:

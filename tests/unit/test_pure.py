@@ -19,6 +19,7 @@ from fabfile.certificate.onhost import certbot as onhost_certbot
 from fabfile.errors import StepError
 from fabfile.machine import host, refusal, remote_call
 from fabfile.machine.conversation import End
+from fabfile.machine.rows import Facts
 from fabfile.settings import HOME, Settings, load
 from fabfile.stack import capacity, templates
 from fabfile.stack.onhost import containers
@@ -188,7 +189,7 @@ FACTS = {
         ({"aaaa": ["registry.example.org 2001:db8::8"]}, "AAAA registry.example.org", "failed", "delete the AAAA"),
     ],
 )  # fmt: skip
-def test_check_judges(settings: Settings, changes: check.Facts, name: str, mark: str, words: str) -> None:
+def test_check_judges(settings: Settings, changes: Facts, name: str, mark: str, words: str) -> None:
     rows = list(check.judged(FACTS | changes, settings, 1010.0))
     assert all(row.remedy for row in rows if row.mark == "failed")
     if not name:

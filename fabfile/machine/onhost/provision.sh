@@ -46,7 +46,7 @@ named() { echo "$(tr '\0\n' '  ' 2>/dev/null <"/proc/$1/cmdline" | sed 's/ *$//'
 patiently() {
     while ! said=$("$@" 2>&1 >/dev/null </dev/null); do
         case $said in
-            *"Could not get lock"* | *"nable to lock"* | *"nable to acquire"*lock* | *"by another process"*) ;;
+            *"Could not get lock"* | *"nable to lock"* | *"nable to acquire"*lock* | *"lock "*"locked by "*) ;;
             *) printf '%s\n' "$said" >&2 && return 1 ;;
         esac
         who=$(holder)

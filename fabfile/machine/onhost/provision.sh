@@ -122,7 +122,7 @@ if [ -n "$packages" ]; then
 fi
 
 start() {
-    if [ -d /run/systemd/system ]; then systemctl enable --now "$1"; else service "$1" start; fi >/dev/null 2>&1 || true
+    if [ -d /run/systemd/system ]; then systemctl enable --now "$1"; else service "$1" start; fi </dev/null >/dev/null 2>&1 || true
     echo "did started $1"
 }
 engine || start docker

@@ -107,8 +107,10 @@ def asking(program: type[Program]) -> type[Program]:
 
 def stopping(number: int, frame: object) -> None:
     """Interrupt, and say so at once: what is under way on a server may have to end first."""
-    # By the system call: whatever was being written when the signal came is not written into.
-    os.write(2, "stopping…\n".encode())
+    # By the system call: whatever was being written when the signal came is not written into. The terminal may
+    # be gone: that is how a SIGHUP comes.
+    with contextlib.suppress(OSError):
+        os.write(2, "stopping…\n".encode(sys.stderr.encoding, "replace"))
     signal.default_int_handler(number, frame)  # type: ignore[arg-type]
 
 

@@ -40,10 +40,12 @@ def provisioning(bare: Bare, task: str = "provision") -> Iterator[subprocess.Pop
 def told(running: subprocess.Popen[str], words: str) -> str:
     """The line of standard error in which these words come."""
     assert running.stderr is not None
+    before = ""
     for line in running.stderr:
         if words in line:
             return line
-    raise AssertionError(f"{words!r} was not told: {running.communicate()}")
+        before += line
+    raise AssertionError(f"{words!r} was not told: {before}")
 
 
 def check(bare: Bare) -> subprocess.CompletedProcess[str]:

@@ -60,7 +60,7 @@ def daemon(world: World, script: str) -> Iterator[None]:
 
     def restart() -> None:
         world.server("service docker restart >/dev/null 2>&1")
-        wait_until(lambda: world.server("docker version -f x 2>/dev/null", check=False) != "", "Docker answers")
+        wait_until(lambda: "up" in world.server("docker ps >/dev/null 2>&1 && echo up", check=False), "Docker answers")
 
     world.server(f"cp /etc/docker/daemon.json /root/daemon.json; {script}")
     try:

@@ -6,6 +6,7 @@ import ast
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from fabfile.certificate.onhost import certbot as onhost_certbot
 from fabfile.errors import StepError
 from fabfile.machine import host, refusal, remote_call
 from fabfile.machine.conversation import End
+from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.machine.rows import Facts
 from fabfile.settings import HOME, Settings, load
 from fabfile.stack import capacity, templates
@@ -276,6 +278,34 @@ def test_what_a_server_says_instead(said: str, remedy: str) -> None:
     assert "(exit status 142)" in error.what
     assert remedy in str(error.remedies)
     assert refusal.ssh("anna@far:2222") == "ssh -p 2222 anna@far"
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "remedy"),
+    [
+        ("unknown flag: --ansi\n\nUsage: docker [OPTIONS] COMMAND\n  debug|info|error", "Compose version 2", "provision"),
+        ("docker: 'compose' is not a docker command.", "Compose version 2 is missing", "provision"),
+        ("OCI runtime exec failed: write /tmp/runc-process28: no space left on device: unknown",
+         "Docker cannot write to /tmp of the server: no space left on device", "df -h /tmp"),
+        ("OCI runtime exec failed: open /var/tmp/runc-process5: read-only file system: unknown",
+         "cannot write to /var/tmp of the server: read-only", "df -i /var/tmp"),
+        ("nginx: [emerg] unknown directive", "nginx -t: nginx: [emerg] unknown directive", "that line"),
+    ],
+)  # fmt: skip
+def test_what_docker_says_is_told(said: str, what: str, remedy: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        containers.run(["sh", "-c", f"echo {shlex.quote(said)} >&2; exit 125"], "nginx -t", "correct that line")
+    assert what in refused.value.what
+    assert remedy in refused.value.remedy
+
+
+def test_an_interrupt_is_one_though_the_terminal_is_gone() -> None:
+    """As with a SIGHUP: there is nobody to tell."""
+    script = (
+        "import os\nfrom fabfile import command\nos.close(2)\n"
+        "try:\n    command.stopping(1, None)\nexcept KeyboardInterrupt:\n    os._exit(7)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=HOME, check=False).returncode == 7
 
 
 def test_large_input_arrives_whole_and_at_once() -> None:

@@ -42,7 +42,7 @@ named() { echo "$(tr '\0\n' '  ' 2>/dev/null <"/proc/$1/cmdline" | sed 's/ *$//'
 patiently() {
     while ! said=$("$@" 2>&1 >/dev/null </dev/null); do
         case $said in
-            *"Could not get lock"* | *"nable to lock"* | *"nable to acquire"*lock* | *"by another process"*) ;;
+            *"Could not get lock"* | *"nable to lock"* | *"nable to acquire"*lock* | *"lock "*"locked by "*) ;;
             *) printf '%s\n' "$said" >&2 && return 1 ;;
         esac
         who=$(holder)
@@ -118,7 +118,7 @@ if [ -n "$packages" ]; then
 fi
 
 start() {
-    if [ -d /run/systemd/system ]; then systemctl enable --now "$1"; else service "$1" start; fi >/dev/null 2>&1 || true
+    if [ -d /run/systemd/system ]; then systemctl enable --now "$1"; else service "$1" start; fi </dev/null >/dev/null 2>&1 || true
     echo "did started $1"
 }
 engine || start docker

@@ -159,7 +159,7 @@ def test_check_judges(settings: Settings, changes: check.Facts, name: str, mark:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.4, "as on this machine"),
+        (-4.4, "as on this machine, to a minute"),
         (75, "the server's is 75 seconds ahead of this machine's"),
         (-34560000, "the server's is 400 days behind this machine's"),
         (10800, "the server's is 3 hours ahead of this machine's"),

@@ -269,24 +269,20 @@ def server(c: Context) -> Server:
     return ssh.remote(c), checked
 
 
-def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
-    """Do one step on the server and print its line; alone: while nobody else does one."""
+def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool | None = True, **options: Any) -> None:
+    """Do one step on the server and print its line. alone: while nobody else does one; None: beside others, logged."""
     from . import report
     from .machine import lock
 
     host, settings = server(c)
-    with lock.exclusive(host, settings, name) if alone else nullcontext():
+    keep = lock.audited if alone is None else lock.exclusive
+    with nullcontext() if alone is False else keep(host, settings, name):
         report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
 
 
 def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
     """Do one change on the server that may happen beside others, and print its line."""
-    from . import report
-    from .machine import lock
-
-    host, settings = server(c)
-    with lock.audited(host, settings, name):
-        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options))
+    run(c, name, action, alone=None, **options)
 
 
 # In the order in which people need them, for `--list` (command.grouped); the README's tables have it too.

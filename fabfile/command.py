@@ -154,16 +154,17 @@ def at_home(program: type[Program]) -> type[Program]:
 
     class AtHome(program):  # type: ignore[misc, valid-type]
         def update_config(self, merge: bool = True) -> None:
-            super().update_config(merge)
             hosts = self.args["hosts"]
-            self.config.usual = not hosts.value
+            usual = not hosts.value
             if not hosts.value and [each.name for each in self.tasks] != ["init"]:
                 try:
-                    usual = settings.hosts()
+                    server = settings.hosts()
                 except UsageError as error:
                     raise Exit(f"error: {error}", USAGE) from None
-                if usual:
-                    hosts.value = usual
+                if server:
+                    hosts.value = server
+            super().update_config(merge)
+            self.config.usual = usual
             self.config.several = "," in (hosts.value or "")
 
     return AtHome

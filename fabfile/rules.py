@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from .names import is_address, server
+
 # https://letsencrypt.org/docs/staging-environment/
 ACME_SERVERS = {
     "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
@@ -58,14 +60,6 @@ def _anonymous_pull(text: str) -> tuple[str, ...]:
     return tuple(repositories(patterns))
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _domain(text: str) -> str:
     name = text.lower().rstrip(".")
     if name == "registry.example.com":
@@ -78,7 +72,7 @@ def _domain(text: str) -> str:
         raise ValueError(f"expected the ASCII form of the name: {ascii_form}")
     if not re.fullmatch(rf"({LABEL}\.)+{LABEL}", name) or len(name) > 253 or name[-1].isdigit():
         expected = "expected a full domain name such as registry.example.com, no https://, no port"
-        if _is_address(name.strip("[]")):
+        if is_address(name.strip("[]")):
             expected += ". An IP address is none: give yours a name at a DNS provider"
         raise ValueError(expected)
     return name
@@ -106,21 +100,6 @@ def _addresses(text: str) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_address(part)) for part in re.split(r"[\s,]+", text) if part)
     except ValueError:
         raise ValueError("expected IP addresses, separated by spaces") from None
-
-
-def _hosts(text: str) -> str:
-    """The server as it stands behind -H, '' for none."""
-    if not text:
-        return ""
-    if "://" in text:
-        raise ValueError("expected root@registry.example.com: a name, without https://")
-    if re.search(r"[\s,]", text):
-        raise ValueError("expected one server, such as root@registry.example.com")
-    user, at, host = text.rpartition("@")
-    good = not at or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", user)
-    if not good or not (_is_address(host) or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(:\d{1,5})?", host)):
-        raise ValueError("expected USER@NAME, USER@ADDRESS or a name of ~/.ssh/config: root@registry.example.com")
-    return text
 
 
 def _email(text: str) -> str:
@@ -265,7 +244,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "REGISTRY_DOMAIN": _domain,
     "ACME_EMAIL": _email,
     "REGISTRY_USER": user_name,
-    "HOSTS": _hosts,
+    "HOSTS": server,
     "ACME_SERVER": _acme_server,
     "ACME_REHEARSAL": _rehearsal,
     "ACME_CHALLENGE": _challenge,

@@ -24,13 +24,14 @@ def wrapped(text: str, width: int, hang: int, start: int = 0) -> str:
     start: columns that stand before the first one. A longer word, a path or a digest, stays whole, and so does a
     command that a person may want to copy: no line break gets into it.
     """
-    width = max(width, hang + 10, start + 10)
     glued = WHOLE.sub(lambda found: found[0].replace(" ", "\0"), text)
+    # What stands before is a word like any other: where nothing fits behind it, the text begins on the next line.
+    before = "\1" * (start - 1) + " " if start else ""
     lines = textwrap.wrap(
-        glued, width, initial_indent=" " * start, subsequent_indent=" " * hang, break_long_words=False,
-        break_on_hyphens=False, drop_whitespace=True, expand_tabs=False, replace_whitespace=False,
+        before + glued, max(width, hang + 10), subsequent_indent=" " * hang, break_long_words=False,
+        break_on_hyphens=False, expand_tabs=False, replace_whitespace=False,
     )  # fmt: skip
-    return "\n".join(lines).replace("\0", " ")[start:] if lines else text
+    return "\n".join([lines[0][start:], *lines[1:]]).replace("\0", " ") if lines else text
 
 
 def printable(text: str) -> str:

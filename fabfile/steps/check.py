@@ -85,8 +85,8 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
 def clock(off: float) -> str:
     """How far the clock of the server is ahead of this machine's. off: seconds."""
     size, way = abs(off), "ahead of" if off > 0 else "behind"
-    if size < 2:
-        return "as on this machine"
+    if size <= 60:
+        return "as on this machine, to a minute"
     for unit, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if size >= 2 * seconds:
             return f"the server's is {size / seconds:.0f} {unit} {way} this machine's"

@@ -26,7 +26,7 @@ FILES = sorted(FABFILE.rglob("*.py"))
 # From the lowest to the highest; a folder imports from those before it.
 FLOORS = ("machine", "accounts", "stack", "certificate", "registry", "old_registry", "steps")
 # What every folder may import.
-GROUND = {"errors", "report", "rules", "secret", "settings", "text", "version", "layout", "launcher"}
+GROUND = {"errors", "report", "rules", "secret", "settings", "text", "version", "layout", "launcher", "names"}
 
 
 def module(path: Path) -> str:

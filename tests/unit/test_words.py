@@ -109,6 +109,11 @@ def test_lines_break_between_words_and_a_command_stays_whole(width: int) -> None
         assert len(line) + 6 * (number == 0) <= max(width, longest + 4)
 
 
+def test_where_no_word_fits_behind_what_stands_there_the_text_begins_below() -> None:
+    assert wrapped("client: this machine", 40, 4, start=35) == "\n    client: this machine"
+    assert wrapped("client: this machine", 40, 4, start=32) == "client:\n    this machine"
+
+
 @pytest.mark.parametrize("text", ["", "x", "  two  blanks", "a\ttab"])
 def test_what_fits_is_as_it_was(text: str) -> None:
     assert wrapped(text, 80, 4, start=10).strip() == text.strip()

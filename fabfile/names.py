@@ -1,0 +1,30 @@
+"""Names and addresses of servers, as a person types them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, of either version, without brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def server(text: str) -> str:
+    """The server as it stands behind -H, '' for none. Raises ValueError with what is expected."""
+    if not text:
+        return ""
+    if "://" in text:
+        raise ValueError("expected root@registry.example.com: a name, without https://")
+    if re.search(r"[\s,]", text):
+        raise ValueError("expected one server, such as root@registry.example.com")
+    user, at, host = text.rpartition("@")
+    good = not at or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", user)
+    if not good or not (is_address(host) or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(:\d{1,5})?", host)):
+        raise ValueError("expected USER@NAME, USER@ADDRESS or a name of ~/.ssh/config: root@registry.example.com")
+    return text

@@ -6,12 +6,14 @@ is closed, or a `kill`, is an interruption like Ctrl-C, so that what was begun i
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from invoke import Argument, Program
 from invoke.exceptions import Exit, ParseError
@@ -133,11 +135,20 @@ def main(name: str, argv: list[str]) -> None:
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
 
+        from .machine.sshconfig import whole
+
+        class Included(Config):  # type: ignore[misc]
+            """With the files that ~/.ssh/config includes."""
+
+            def _load_ssh_file(self, path: str) -> None:
+                if Path(path).is_file():
+                    self.base_ssh_config.parse(io.StringIO(whole(Path(path))))
+
         program = grouped(forceable(strict(Fab)))(
             name="Fabric",
             version=__version__,
             executor_class=Executor,
-            config_class=Config,
+            config_class=Included,
             binary="fab",
         )
     else:

@@ -37,6 +37,7 @@ class Laptop:
         ]  # fmt: skip
         for word in ("GOOD", "OTHER", "LOCKED", "PLAIN"):
             lines = [line.replace(word, str(self.home / word.lower())) for line in lines]
+        (self.home / "more").write_text(f"IdentityFile {self.home}/good\n")
         (self.home / "config").write_text("\n".join(line.replace("HOME", str(self.home)) for line in lines) + "\n")
 
     def agent(self, name: str, *keys: str) -> Path:
@@ -136,6 +137,7 @@ OTHERS = [f"other{number}" for number in range(KEYS)]
         ("IdentityAgent ${SOCKET_OF_MINE}\nIdentityFile HOME/none", ["good"], None),
         ("IdentityAgent $SOCKET_OF_MINE\nIdentityFile HOME/none", ["good"], None),
         ("IdentityAgent SSH_AUTH_SOCK\nIdentityFile HOME/none", None, ["good"]),
+        ("Include HOME/more*", None, None),
         ("IdentityAgent none\nIdentityFile GOOD", None, OTHERS),
         ("IdentityFile HOME/none\nIdentityFile GOOD", None, None),
         ("IdentityFile HOME/none\nIdentityFile HOME/config", None, ["good"]),

@@ -77,8 +77,8 @@ def _pulled(names: list[str], platform: str, can: dict[str, bool]) -> dict[str, 
     if can["containerd"] and not can["save"] and platform != here().call(onhost.platform):
         # Seen with 26.1: it saves what belongs to its own processor, or an archive that no Docker takes.
         raise StepError(
-            f"{names[0]}: this machine's Docker cannot pack it for {platform}: it keeps images in containerd, and only Docker 28 "
-            "and later saves another platform than its own from there",
+            f"{names[0]}: this machine's Docker cannot pack it for {platform}: it keeps images in containerd, "
+            "and only Docker 28 and later saves another platform than its own from there",
             "upgrade Docker here; or run this from a machine like the server; or IMAGE_MIRROR and IMAGES=pull; or take "
             "containerd-snapshotter out of /etc/docker/daemon.json here and pull the images again",
         )

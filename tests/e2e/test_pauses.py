@@ -123,7 +123,8 @@ def test_an_index_of_layers_is_taken(deployed: World, kind: str) -> None:
     """BuildKit's cache of before 2024: an index whose entries are layers and a configuration."""
     kinds = {
         "oci": ("application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip"),
-        "docker": ("application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+        "docker": ("application/vnd.docker.distribution.manifest.list.v2+json",
+                   "application/vnd.docker.image.rootfs.diff.tar.gzip"),
     }  # fmt: skip
     index, layer = kinds[kind]
     entries = []

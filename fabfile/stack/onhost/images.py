@@ -64,7 +64,7 @@ def _docker(*args: str) -> str:
 
 
 def unwarned(errors: str) -> str:
-    """What a client of Docker printed on standard error, without its warnings, which have many words of errors in them."""
+    """What a client of Docker printed on standard error, without its warnings: these have words of errors in them."""
     lines = (line.strip() for line in errors.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith(("WARNING", "time=")))
 

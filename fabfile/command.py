@@ -9,12 +9,14 @@ import contextlib
 import difflib
 import getpass
 import importlib
+import io
 import logging
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from invoke import Argument, Program
 from invoke.exceptions import Exit, ParseError
@@ -236,11 +238,20 @@ def main(name: str, argv: list[str]) -> None:
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
 
+        from .machine.sshconfig import whole
+
+        class Included(Config):  # type: ignore[misc]
+            """With the files that ~/.ssh/config includes."""
+
+            def _load_ssh_file(self, path: str) -> None:
+                if Path(path).is_file():
+                    self.base_ssh_config.parse(io.StringIO(whole(Path(path))))
+
         program = guided(grouped(at_home(asking(forceable(strict(Fab))))))(
             name="Fabric",
             version=__version__,
             executor_class=Executor,
-            config_class=Config,
+            config_class=Included,
             binary="fab",
         )
     else:

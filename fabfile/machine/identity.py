@@ -272,7 +272,7 @@ def place(name: object, environment: dict[str, str] | None = None) -> Path:
 
 
 def public_half(path: Path) -> bytes:
-    """The public key of a file, a public or private one or with a public one beside it; b"" where it is not known."""
+    """The public key of a file, public or private, or of the one beside it; b"" where it is not known."""
     for file in (path, Path(f"{path}.pub")):
         with contextlib.suppress(OSError, ValueError):
             text = file.read_bytes().decode("utf-8")

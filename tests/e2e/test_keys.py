@@ -38,6 +38,7 @@ class Laptop:
         ]  # fmt: skip
         for word in ("GOOD", "OTHER", "LOCKED", "PLAIN"):
             lines = [line.replace(word, str(self.home / word.lower())) for line in lines]
+        (self.home / "more").write_text(f"IdentityFile {self.home}/good\n")
         (self.home / "config").write_text("\n".join(line.replace("HOME", str(self.home)) for line in lines) + "\n")
 
     def agent(self, name: str, *keys: str) -> Path:
@@ -137,6 +138,7 @@ OTHERS = [f"other{number}" for number in range(KEYS)]
         ("IdentityAgent ${SOCKET_OF_MINE}\nIdentityFile HOME/none", ["good"], None),
         ("IdentityAgent $SOCKET_OF_MINE\nIdentityFile HOME/none", ["good"], None),
         ("IdentityAgent SSH_AUTH_SOCK\nIdentityFile HOME/none", None, ["good"]),
+        ("Include HOME/more*", None, None),
         ("IdentityAgent none\nIdentityFile GOOD", None, OTHERS),
         ("IdentityFile HOME/none\nIdentityFile GOOD", None, None),
         ("IdentityFile HOME/none\nIdentityFile HOME/config", None, ["good"]),
@@ -170,21 +172,24 @@ def test_what_ssh_does_fab_does(
 @pytest.mark.parametrize(
     ("config", "inherited", "what", "remedy"),
     [
-        ("IdentityFile HOME/none", OTHERS, "the server hung up after 6 of your keys: it takes no more tries",
-         "-i KEY, or"),
-        ("IdentityFile OTHER", None, "the server does not accept your SSH key", "ssh-copy-id sets it up"),
-        ("IdentityFile HOME/none\nIdentityFile OTHER", None, "there is no SSH key HOME/none: No such file",
-         "ssh-copy-id"),
-        ("IdentityFile HOME/none", None, "you have no SSH key to show: there is no SSH key HOME/none",
-         "ssh-keygen makes"),
-        ("IdentitiesOnly yes\nIdentityFile GOOD.pub", OTHERS[:1], "GOOD.pub is a public key, and no agent has",
-         "ssh-keygen"),
+        ("IdentityFile HOME/none", OTHERS,
+         "the server hung up after 6 of your keys: it takes no more tries", "-i KEY, or"),
+        ("IdentityFile OTHER", None,
+         "the server does not accept your SSH key", "ssh-copy-id sets it up"),
+        ("IdentityFile HOME/none\nIdentityFile OTHER", None,
+         "there is no SSH key HOME/none: No such file", "ssh-copy-id"),
+        ("IdentityFile HOME/none", None,
+         "you have no SSH key to show: there is no SSH key HOME/none", "ssh-keygen makes"),
+        ("IdentitiesOnly yes\nIdentityFile GOOD.pub", OTHERS[:1],
+         "GOOD.pub is a public key, and no agent has", "ssh-keygen"),
         ("IdentityAgent HOME/nobody.sock\nIdentityFile HOME/none", None,
          "the agent does not answer, HOME/nobody.sock: No such", ""),
-        ("IdentityFile LOCKED", None, "your SSH key LOCKED has a passphrase",
-         "ssh-add LOCKED, or add --prompt-for-passphrase"),
-        ("IdentityFile PLAIN", None, "your SSH key PLAIN has a passphrase", "ssh-add PLAIN"),
-        ("IdentityFile HOME/config", None, "is a public key, and no agent has", ""),
+        ("IdentityFile LOCKED", None,
+         "your SSH key LOCKED has a passphrase", "ssh-add LOCKED, or add --prompt-for-passphrase"),
+        ("IdentityFile PLAIN", None,
+         "your SSH key PLAIN has a passphrase", "ssh-add PLAIN"),
+        ("IdentityFile HOME/config", None,
+         "is a public key, and no agent has", ""),
     ],
 )  # fmt: skip
 def test_where_ssh_does_not_get_in_the_line_says_why(

@@ -1,4 +1,4 @@
-"""`ship` and `push-test` with the Dockers that people have: Podman under its name, none, a newer store, warnings."""
+"""`ship` and `push-test` with the Dockers that people have: Podman by that name, none, a newer store, warnings."""
 
 from __future__ import annotations
 
@@ -172,9 +172,10 @@ def containerd(shipping: World) -> Iterator[Path]:
     write = "cat >/root/other.json; exec setsid dockerd --config-file /root/other.json >/root/other.log 2>&1 &"
     output("docker", "exec", "-i", client, "sh", "-c", write, stdin=json.dumps(settings))
     socket = shipping.sandbox.client_socket.parent / "other.sock"
-    wait_until(lambda: subprocess.run(["docker", "-H", f"unix://{socket}", "info"], check=False,
-                                      capture_output=True).returncode == 0,
-               "the other engine answers")  # fmt: skip
+    info = ["docker", "-H", f"unix://{socket}", "info"]
+    wait_until(
+        lambda: subprocess.run(info, check=False, capture_output=True).returncode == 0, "the other engine answers"
+    )
     for image in IMAGES:
         load = f"docker save {image} | docker -H unix://{socket} load --quiet"
         subprocess.run(["sh", "-c", load], check=True, capture_output=True)
@@ -184,7 +185,7 @@ def containerd(shipping: World) -> Iterator[Path]:
 
 
 def test_dockers_newer_store(shipping: World, containerd: Path, tmp_path: Path) -> None:
-    """Images of its own processor go; of another one this Docker cannot pack them, and the line names the store."""
+    """Images of its own processor go; those of another one this Docker cannot pack, and the line names the store."""
     environment = {"DOCKER_HOST": f"unix://{containerd}", "XDG_CACHE_HOME": str(tmp_path)}
     store = output("docker", "-H", f"unix://{containerd}", "info", "--format", "{{json .DriverStatus}}")
     assert "io.containerd.snapshotter" in store

@@ -1,4 +1,4 @@
-"""What cron.sh does when `./inv` does not come to its end; the real one and cron are in e2e/test_certificates.py."""
+"""What cron.sh does when `./inv` does not come to its end. With the real cron: e2e/test_certificates.py."""
 
 from __future__ import annotations
 

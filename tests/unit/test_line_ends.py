@@ -15,8 +15,8 @@ RENDER = """
 import pathlib, sys
 from fabfile.settings import load
 from fabfile.stack import capacity, templates
-size = capacity.derived({"memory": 2 << 30, "cores": 2})
-for name, file in templates.tree(load(pathlib.Path(sys.argv[1])), size).items():
+machine = capacity.derived({"memory": 2 << 30, "cores": 2})
+for name, file in templates.tree(load(pathlib.Path(sys.argv[1])), machine).items():
     path = pathlib.Path(sys.argv[2], name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.content)

@@ -22,7 +22,7 @@ WAIT_SECONDS = 600
     help={
         "dry_run": "Only rehearse it: certbot asks Let's Encrypt's test service, or ACME_SERVER where that is a URL.",
         "log": "The log that this run is written to; it is put aside when it is larger than 1 MB.",
-        "heard": "A file that is made when all was told: without it cron.sh tells that this did not run.",
+        "heard": "A file that is made when all was told: without it by-cron.sh tells that this did not run.",
     }
 )
 @for_people
@@ -69,7 +69,7 @@ def _alert(host: Host, settings: Settings, problem: str, dry_run: bool) -> None:
 
 
 def _heard(file: str) -> None:
-    """Whoever shall know how it went knows it: without this file cron.sh tells that nobody does."""
+    """Whoever shall know how it went knows it: without this file by-cron.sh tells that nobody does."""
     if file:
         Path(file).touch()
 

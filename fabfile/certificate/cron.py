@@ -12,5 +12,5 @@ def cron_text(settings: Settings) -> str:
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         'MAILTO=""\n'
-        f"{settings.cron_schedule} root cd {settings.deploy_dir} && sh ./cron.sh\n"
+        f"{settings.cron_schedule} root cd {settings.deploy_dir} && sh ./by-cron.sh\n"
     )

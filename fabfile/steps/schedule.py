@@ -14,7 +14,7 @@ from ..settings import Settings
 
 def looks(settings: Settings) -> list[Call]:
     """What `schedule` asks of the server, for Host.foresee."""
-    script: Call = (exists, (f"{settings.deploy_dir}/cron.sh",), {})
+    script: Call = (exists, (f"{settings.deploy_dir}/by-cron.sh",), {})
     return [deployed(settings.deploy_dir), script, (installed, (cron_text(settings),), {})]
 
 
@@ -22,7 +22,7 @@ def schedule(host: Host, settings: Settings) -> Outcome:
     """Have cron on the server run `inv renew` in DEPLOY_DIR. Nobody's own crontab is touched."""
     host.foresee(looks(settings))
     require_deployed(host, settings.deploy_dir)
-    if not host.call(exists, f"{settings.deploy_dir}/cron.sh"):
+    if not host.call(exists, f"{settings.deploy_dir}/by-cron.sh"):
         raise StepError(f"{host.name}: what cron would run is not there", "./fab -H … sync up, then this again")
     done = host.call(installed, cron_text(settings))
     if done["changed"]:

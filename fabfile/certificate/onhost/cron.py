@@ -36,7 +36,7 @@ def installed(text: str) -> dict[str, Any]:
 
 
 def looked_at(text: str, directory: str) -> dict[str, Any]:
-    """`installed`, and {"inv": why `./inv` does not start as cron would start it, "unheard": what cron.sh could not
+    """`installed`, and {"inv": why `./inv` does not start as cron would start it, "unheard": what by-cron.sh could not
     have `inv` tell}; '' for nothing. Changes nothing.
     """
     with contextlib.suppress(FileNotFoundError):

@@ -50,7 +50,7 @@ LOG = "log"
 AUDIT_LOG = f"{LOG}/audit.log"
 RENEW_LOG = f"{LOG}/renew.log"
 # What cron runs, below DEPLOY_DIR, and what it could not have `inv` tell.
-CRON_SCRIPT = "cron.sh"
+CRON_SCRIPT = "by-cron.sh"
 RENEW_UNHEARD = f"{LOG}/renew.unheard"
 
 REGISTRY = "registry"

@@ -123,7 +123,7 @@ def test_cron_itself_renews(clean: World) -> None:
 def test_a_cron_that_cannot_start_inv_is_heard_of(clean: World) -> None:
     """The real daemon; `inv` as a clone on Windows once made it, and without what it imports."""
     clean.bootstrap(RENEW_SCHEDULE="* * * * *", ALERT_COMMAND="cat >>'/tmp/told'; echo \\\\done >>/tmp/told")
-    run = f"cd {DEPLOY_DIR} && env -i PATH=/usr/bin:/bin sh ./cron.sh; echo exit $?"
+    run = f"cd {DEPLOY_DIR} && env -i PATH=/usr/bin:/bin sh ./by-cron.sh; echo exit $?"
     assert "exit 0" in clean.server(run)
     assert clean.server("cat /tmp/told", check=False) == ""
     clean.server(f"sed -i 's/$/\\r/' {DEPLOY_DIR}/inv")

@@ -116,7 +116,7 @@ def test_a_changed_registry_configuration_replaces_the_container(settings: Setti
 
 def test_cron_text(env: Callable[[str], Settings]) -> None:
     text = cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
-    assert text.splitlines()[-1] == "* * * * * root cd /docker-registry && sh ./cron.sh"
+    assert text.splitlines()[-1] == "* * * * * root cd /docker-registry && sh ./by-cron.sh"
     assert text.endswith("\n")  # cron passes over a last line without a line break
     assert "PATH=/usr/local/sbin" in text
 

@@ -28,7 +28,7 @@ class Installed(TypedDict):
 class LookedAt(Installed):
     """And whether cron's job comes to something.
 
-    inv: why `./inv` does not start as cron would start it. unheard: what cron.sh could not have `inv` tell. '' for
+    inv: why `./inv` does not start as cron would start it. unheard: what by-cron.sh could not have `inv` tell. '' for
     nothing.
     """
 

@@ -1,4 +1,4 @@
-"""What cron.sh does when `./inv` does not come to its end. With the real cron: e2e/test_certificates.py."""
+"""What by-cron.sh does when `./inv` does not come to its end. With the real cron: e2e/test_certificates.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def place(tmp_path: Path, env_file: Callable[[str], Path]) -> Path:
     directory = tmp_path / "deployed"
     directory.mkdir()
     (directory / "settings.env").write_text(dump(settings))
-    shutil.copy(HOME / "deploy/cron.sh", directory)
+    shutil.copy(HOME / "deploy/by-cron.sh", directory)
     return directory
 
 
@@ -32,7 +32,7 @@ def inv(place: Path, text: str) -> None:
 
 
 def run(place: Path) -> int:
-    done = subprocess.run(["sh", "./cron.sh"], cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "./by-cron.sh"], cwd=place, capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
     return done.returncode
 

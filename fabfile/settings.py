@@ -20,11 +20,14 @@ from dotenv.parser import parse_stream
 
 from .errors import UsageError
 from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file, wildcard
+from .text import printable
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / ".env.dist"
 # Where `sync` puts ACME_CA_BUNDLE, below DEPLOY_DIR.
 ACME_CA_BUNDLE = "certbot/acme/ca.pem"
+# ALERT_COMMAND becomes an argument of a shell, and a kernel takes 128 KiB for one (execve(2)).
+LONGEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,9 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
     """
     path = path or Path(os.environ.get("ENV_FILE") or HOME / ".env")
     known = _schema(schema)
+    if path.exists() and not path.is_file():
+        what = "a directory" if path.is_dir() else "no ordinary file (a pipe, for example)"
+        raise UsageError(f"{path}: this is {what}", "write the settings into a file, and name that one in ENV_FILE")
     if not path.is_file():
         raise UsageError(
             f"{path}: there is no such file",
@@ -148,9 +154,9 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
         )
     values: dict[str, object] = {}
     for line, key, value in _entries(path):
-        where = f"{path}:{line}: {key}"
+        where = f"{path}:{line}: {_shown(key)}"
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(key[:100], known, 1)
             hint = f"did you mean {near[0]}?" if near else f"{schema.name} lists every key"
             raise UsageError(f"{where}: unknown key", hint)
         if key in values:
@@ -212,6 +218,9 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
     try:
         # The signature (BOM) that Windows editors put first is not part of the first key.
         text = path.read_bytes().decode("utf-8-sig")
+        if (place := text.find("\0")) >= 0:
+            line = text[:place].count("\n") + 1
+            raise UsageError(f"{path}:{line}: not UTF-8 text, there is a NUL in it", "save the file as UTF-8")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "run it as a user who may read it") from None
     except UnicodeDecodeError as error:
@@ -221,7 +230,7 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
         text = binding.original.string
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
-            shown = text.strip().splitlines()[0]
+            shown = _shown(text.strip().splitlines()[0])
             raise UsageError(f"{path}:{line}: cannot read '{shown}'", "expected KEY=value")
         if binding.key is not None:
             yield line, binding.key, binding.value or ""
@@ -229,9 +238,17 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _checked(where: str, key: str, value: str, base: Path) -> object:
     """The value in its own type. Raises UsageError with the place and what is expected."""
+    if len(value) > LONGEST:
+        raise UsageError(f"{where}: {len(value)} characters are not allowed", f"expected {LONGEST} at most")
     try:
         if key in PEM_FILES:
             return pem_file(value, base, PEM_FILES[key])
         return RULES[key](value)
     except ValueError as error:
-        raise UsageError(f"{where}: '{value}' is not allowed", str(error)) from None
+        raise UsageError(f"{where}: '{_shown(value)}' is not allowed", _shown(str(error), 1000)) from None
+
+
+def _shown(text: str, limit: int = 100) -> str:
+    """What a terminal can show of it, and no more than the beginning."""
+    found = printable(text).replace("\n", "\\n")
+    return found if len(found) <= limit else f"{found[:limit]}…"

@@ -34,19 +34,24 @@ def enter(  # noqa: PLR0913 - an account is that much
     """
     test = compose.nginx_test_running(settings)
     answer = host.call(onhost.put, settings.deploy_dir, test, entries, rights, alone=alone)
+    done: list[str] = _told(host, answer, details)
+    return done
+
+
+def _told(host: Host, answer: dict[str, Any], details: Sequence[str] = ()) -> Any:
     if answer["problem"]:
         # Not in the first line: that one goes to the audit log.
         raise UntoldError(
             f"{host.name}: the accounts file is changed, but nginx was not told: {answer['problem']}",
-            "; ".join([*details, answer["remedy"]]),
+            "; ".join([*details, answer["remedy"], "then this again"]),
         )
-    done: list[str] = answer["done"]
-    return done
+    return answer["done"]
 
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:
     """Remove an account. Its password is refused from the next request on."""
-    if host.call(onhost.remove, settings.deploy_dir, compose.nginx_test_running(settings), user):
+    answer = host.call(onhost.remove, settings.deploy_dir, compose.nginx_test_running(settings), user)
+    if _told(host, answer):
         return Outcome(f"account {user} removed")
     return Outcome(f"there is no account {user}", changed=False)
 

@@ -106,8 +106,7 @@ def alert(path: str, problem: str, command: str, message: str, keep: str = "") -
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             # It is not remembered: the next run tries to tell again.
             return f"exit status {done.returncode}: {last}"
-    with contextlib.suppress(OSError):  # a full disk may be the very problem
-        _write(file, "alerted", problem)
+    _write(file, "alerted", problem)
     return outcome
 
 
@@ -119,5 +118,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, key: str, value: Any) -> None:
-    with given(path.parent.parent):
+    """On a full disk nothing is remembered: what happened is more than that it cannot be written down."""
+    with contextlib.suppress(OSError), given(path.parent.parent):
         replace(path, json.dumps(_read(path) | {key: value}, indent=1).encode(), 0o600)

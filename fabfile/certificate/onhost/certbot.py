@@ -16,7 +16,7 @@ from typing import Any
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import give
-from ...machine.onhost.reserve import given
+from ...machine.onhost.reserve import given, require_room
 from .acme import retry_after
 
 LOG = "letsencrypt.log"
@@ -48,6 +48,7 @@ def run(
         try:
             # What is kept for it stays free until it has written its files.
             with given(Path(directory).parent):
+                require_room(Path(directory))
                 code, output = bounded(command, limit)
         except subprocess.TimeoutExpired:
             subprocess.run(

@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.atomic import FULL, RefusedError
 
 # What an image is made of. Its ID would not do: engines that keep images in containerd give the
 # same image another one (docs.docker.com/engine/storage/containerd).
@@ -75,6 +75,6 @@ def load(archive: str, digest: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise RefusedError(f"docker load: {done.stderr.strip()}", "df -h shows the disks")
+        raise RefusedError(f"docker load: {done.stderr.strip()}", FULL)
     for leftover in path.parent.iterdir():
         leftover.unlink()

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from ..errors import StepError, UsageError
 from ..secret import Secret
 from ..text import cleaned, printable
-from . import remote_call
+from . import away, remote_call
 from .conversation import Conversation, LocalConversation, ours
-from .onhost.atomic import RefusedError, exists
+from .onhost.atomic import FULL, RefusedError, disk_remedy, exists, told_remedy
 
 if TYPE_CHECKING:
     from invoke import Result
@@ -84,7 +84,8 @@ class Host:
         result = self._run(argv, input)
         result.stdout, result.stderr = printable(result.stdout), printable(result.stderr)
         if check and not result.ok:
-            raise StepError(f"{self.name}: {argv[0]}: {last_words(result)}", remedy)
+            said = last_words(result)
+            raise StepError(f"{self.name}: {argv[0]}: {said}", told_remedy(said) or remedy)
         return result
 
     def _run(self, argv: Sequence[str], input: str) -> Result:
@@ -134,7 +135,7 @@ class Host:
         if not written:
             # Of a full disk we hear the same as of a lost connection: nobody listens any more.
             self.run(["true"])
-            raise StepError(f"{self.name}: {path} could not be written", "df -h shows the disks")
+            raise StepError(f"{self.name}: {path} could not be written", FULL)
 
     def _command(self, argv: Sequence[str]) -> str:
         command = shlex.join([*self.elevation.prefix, *argv])
@@ -147,10 +148,12 @@ class Host:
             "run the same command again: it goes on where this one stopped",
         )
 
-    def script(self, name: str, *args: str) -> str:
-        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints."""
-        text = (SCRIPTS / name).read_text("utf-8")
-        return str(self.run(["sh", "-s", "--", *args], input=text).stdout)
+    def script(self, name: str, *args: str, function: str = "") -> str:
+        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints.
+
+        function: see script_text.
+        """
+        return str(self.run(["sh", "-s", "--", *args], input=script_text(name, function)).stdout)
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function of an `onhost` module on the machine and return its result.
@@ -163,6 +166,10 @@ class Host:
                 answer = {"result": cleaned(function(*args, **kwargs))}
             except RefusedError as refused:
                 answer = {"refused": cleaned(refused.args)}
+            except OSError as error:
+                if not (remedy := disk_remedy(error.errno or 0)):
+                    raise
+                answer = {"refused": [printable(str(error)), remedy]}
         else:
             call = (function, args, kwargs)
             answer = self.foreseen.get(remote_call.key(call)) or self._ask([call])[0]
@@ -187,9 +194,18 @@ class Host:
         if not result.ok:
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
-            raise StepError(f"{self.name}: {names}: {said}", _python_remedy(result))
+            raise StepError(f"{self.name}: {names}: {said}", told_remedy(said) or _python_remedy(result))
         answers: list[dict[str, Any]] = cleaned(json.loads(result.stdout))
         return answers
+
+
+def script_text(name: str, function: str = "") -> str:
+    """A script of onhost/. function: another one that it calls by its name, without `.sh`."""
+    text = (SCRIPTS / name).read_text("utf-8")
+    if not function:
+        return text
+    body = (SCRIPTS / function).read_text("utf-8")
+    return f"{function.removesuffix('.sh')}() (\n{body}\n)\n{text}"
 
 
 def here() -> Host:
@@ -218,10 +234,17 @@ def deployed(directory: str) -> remote_call.Call:
 
 
 def require_deployed(host: Host, directory: str) -> None:
-    """Raise UsageError where nothing was deployed in that directory of the machine."""
+    """Raise UsageError where nothing was deployed in that directory of the machine, StepError where it is away."""
     function, args, _ = deployed(directory)
     if not host.call(function, *args):
+        refuse_away(host, directory)
         raise UsageError(f"{host.name}: nothing is deployed in {directory}", "./fab -H … bootstrap")
+
+
+def refuse_away(host: Host, directory: str) -> None:
+    """Raise StepError where that directory is empty though it was not: see away.py. For one without our files."""
+    if names := host.script(away.SCRIPT, directory).strip():
+        raise away.error(host.name, directory, names)
 
 
 def last_words(result: Result) -> str:

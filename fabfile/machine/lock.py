@@ -13,7 +13,8 @@ from ..errors import StepError
 from ..settings import Settings
 from ..text import one_line
 from ..version import RECORD, VERSION, newer
-from .host import SCRIPTS, Host
+from . import away
+from .host import Host, script_text
 
 # In /run: a reboot clears it, and only root can write there.
 LOCK = "/run/private-docker-registry.lock"
@@ -57,13 +58,16 @@ def _user() -> str:
 @contextlib.contextmanager
 def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Iterator[None]:
     who = f"{_user()}@{socket.gethostname()}"
-    script = (SCRIPTS / SCRIPT).read_text("utf-8")
+    script = script_text(SCRIPT, away.SCRIPT)
     # In the audit log a tab begins a field and a line break a line; a name may have either in it.
     words = [one_line(word) for word in (who, task)]
     argv = ["sh", "-c", script, "lock", LOCK, wait, audit_log(settings), *words, f"{settings.deploy_dir}/{RECORD}"]
     keeper = host.converse(argv)
     answer = keeper.receive()
     said, _, deployed = answer.partition(" ")
+    if said == "away":
+        keeper.close()
+        raise away.error(host.name, settings.deploy_dir, deployed)
     if said != "held":
         keeper.close()
         raise StepError(

@@ -9,7 +9,7 @@ from typing import Any
 from ..accounts.onhost.accounts_file import BCRYPT
 from ..certificate import current, lifetime
 from ..errors import StepError, UsageError
-from ..machine.host import Host
+from ..machine.host import Host, refuse_away
 from ..rules import ACME_SERVERS
 from ..settings import Settings
 from ..stack.compose import PROJECT
@@ -46,6 +46,7 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
             "./fab -H … bootstrap brings it up to date",
         )
     if not found["repositories"] and not found["accounts"]:
+        refuse_away(host, directory)
         raise StepError(
             f"{host.name}: {directory} has neither images in registry/data nor "
             "registry/auth/registry.password: nothing to adopt",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..accounts.onhost.roles import pattern
 from ..errors import UsageError
+from ..machine.onhost import outside
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
 from ..settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
 from ..version import RECORD, VERSION
@@ -71,6 +72,7 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
         "blobs": compose.BLOBS,
         "users": {"registry": f"{REGISTRY}:{NGINX}", "auth": f"{AUTH}:{NGINX}", "nginx": NGINX},
         "public": [pattern(text) for text in settings.anonymous_pull],
+        "outside": outside.DIRECTORY,
         "healthy": _healthy,
         "listening": _listening,
     }

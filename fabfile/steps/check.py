@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 
 from .. import report
 from ..errors import StepError, addressed
-from ..machine import ownership
+from ..machine import away, ownership
 from ..machine.host import Host
+from ..machine.onhost import disk, store
 from ..report import Outcome
 from ..settings import Settings
 from ..stack import templates
@@ -46,7 +47,8 @@ def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
     facts: Facts = defaultdict(list)
     ours = " ".join(directories(templates.names(settings)))
-    for line in host.script("check.sh", settings.deploy_dir, ours, *settings.hosts).splitlines():
+    found = host.script("check.sh", settings.deploy_dir, ours, *settings.hosts, function=away.SCRIPT)
+    for line in found.splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
     return list(judged(facts, settings, time.time()))
@@ -79,18 +81,39 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     root = _one(facts, "uid") == "0"
     yield Row("root", "ok" if root else "failed", f"user ID {_one(facts, 'uid')}",
               "" if root else "log in as root: ./fab -H root@HOST …")  # fmt: skip
-    free = int(_one(facts, "disk_kib") or 0) * 1024
-    mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
-    yield Row("free disk", mark, f"{free / GB:.1f} GB",
-              "" if mark == "ok" else "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
+    yield _disk("free disk", facts, "disk_kib", "inodes")
+    if _one(facts, "images_kib"):
+        yield _disk("images' disk", facts, "images_kib", "images_inodes")
     off = abs(float(_one(facts, "time") or 0) - now)
     mark = "failed" if off > 3600 else "warn" if off > 60 else "ok"
     yield Row("clock", mark, f"{off:.0f} s off yours",
               "" if mark == "ok" else "certificates depend on it: timedatectl set-ntp true")  # fmt: skip
 
 
+def _disk(name: str, facts: Facts, space: str, inodes: str) -> Row:
+    free = int(_one(facts, space) or 0) * 1024
+    mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
+    found, remedy = f"{free / GB:.1f} GB", "images need 1 GB, your layers more: docs/care.md, When the disk is full"
+    left, total = map(int, (_one(facts, inodes) or "0 0").split())
+    if few := disk.few_inodes(left, total):
+        mark = "failed" if left < disk.INODES_NEEDED else max(mark, "warn", key=("ok", "warn", "failed").index)
+        found, remedy = f"{found}, {few}", f"{remedy}; on the server df -i shows it"
+    return Row(name, mark, found, "" if mark == "ok" else remedy)
+
+
 def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
-    """Whoever can change what is there, or rename it, puts programs of theirs where root's cron runs ours."""
+    """Whoever can change what is there, or rename it, puts programs of theirs where root's cron runs ours.
+
+    And what was there may be on a disk that is not mounted.
+    """
+    directory = settings.deploy_dir
+    if names := _one(facts, "away"):
+        yield Row("directory", "failed", f"{directory} is empty, but {away.found(names)} belong to it",
+                  away.remedy(directory, names))  # fmt: skip
+        return
+    if kind := _one(facts, "store"):
+        what, remedy = store.away(directory, kind)
+        yield Row("images", "failed", what, remedy)
     for name in ("directory", "above"):
         found = [text.split() for text in dict.fromkeys(facts.get(name, ()))]
         if found:

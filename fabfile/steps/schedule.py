@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..certificate.cron import cron_text
+from ..certificate.cron import cron_files
 from ..certificate.onhost.cron import CRON_FILE, install, installed
 from ..errors import StepError
 from ..machine.host import Host, deployed, require_deployed
@@ -13,16 +13,16 @@ from ..settings import Settings
 
 def looks(settings: Settings) -> list[Call]:
     """What `schedule` asks of the server, for Host.foresee."""
-    return [deployed(settings.deploy_dir), (installed, (cron_text(settings),), {})]
+    return [deployed(settings.deploy_dir), (installed, (list(cron_files(settings)),), {})]
 
 
 def schedule(host: Host, settings: Settings) -> Outcome:
     """Have cron on the server run `inv renew` in DEPLOY_DIR. Nobody's own crontab is touched."""
     host.foresee(looks(settings))
     require_deployed(host, settings.deploy_dir)
-    done = host.call(installed, cron_text(settings))
+    done = host.call(installed, list(cron_files(settings)))
     if done["changed"]:
-        done = host.call(install, cron_text(settings))
+        done = host.call(install, list(cron_files(settings)))
     if not done["daemon"]:
         raise StepError(
             f"{host.name}: {CRON_FILE} is in place, but no cron daemon runs",

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import report
 from ..certificate import current, lifetime, orders
-from ..certificate.cron import cron_text
+from ..certificate.cron import cron_files
 from ..certificate.onhost import cron
 from ..errors import StepError
 from ..machine import lock
@@ -44,7 +44,7 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "certificate": current.both(host, settings),
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
-        "cron": host.call(cron.installed, cron_text(settings)) | {"twice_a_day": not settings.renew_schedule},
+        "cron": host.call(cron.installed, list(cron_files(settings))) | {"twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
     }
@@ -68,10 +68,7 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
         cron_row(found["cron"], found["last_renewal"]),
     ]
     rows.append(_accounts(found["accounts"]))
-    space = found["disk"]
-    text = f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers"
-    little = space["free"] < max(GB, LITTLE * space["total"])
-    rows.append(("warn" if little else "ok", "disk", text))
+    rows += _disks(found["disk"])
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))
@@ -80,6 +77,27 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
     red = [name for mark, name, _ in rows if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
+
+
+def _disks(found: dict[str, Any]) -> list[Row]:
+    """The disk of DEPLOY_DIR, that of the images where it is another one, and what is wrong with their place."""
+    layers = f", {found['data'] / GB:.1f} GB of layers"
+    apart = found["images"]
+    rows = [_disk("disk", found, "" if apart else layers)]
+    if apart:
+        rows.append(_disk("images' disk", apart, layers))
+    if found["store"]:
+        rows.append(("failed", "images", ": ".join(found["store"])))
+    return rows
+
+
+def _disk(name: str, space: dict[str, int], more: str) -> Row:
+    few = disk.few_inodes(space["inodes"], space["all_inodes"])
+    text = f"{space['free'] / GB:.1f} GB free{more}" + (f", {few}: df -i on the server" if few else "")
+    if few and space["inodes"] < disk.INODES_NEEDED:
+        return "failed", name, text
+    little = space["free"] < max(GB, LITTLE * space["total"])
+    return "warn" if little or few else "ok", name, text
 
 
 def version_row(found: dict[str, str]) -> Row:

@@ -78,8 +78,12 @@ def test_a_changed_registry_configuration_replaces_the_container(settings: Setti
 def test_cron_text(env: Callable[[str], Settings]) -> None:
     text = cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
     assert text.splitlines()[-1] == (
-        "* * * * * root cd /docker-registry && mkdir -p log && ./inv renew --log log/renew.log >>log/renew.log 2>&1"
+        "* * * * * root if [ -f /docker-registry/inv ]; then rm -f /run/private-docker-registry.away; "
+        "cd /docker-registry && mkdir -p log && ./inv renew --log log/renew.log >>log/renew.log 2>&1; "
+        "else sh /etc/private-docker-registry/away; fi"
     )
+    # away.sh knows the directory by these words, in the file of an older version, too.
+    assert "cd /docker-registry && " in text
     assert text.endswith("\n")  # cron passes over a last line without a line break
     assert "PATH=/usr/local/sbin" in text
 

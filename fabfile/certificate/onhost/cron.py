@@ -1,4 +1,4 @@
-"""Our file in /etc/cron.d."""
+"""Our file in /etc/cron.d, and what it runs where DEPLOY_DIR is away."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...machine.onhost.atomic import replace
+from ...machine.onhost import outside
 
 # Cron passes over a file whose name has a dot, without a word (cron(8)).
 CRON_FILE = "/etc/cron.d/private-docker-registry"
+AWAY_FILE = f"{outside.DIRECTORY}/away"
+MODES = {CRON_FILE: 0o644, AWAY_FILE: 0o600}
 
 
-def install(text: str) -> dict[str, Any]:
-    """Write the file where it differs. Returns {"changed", "daemon": whether cron runs, "age": seconds since
-    the file was written, 0 where there was none}.
+def install(texts: list[str]) -> dict[str, Any]:
+    """Write the two files where they differ. Returns {"changed", "daemon": whether cron runs, "age": seconds since
+    cron's was written, 0 where there was none}.
+
+    texts: of cron's file, and of what it runs where DEPLOY_DIR is away.
     """
-    found = installed(text)
-    if found["changed"]:
-        path = Path(CRON_FILE)
-        path.parent.mkdir(exist_ok=True)
-        replace(path, text.encode(), 0o644)
+    found = installed(texts)
+    # Cron's own comes last: what it names is there by then.
+    for name, text in reversed(_files(texts)):
+        outside.put(Path(name), text, MODES[name])
     return found
 
 
-def installed(text: str) -> dict[str, Any]:
+def installed(texts: list[str]) -> dict[str, Any]:
     """What `install` would return. Changes nothing."""
     path = Path(CRON_FILE)
-    changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644
+    changed = any(outside.differs(Path(name), text, MODES[name]) for name, text in _files(texts))
     age = time.time() - path.stat().st_mtime if path.is_file() else 0.0
     return {"changed": changed, "daemon": _daemon_runs(), "age": age}
+
+
+def _files(texts: list[str]) -> list[tuple[str, bytes]]:
+    return [(name, text.encode()) for name, text in zip(MODES, texts, strict=True)]
 
 
 def _daemon_runs() -> bool:

@@ -1,6 +1,6 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
 # $1: DEPLOY_DIR; $2: directories of ours below it, with spaces between; then every name that the registry must
-# answer to.
+# answer to. away.sh is a function of this script.
 # POSIX sh and nothing else that may be missing: it runs before anything was installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 directory=$1 ours=$2
@@ -17,6 +17,20 @@ fact time "$(date +%s)"
 place=$directory
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 fact disk_kib "$(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
+# Free and all; a file system that makes them as it needs them says 0 for both.
+fact inodes "$(stat -f -c '%d %c' "$place")"
+data=$directory/registry/data
+if [ -d "$data" ] && [ "$(stat -L -c %d "$data")" != "$(stat -L -c %d "$place")" ]; then
+    fact images_kib "$(df -Pk "$data/." | awk 'NR == 2 { print $4 }')"
+    fact images_inodes "$(stat -f -c '%d %c' "$data/.")"
+fi
+# See store.py: what the registry may have put there is not waited for.
+record=$directory/registry/secrets/store
+if [ -f "$record" ]; then
+    mark=$data/.store
+    { [ -f "$mark" ] && [ ! -L "$mark" ] && [ "$(head -c 100 "$mark")" = "$(cat "$record")" ]; } || fact store "$(cat "$record")"
+fi
+fact away "$(away "$directory")"
 
 # Who can change what root's cron runs: find -H looks at what a link points to.
 open_to_others() {

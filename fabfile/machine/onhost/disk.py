@@ -5,15 +5,43 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
+
+from . import store
+
+# Files that an order of a certificate, a new configuration and a few pushes make.
+INODES_NEEDED = 1000
+LITTLE = 0.05
 
 
-def usage(directory: str) -> dict[str, int]:
-    """{"free", "total", "data"} in bytes; data: what the registry's storage takes up."""
-    space = os.statvfs(directory)
+def usage(directory: str) -> dict[str, Any]:
+    """{"free", "total": in bytes, "inodes", "all_inodes": free and all, 0 where the file system has no number of them,
+    "data": bytes that the registry's storage takes up, "images": the first four for the disk of the images, None where
+    that is the same one, "store": see store.problem}.
+    """
+    root = Path(directory)
+    data = root / "registry/data"
+    apart = data.is_dir() and data.stat().st_dev != root.stat().st_dev
+    return {
+        **_space(root),
+        "data": _size(data),
+        "images": _space(data) if apart else None,
+        "store": store.problem(root),
+    }
+
+
+def few_inodes(free: int, total: int) -> str:
+    """What to say of a disk that has no room for more files, though maybe for larger ones; "" where it has."""
+    return f"only {free} more files" if total and free < max(INODES_NEEDED, LITTLE * total) else ""
+
+
+def _space(path: Path) -> dict[str, int]:
+    space = os.statvfs(path)
     return {
         "free": space.f_bavail * space.f_frsize,
         "total": space.f_blocks * space.f_frsize,
-        "data": _size(Path(directory, "registry/data")),
+        "inodes": space.f_favail,
+        "all_inodes": space.f_files,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.atomic import RefusedError, told_remedy
 
 # How Docker says that an image cannot be had: no answer, no such name, too many questions.
 NO_IMAGE = re.compile(
@@ -23,6 +24,7 @@ READY_SECONDS = 120
 HEALTH_SECONDS = 5
 # How often a container may end at its start: another may be a moment late.
 RESTARTS = 3
+STALE = "does not see a disk that was mounted later"
 NOT_STARTED = "./fab -H … logs shows why; ./fab -H … check finds its causes"
 
 
@@ -51,7 +53,8 @@ def listed(ps: list[str]) -> list[dict[str, str]]:
     Not those of a certbot or `nginx -t` run.
     """
     rows = _rows(ps)
-    health = {each["Id"][:12]: _health(each) for each in _inspected([row["id"] for row in rows])}
+    found = _inspected([row["id"] for row in rows])
+    health = {each["Id"][:12]: STALE if _stale(each) else _health(each) for each in found}
     return [row | {"health": health.get(row["id"], "")} for row in rows]
 
 
@@ -117,7 +120,28 @@ def _health(found: dict[str, Any]) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return told
+    if done.returncode and (remedy := told_remedy(done.stderr.decode("utf-8", "replace"))):
+        # Docker cannot ask it, however long that is waited for.
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1]
+        raise RefusedError(f"docker exec: {said}", remedy)
     return told if done.returncode else "healthy"
+
+
+def restart_stale(ids: list[str]) -> None:
+    """Restart those of these containers that run, and see what was there before a disk was mounted."""
+    if old := [each["Id"] for each in _inspected(ids) if _stale(each)]:
+        run(["docker", "restart", *old], "docker restart", NOT_STARTED)
+
+
+def _stale(found: dict[str, Any]) -> bool:
+    """Whether a directory that it mounts is another one on the host by now. What it has is what was there first."""
+    pid = found["State"]["Pid"] if found["State"]["Running"] else 0
+    for mount in found["Mounts"] if pid else ():
+        source = Path(mount.get("Source") or "/nothing")
+        with contextlib.suppress(OSError):  # it ended in the meantime
+            if source.is_dir() and not source.samefile(f"/proc/{pid}/root{mount['Destination']}"):
+                return True
+    return False
 
 
 def _last_words(name: str) -> str:
@@ -130,6 +154,8 @@ def _last_words(name: str) -> str:
 
 def _telling(text: str) -> str:
     """The line that says what is wrong, else the last one."""
+    if found := [line.strip() for line in text.splitlines() if told_remedy(line)]:
+        return found[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return ([line for line in lines if TELLING.search(line)] or lines[-1:])[0]
 
@@ -153,7 +179,7 @@ def healthy(ids: list[str]) -> dict[str, str]:
     return {
         each["Id"][:12]: each["Image"]
         for each, now in zip(found, current, strict=True)
-        if each["Image"] == now and each["State"]["Running"] and _health(each) == "healthy"
+        if each["Image"] == now and each["State"]["Running"] and not _stale(each) and _health(each) == "healthy"
     }
 
 
@@ -189,5 +215,5 @@ def run(argv: list[str], what: str, remedy: str) -> subprocess.CompletedProcess[
                 f"an image cannot be pulled: {found[0].strip()}",
                 "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; then run bootstrap again",
             )
-        raise RefusedError(f"{what}: {_telling(text)}", remedy)
+        raise RefusedError(f"{what}: {_telling(text)}", told_remedy(text) or remedy)
     return done

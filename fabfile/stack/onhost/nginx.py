@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from ...accounts.onhost.roles import maps, variables
-from ...machine.onhost import beneath
+from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
-from ...machine.onhost.owner import WRITTEN, give, owned, settle
+from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle
 from ...machine.onhost.reserve import given, keep
-from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, project_of, run
-from .generations import candidate, content, go_back, promote, synced
+from .containers import (
+    bring_up,
+    containers,
+    healthy,
+    inside,
+    nginx_container,
+    ours_alone,
+    project_of,
+    restart_stale,
+    run,
+)
+from .generations import candidate, content, go_back, promote, put_users, synced, users
 
 ACCOUNTS = "registry/auth/htpasswd"
 MAPS = "accounts.conf"
@@ -27,6 +37,7 @@ OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
 REMEMBERED = "run/accounts"
 
+CORRECT = "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on"
 TAKEOVER_SECONDS = 20
 
 
@@ -46,15 +57,19 @@ def up(directory: str, lineage: str, test: list[str], start: list[str]) -> dict[
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     ours_alone(root, start)
+    store.require(root)
     keep(root)
+    put_users(root)
     with _lock(root), given(root):
         answer = promote(root, Path(lineage), _wanted(root), partial(_test, test))
         moved = settle(root)
+        store.mark(root)
         before = containers(start)
+        restart_stale([text.partition(" ")[0] for text in before.values()])
         after = _start(start)
         if moved:
             # What the old containers wrote while that was going on.
-            give(root / "registry/data", WRITTEN["registry/data"])
+            give_or_use(root / "registry/data", WRITTEN["registry/data"])
         answer["started"] = sorted(name for name, there in after.items() if before.get(name) != there)
         answer["reloaded"] = bool(_load_or_go_back(root, project_of(start), answer["changed"]))
         _remember_started(root, after)
@@ -70,6 +85,8 @@ def settled(directory: str, lineage: str) -> bool:
         return (
             not problem
             and owned(root)
+            and store.marked(root)
+            and not any(outside.differs(*file) for file in users(root))
             and wanted == content(root / "nginx/live")
             and (root / "nginx/loaded").read_text() == str((root / "nginx/live").readlink())
             and started["compose"] == _digest(root)
@@ -82,6 +99,7 @@ def settled(directory: str, lineage: str) -> bool:
 def prepare(directory: str, lineage: str, test: list[str]) -> None:
     """The first part of `up`, before anything runs: test what was synced and let it go live."""
     root = Path(directory)
+    put_users(root)
     with _lock(root):
         promote(root, Path(lineage), _wanted(root), partial(_test, test))
 
@@ -164,15 +182,17 @@ def activate(directory: str, lineage: str, test: list[str]) -> dict[str, Any]:
 
 def _test(command: list[str]) -> None:
     try:
-        inside(
-            command,
-            "nginx -t",
-            "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on",
-        )
+        inside(command, "nginx -t", CORRECT)
     except RefusedError as error:
         # The path in the container, told as the one below DEPLOY_DIR.
         told = re.sub(r"/\S*/nginx/next/", "nginx/", error.what)
-        raise RefusedError(told, error.remedy) from None
+        # Where it is not nginx that says no, but Docker, no line in deploy/ is wrong.
+        remedy = (
+            "./fab -H … check; what ran before goes on"
+            if error.remedy == CORRECT and "nginx: " not in told
+            else error.remedy
+        )
+        raise RefusedError(told, remedy) from None
 
 
 def _lock(root: Path) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...machine.onhost import beneath
-from ...machine.onhost.atomic import RefusedError, locked, replace, sync_directory
+from ...machine.onhost.atomic import FULL, RefusedError, locked, replace, sync_directory
 from ...machine.onhost.beneath import require_below
 from ...machine.onhost.owner import REGISTRY, WRITTEN, strangers, taken
 from .capacity import size
@@ -107,7 +107,7 @@ def apply(directory: str, files: dict[str, Any], remove: list[str], digests: dic
                 moves.append((str(number), name))
         except OSError as error:
             shutil.rmtree(stage, ignore_errors=True)
-            raise RefusedError(f"{stage}: {error.strerror}; no file was changed", "df -h shows the disks") from None
+            raise RefusedError(f"{stage}: {error.strerror}; no file was changed", FULL) from None
         journal = {"moves": moves, "remove": remove, "digests": digests}
         replace(work / "journal", json.dumps(journal).encode(), 0o600)
         _carry_out(root)
@@ -124,7 +124,10 @@ def _prepare(root: Path, work: Path) -> None:
             try:
                 path.mkdir(parents=True, mode=mode)
             except OSError as error:
-                raise RefusedError(f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR") from None
+                remedy = "move it away, or set another DEPLOY_DIR"
+                if path.is_symlink():
+                    remedy = f"is the disk of {path.readlink()} mounted? mount -a on the server"
+                raise RefusedError(f"{path}: {error.strerror}", remedy) from None
             path.chmod(mode)
             if os.geteuid() == 0:
                 os.chown(path, *WRITTEN.get(str(path.relative_to(root)), (0, 0)))

@@ -114,7 +114,7 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
     elif import_:
         change(c, f"htpasswd --import {import_}", htpasswd.bring, file=import_, rights=rights)
     else:
-        htpasswd.show(logins.listed(*server(c)), as_json=json)
+        htpasswd.show(htpasswd.listed(*server(c)), as_json=json)
 
 
 @task

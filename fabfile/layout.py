@@ -12,6 +12,11 @@ CERTBOT_CONTAINER = f"{PROJECT}-certbot"
 LOCK = f"/run/{PROJECT}.lock"
 # Cron passes over a file whose name has a dot, without a word (cron(8)).
 CRON_FILE = f"/etc/cron.d/{PROJECT}"
+# What must be there when the disk of DEPLOY_DIR is not: see machine/onhost/outside.py.
+OUTSIDE = f"/etc/{PROJECT}"
+# What cron runs then, and where it remembers whom it told: in /run, as after a reboot it is news again.
+AWAY_FILE = f"{OUTSIDE}/away"
+AWAY_TOLD = f"/run/{PROJECT}.away"
 
 
 class Service:
@@ -57,11 +62,14 @@ REGISTRY = "registry"
 DATA = f"{REGISTRY}/data"
 # What the registry has in it (distribution, storage/driver/paths).
 STORE = f"{DATA}/docker/registry/v2"
+# How `registry/data` is known again, see machine/onhost/store.py: in it, wherever it leads, and beside all else.
+STORE_MARK = ".store"
 AUTH = f"{REGISTRY}/auth"
 ACCOUNTS = f"{AUTH}/htpasswd"
 OLD_ACCOUNTS = f"{AUTH}/registry.password"  # of the old scripts
 SECRETS = f"{REGISTRY}/secrets"
 HTTP_SECRET = f"{SECRETS}/http-secret"
+STORE_RECORD = f"{SECRETS}/store"
 SOCKETS = f"{REGISTRY}/sockets"
 REGISTRY_SOCKETS = f"{SOCKETS}/{Service.REGISTRY}"
 AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"

@@ -157,11 +157,13 @@ def pem_file(text: str, base: Path, label: str = "CERTIFICATE") -> str:
     """
     if not text:
         return ""
-    path = base / Path(text).expanduser()
-    if not path.is_file():
-        raise ValueError(f"expected a file; there is none at {path}")
     try:
+        path = base / Path(text).expanduser()
+        if not path.is_file():
+            raise ValueError(f"expected a file; there is none at {path}")
         content = path.read_bytes()
+    except RuntimeError:  # ~NAME, and nobody has that name
+        raise ValueError(f"expected a file; {text.partition('/')[0]} is nobody's home") from None
     except OSError as error:
         raise ValueError(f"expected a file that you may read: {path}: {error.strerror}") from None
     if not re.search(rf"-----BEGIN ([A-Z]+ )?{label}-----".encode(), content):
@@ -221,7 +223,7 @@ def _pause(text: str) -> int:
 
 def _image(text: str) -> str:
     if not re.fullmatch(IMAGE, text):
-        raise ValueError("expected the name of an image, for example nginx:1.30.7-alpine")
+        raise ValueError("expected the name of an image, for example nginx:1.30-alpine")
     return text
 
 

@@ -20,11 +20,14 @@ from . import layout
 from .errors import UsageError
 from .layout import Service
 from .rules import ACME_SERVERS, PEM_FILES, RULES, pem_file, wildcard
+from .text import beginning
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / layout.SCHEMA
 # For the command line of this machine, see `hosts`: no part of what a server is.
 HOSTS = "HOSTS"
+# ALERT_COMMAND becomes an argument of a shell, and a kernel takes 128 KiB for one (execve(2)).
+LONGEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,9 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
     """
     path = path or location()
     known = _schema(schema)
+    if path.exists() and not path.is_file():
+        what = "a directory" if path.is_dir() else "no ordinary file (a pipe, for example)"
+        raise UsageError(f"{path}: this is {what}", "write the settings into a file, and name that one in ENV_FILE")
     if not path.is_file():
         raise UsageError(
             f"{path}: there is no such file",
@@ -175,9 +181,9 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
         )
     values: dict[str, object] = {}
     for line, key, value in _entries(path):
-        where = f"{path}:{line}: {key}"
+        where = f"{path}:{line}: {beginning(key)}"
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(key[:100], known, 1)
             hint = f"did you mean {near[0]}?" if near else f"{schema.name} lists every key"
             raise UsageError(f"{where}: unknown key", hint)
         if key in values:
@@ -243,6 +249,9 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
     try:
         # The signature (BOM) that Windows editors put first is not part of the first key.
         text = path.read_bytes().decode("utf-8-sig")
+        if (place := text.find("\0")) >= 0:
+            line = text[:place].count("\n") + 1
+            raise UsageError(f"{path}:{line}: not UTF-8 text, there is a NUL in it", "save the file as UTF-8")
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "run it as a user who may read it") from None
     except UnicodeDecodeError as error:
@@ -252,7 +261,7 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
         text = binding.original.string
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
-            shown = text.strip().splitlines()[0]
+            shown = beginning(text.strip().splitlines()[0])
             raise UsageError(f"{path}:{line}: cannot read '{shown}'", "expected KEY=value")
         if binding.key is not None:
             yield line, binding.key, binding.value or ""
@@ -260,12 +269,14 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
 
 def _checked(where: str, key: str, value: str, base: Path) -> object:
     """The value in its own type. Raises UsageError with the place and what is expected."""
+    if len(value) > LONGEST:
+        raise UsageError(f"{where}: {len(value)} characters are not allowed", f"expected {LONGEST} at most")
     try:
         if key in PEM_FILES:
             return pem_file(value, base, PEM_FILES[key])
         return RULES[key](value)
     except ValueError as error:
-        raise UsageError(f"{where}: '{value}' is not allowed", str(error)) from None
+        raise UsageError(f"{where}: '{beginning(value)}' is not allowed", beginning(str(error), 1000)) from None
 
 
 def mirrored(name: str, mirror: str) -> str:

@@ -44,6 +44,12 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
+def beginning(text: str, limit: int = 100) -> str:
+    """What a terminal can show of it in one line, and no more than so many characters."""
+    found = printable(text).replace("\n", "\\n")
+    return found if len(found) <= limit else f"{found[:limit]}…"
+
+
 def cleaned(answer: Any) -> Any:
     """What JSON can carry, every text in it printable."""
     if isinstance(answer, str):

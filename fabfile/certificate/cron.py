@@ -2,44 +2,82 @@
 
 from __future__ import annotations
 
+import shlex
+
 from .. import layout
-from ..machine.host import CRON, Host
+from ..machine.host import Host
 from ..machine.remote_call import Call
+from ..machine.scripts import CRON
 from ..settings import Settings
 from .onhost import cron as onhost
+
+ALERT_SECONDS = 60
+
+
+def cron_files(settings: Settings) -> list[str]:
+    """What `schedule` writes: the file for /etc/cron.d, and what cron runs where DEPLOY_DIR is away."""
+    return [cron_text(settings), away_text(settings)]
 
 
 def cron_text(settings: Settings) -> str:
     """The file for /etc/cron.d. Cron gives a job next to no environment, so it says what it needs."""
+    directory, script = settings.deploy_dir, layout.CRON_SCRIPT
+    # away.sh knows the directory by `cd … &&`.
+    renew = f"rm -f {layout.AWAY_TOLD}; cd {directory} && sh ./{script}"
     return (
         "# Written by `schedule`. Renews the registry's certificate where it is due.\n"
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         'MAILTO=""\n'
-        f"{settings.cron_schedule} root cd {settings.deploy_dir} && sh ./{layout.CRON_SCRIPT}\n"
+        f"{settings.cron_schedule} root if [ -f {directory}/{script} ]; then {renew}; else sh {layout.AWAY_FILE}; fi\n"
+    )
+
+
+def away_text(settings: Settings) -> str:
+    """A script that tells ALERT_COMMAND, once, that DEPLOY_DIR is away: it can use nothing that is in there.
+
+    In a file of its own that root alone reads: the command may have a token in it, and a line of cron has a
+    limit (crontab(5): some 1000 characters).
+    """
+    directory, name = settings.deploy_dir, settings.registry_domain
+    problem = (
+        f"{name}: cron found no registry in {directory}, so nothing is renewed: is its disk mounted? "
+        f"findmnt -T {directory} on the server shows where it is"
+    )
+    return (
+        f"# Written by `schedule`. Cron runs it where {directory} has no {layout.CRON_SCRIPT}.\n"
+        f"told={layout.AWAY_TOLD}\n"
+        f"problem={shlex.quote(problem)}\n"
+        f'if command -v logger >/dev/null; then logger -t {layout.PROJECT} -- "$problem"; fi\n'
+        '[ ! -e "$told" ] || exit 0\n'
+        f"ALERT_COMMAND={shlex.quote(settings.alert_command)}\n"
+        "export ALERT_COMMAND\n"
+        '[ -n "$ALERT_COMMAND" ] || exit 0\n'
+        "printf '%s\\n' \"$problem\" |\n"
+        f'    timeout {ALERT_SECONDS} /bin/sh -c \'eval "$ALERT_COMMAND"\' >/dev/null 2>&1 && : >"$told"\n'
     )
 
 
 def look(settings: Settings) -> Call:
     """What `installed` asks of the server, for Host.foresee."""
-    return onhost.installed, (cron_text(settings), CRON.read_text("utf-8")), {}
+    return onhost.installed, (cron_files(settings), CRON.read_text("utf-8")), {}
 
 
 def installed(host: Host, settings: Settings) -> onhost.Installed:
     """What `install` would return. Changes nothing."""
-    return host.call(onhost.installed, cron_text(settings), CRON.read_text("utf-8"))
+    return host.call(onhost.installed, cron_files(settings), CRON.read_text("utf-8"))
 
 
 def look_at(settings: Settings) -> Call:
     """What `looked_at` asks of the server, for Host.foresee."""
-    return onhost.looked_at, (cron_text(settings), CRON.read_text("utf-8"), settings.deploy_dir), {}
+    return onhost.looked_at, (cron_files(settings), CRON.read_text("utf-8"), settings.deploy_dir), {}
 
 
 def looked_at(host: Host, settings: Settings) -> onhost.LookedAt:
     """`installed`, and whether cron could start `inv`: see onhost.cron.looked_at. Changes nothing."""
-    return host.call(onhost.looked_at, cron_text(settings), CRON.read_text("utf-8"), settings.deploy_dir)
+    return host.call(onhost.looked_at, cron_files(settings), CRON.read_text("utf-8"), settings.deploy_dir)
 
 
 def install(host: Host, settings: Settings) -> onhost.Installed:
-    """Write our file for cron where it differs: see onhost.cron.install."""
-    return host.call(onhost.install, cron_text(settings), CRON.read_text("utf-8"))
+    """Write our files for cron where they differ: see onhost.cron.install."""
+    return host.call(onhost.install, cron_files(settings), CRON.read_text("utf-8"))

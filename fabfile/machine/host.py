@@ -12,16 +12,15 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import StepError, UsageError, addressed
 from ..layout import COMPOSE_FILE
 from ..secret import Secret
 from ..text import cleaned, printable
-from . import remote_call
+from . import away, remote_call, scripts
 from .conversation import MARK, Conversation, End, LocalConversation, last_line, ours
-from .onhost.atomic import RefusedError, exists
+from .onhost.atomic import FULL, RefusedError, disk_remedy, exists, told_remedy
 from .refusal import instead
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MORE = "run it again with --debug as the first option to see more"
-SCRIPTS = Path(__file__).parent / "onhost"
-# How to find out whether cron runs, for every script and every function that asks.
-CRON = SCRIPTS / "cron_runs.sh"
 
 
 class WholeInput(io.StringIO):
@@ -100,7 +96,8 @@ class Host:
         result = self._run(argv, input)
         result.stdout, result.stderr = printable(result.stdout), printable(result.stderr)
         if check and not result.ok:
-            raise StepError(f"{self.name}: {argv[0]}: {last_words(result)}", remedy)
+            said = last_words(result)
+            raise StepError(f"{self.name}: {argv[0]}: {said}", told_remedy(said) or remedy)
         return result
 
     def _run(self, argv: Sequence[str], input: str) -> Result:
@@ -164,7 +161,7 @@ class Host:
         if not written:
             # Of a full disk we hear the same as of a lost connection: nobody listens any more.
             self.run(["true"])
-            raise StepError(f"{self.name}: {path} could not be written", "df -h shows the disks")
+            raise StepError(f"{self.name}: {path} could not be written", FULL)
 
     def _command(self, argv: Sequence[str]) -> str:
         command = shlex.join([*self.elevation.prefix, *argv])
@@ -178,11 +175,8 @@ class Host:
         )
 
     def script(self, name: str, *args: str) -> str:
-        """Run a POSIX shell script of ours, from onhost/, on the machine; return what it prints.
-
-        It knows what CRON tells it.
-        """
-        return str(self.run(["sh", "-s", "--", *args], input=script(name)).stdout)
+        """Run a POSIX shell script of ours on the machine, see scripts.py; return what it prints."""
+        return str(self.run(["sh", "-s", "--", *args], input=scripts.script(name)).stdout)
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function of an `onhost` module on the machine and return its result.
@@ -196,6 +190,10 @@ class Host:
                 answer = {"result": cleaned(function(*args, **kwargs))}
             except RefusedError as refused:
                 answer = {"refused": cleaned(refused.refusal())}
+            except OSError as error:
+                if not (remedy := disk_remedy(error.errno or 0)):
+                    raise
+                answer = {"refused": cleaned(RefusedError(str(error), remedy).refusal())}
         else:
             call = (function, args, kwargs)
             answer = self.foreseen.get(remote_call.key(call)) or self._ask([call])[0]
@@ -229,7 +227,7 @@ class Host:
                 raise UsageError(what, "./fab -H … bootstrap")
             names = ", ".join(function.__name__ for function, _, _ in calls)
             said = printable(last_words(result))
-            raise BrokenCallError(f"{self.name}: {names}: {said}", _python_remedy(result))
+            raise BrokenCallError(f"{self.name}: {names}: {said}", told_remedy(said) or _python_remedy(result))
         answers: list[remote_call.Answer] = cleaned(json.loads(result.stdout))
         return answers
 
@@ -259,16 +257,18 @@ def deployed(directory: str) -> remote_call.Call:
     return exists, (f"{directory}/{COMPOSE_FILE}",), {}
 
 
-def script(name: str) -> str:
-    """The text of a POSIX shell script of ours, from onhost/. It knows what CRON tells it."""
-    return CRON.read_text("utf-8") + (SCRIPTS / name).read_text("utf-8")
-
-
 def require_deployed(host: Host, directory: str) -> None:
-    """Raise UsageError where nothing was deployed in that directory of the machine."""
+    """Raise UsageError where nothing was deployed in that directory of the machine, StepError where it is away."""
     function, args, _ = deployed(directory)
     if not host.call(function, *args):
+        refuse_away(host, directory)
         raise UsageError(f"{host.name}: nothing is deployed in {directory}", "./fab -H … bootstrap")
+
+
+def refuse_away(host: Host, directory: str) -> None:
+    """Raise StepError where that directory is empty though it was not: see away.py. For one without our files."""
+    if names := host.script(scripts.AWAY, directory, *scripts.AWAY_KNOWS).strip():
+        raise away.error(host.name, directory, names)
 
 
 def for_any_shell(command: str) -> str:

@@ -14,8 +14,10 @@ from ..layout import AUDIT_LOG, LOCK, RECORD
 from ..settings import Settings
 from ..text import one_line
 from ..version import VERSION, newer
+from . import away
 from .conversation import Conversation
-from .host import SCRIPTS, Host
+from .host import Host
+from .scripts import script
 
 SCRIPT = "lock.sh"
 
@@ -57,13 +59,12 @@ def _user() -> str:
 @contextlib.contextmanager
 def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Iterator[None]:
     who = f"{_user()}@{socket.gethostname()}"
-    script = (SCRIPTS / SCRIPT).read_text("utf-8")
     # In the audit log a tab begins a field and a line break a line; a name may have either in it.
     words = [one_line(word) for word in (who, task)]
     argv = [
         "sh",
         "-c",
-        script,
+        script(SCRIPT),
         "lock",
         LOCK,
         wait,
@@ -74,6 +75,9 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
     keeper = host.converse(argv)
     answer = keeper.receive()
     said, _, deployed = answer.partition(" ")
+    if said == "away":
+        keeper.close()
+        raise away.error(host.name, settings.deploy_dir, deployed)
     if said not in {"held", "busy"}:
         raise _unlocked(host, keeper)
     if said == "busy":

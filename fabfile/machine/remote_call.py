@@ -39,9 +39,9 @@ LOADER = (
 # What they import of the standard library. Debian's python3-minimal has not all of it, nor has a Python that
 # was built where OpenSSL was not.
 MODULES = (
-    "base64", "collections.abc", "contextlib", "dataclasses", "email.utils", "errno", "fcntl", "functools", "hashlib",
-    "http.client", "itertools", "json", "os", "pathlib", "pwd", "re", "shutil", "signal", "socket", "ssl", "stat",
-    "struct", "subprocess", "tempfile", "threading", "time", "types", "typing", "urllib.error", "urllib.parse",
+    "base64", "calendar", "collections.abc", "contextlib", "dataclasses", "email.utils", "errno", "fcntl", "functools",
+    "hashlib", "http.client", "itertools", "json", "os", "pathlib", "pwd", "re", "shutil", "signal", "socket", "ssl",
+    "stat", "struct", "subprocess", "tempfile", "threading", "time", "types", "typing", "urllib.error", "urllib.parse",
     "urllib.request",
 )  # fmt: skip
 

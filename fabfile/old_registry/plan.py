@@ -9,7 +9,7 @@ from .. import layout
 from ..accounts.onhost.accounts_file import BCRYPT
 from ..certificate import current, lifetime
 from ..errors import StepError, UsageError
-from ..machine.host import Host
+from ..machine.host import Host, refuse_away
 from ..registry import schema1
 from ..registry.onhost.schema1 import Found
 from ..rules import ACME_SERVERS
@@ -49,6 +49,7 @@ def plan(host: Host, settings: Settings, in_the_way: Callable[[], list[str]]) ->
             "./fab -H … bootstrap brings it up to date",
         )
     if not found["repositories"] and not found["accounts"]:
+        refuse_away(host, directory)
         raise StepError(
             f"{host.name}: {directory} has neither images in {layout.DATA} nor {layout.OLD_ACCOUNTS}: nothing to adopt",
             "set DEPLOY_DIR to the directory of the old docker-compose.yml, or: ./fab -H … bootstrap",

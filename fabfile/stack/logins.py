@@ -8,6 +8,7 @@ from ..accounts.onhost import accounts_file
 from ..accounts.onhost.accounts_file import Account, Rights
 from ..errors import StepError
 from ..machine.host import Host
+from ..machine.onhost.atomic import Refusal
 from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
@@ -32,18 +33,24 @@ def enter(  # noqa: PLR0913 - an account is that much
     details: what must not be lost when nginx cannot be told. Raises UntoldError then.
     """
     answer = host.call(onhost.put, settings.deploy_dir, entries, rights, alone=alone)
-    if untold := answer["untold"]:
+    _require_told(host, answer["untold"], details)
+    return answer["done"]
+
+
+def _require_told(host: Host, untold: Refusal | None, details: Sequence[str] = ()) -> None:
+    if untold:
         # Not in the first line: that one goes to the audit log.
         raise UntoldError(
             f"{host.name}: the accounts file is changed, but nginx was not told: {untold['what']}",
-            *details, *untold["remedies"], reason=untold["reason"],
+            *details, *untold["remedies"], "then this again", reason=untold["reason"],
         )  # fmt: skip
-    return answer["done"]
 
 
 def remove(host: Host, settings: Settings, user: str) -> Outcome:
     """Remove an account. Its password is refused from the next request on."""
-    if host.call(onhost.remove, settings.deploy_dir, user):
+    answer = host.call(onhost.remove, settings.deploy_dir, user)
+    _require_told(host, answer["untold"])
+    if answer["done"]:
         return Outcome(f"account {user} removed")
     return Outcome(f"there is no account {user}", changed=False)
 

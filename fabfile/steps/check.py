@@ -10,10 +10,11 @@ from dataclasses import asdict
 
 from .. import report
 from ..errors import StepError, addressed
-from ..layout import STORE, Service
-from ..machine import ownership
+from ..layout import DATA, STORE, STORE_MARK, STORE_RECORD, Service
+from ..machine import away, ownership
 from ..machine.host import Host
 from ..machine.network import network
+from ..machine.onhost import disk, store
 from ..machine.remote_call import MODULES
 from ..machine.rows import Facts, Row, one
 from ..machine.software import software
@@ -33,9 +34,8 @@ def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
     facts: Facts = defaultdict(list)
     ours = " ".join(directories(templates.names(settings)))
-    for line in host.script(
-        "check.sh", settings.deploy_dir, ours, " ".join(MODULES), STORE, *settings.hosts
-    ).splitlines():
+    below = (ours, " ".join(MODULES), STORE, DATA, STORE_MARK, STORE_RECORD)
+    for line in host.script("check.sh", settings.deploy_dir, *below, *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
     return [*judged(facts, settings, time.time()), *_old_images(host, settings, facts)]
@@ -71,11 +71,9 @@ def _machine(facts: Facts, now: float) -> Iterator[Row]:
     root = one(facts, "uid") == "0"
     yield Row("root", "ok" if root else "failed", f"user ID {one(facts, 'uid')}",
               "" if root else "log in as root: ./fab -H root@HOST …")  # fmt: skip
-    free = int(one(facts, "disk_kib") or 0) * 1024
-    mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
-    yield Row("free disk", mark, f"{free / GB:.1f} GB",
-              "" if mark == "ok" else
-              "images need 1 GB, your layers more: docs/care.md, When the disk is full")  # fmt: skip
+    yield _disk("free disk", facts, "disk_kib", "inodes")
+    if one(facts, "images_kib"):
+        yield _disk("images' disk", facts, "images_kib", "images_inodes")
     off = float(one(facts, "time") or 0) - now
     mark = "failed" if abs(off) > 3600 else "warn" if abs(off) > 60 else "ok"
     yield Row("clock", mark, clock(off), "" if mark == "ok" else
@@ -93,8 +91,30 @@ def clock(off: float) -> str:
     return f"the server's is {size:.0f} seconds {way} this machine's"
 
 
+def _disk(name: str, facts: Facts, space: str, inodes: str) -> Row:
+    free = int(one(facts, space) or 0) * 1024
+    mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
+    found, remedy = f"{free / GB:.1f} GB", "images need 1 GB, your layers more: docs/care.md, When the disk is full"
+    left, total = map(int, (one(facts, inodes) or "0 0").split())
+    if few := disk.few_inodes(left, total):
+        mark = "failed" if left < disk.INODES_NEEDED else max(mark, "warn", key=("ok", "warn", "failed").index)
+        found, remedy = f"{found}, {few}", f"{remedy}; on the server df -i shows it"
+    return Row(name, mark, found, "" if mark == "ok" else remedy)
+
+
 def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
-    """Whoever can change what is there, or rename it, puts programs of theirs where root's cron runs ours."""
+    """Whoever can change what is there, or rename it, puts programs of theirs where root's cron runs ours.
+
+    And what was there may be on a disk that is not mounted.
+    """
+    directory = settings.deploy_dir
+    if names := one(facts, "away"):
+        yield Row("directory", "failed", f"{directory} is empty, but {away.found(names)} belong to it",
+                  away.remedy(directory, names))  # fmt: skip
+        return
+    if kind := one(facts, "other_store"):
+        what, remedy = store.away(directory, kind)
+        yield Row("images", "failed", what, remedy)
     for name in ("directory", "above"):
         found = [text.split() for text in dict.fromkeys(facts.get(name, ()))]
         if found:

@@ -10,7 +10,7 @@ from ..accounts import htpasswd_file
 from ..accounts.onhost.accounts_file import Account, Rights
 from ..accounts.passwords import checked_name, checked_password, generated, hashed
 from ..errors import StepError
-from ..machine.host import Host
+from ..machine.host import Host, refuse_away, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome
 from ..secret import Secret
@@ -81,6 +81,19 @@ def first(host: Host, settings: Settings, made: Callable[[Secret], None]) -> Out
         raise
     made(password)
     return done
+
+
+def listed(host: Host, settings: Settings) -> list[Account]:
+    """Every account, see accounts_file.listed. Raises StepError where DEPLOY_DIR is away, too."""
+    try:
+        found = logins.listed(host, settings)
+    except StepError:
+        require_deployed(host, settings.deploy_dir)
+        raise
+    if not found:
+        # Docker makes empty directories for what it cannot find.
+        refuse_away(host, settings.deploy_dir)
+    return found
 
 
 def show(accounts: list[Account], *, as_json: bool = False) -> None:

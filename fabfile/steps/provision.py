@@ -6,8 +6,9 @@ import sys
 
 from ..errors import StepError
 from ..layout import MIN_COMPOSE
-from ..machine.host import Host, script
+from ..machine.host import Host
 from ..machine.remote_call import MODULES
+from ..machine.scripts import script
 from ..report import Outcome
 from ..settings import Settings
 

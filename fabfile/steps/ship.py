@@ -15,6 +15,7 @@ from pathlib import Path
 from .. import layout, report
 from ..errors import StepError, UsageError
 from ..machine.host import Host, here
+from ..machine.onhost.atomic import told_remedy
 from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
@@ -114,8 +115,8 @@ def _brought(host: Host, settings: Settings, name: str, identity: str, options: 
     # Another `ship`, to another server, may have been quicker; and what was refused once would be again.
     archive.unlink(missing_ok=True)
     if refused:
-        full = "df -h shows the disks" if "no space" in refused else f"docker image inspect {name} shows it"
-        raise StepError(f"{host.name}: docker load: {refused}", f"{full}; then run it again: it is packed anew")
+        remedy = told_remedy(refused) or f"docker image inspect {name} shows it"
+        raise StepError(f"{host.name}: docker load: {refused}", f"{remedy}; then run it again: it is packed anew")
     return sent, size
 
 

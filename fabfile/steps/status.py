@@ -113,10 +113,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
         cron_row(found["cron"], found["last_renewal"]),
     ]
     rows.append(_accounts(found["accounts"]))
-    space = found["disk"]
-    text = f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers"
-    little = space["free"] < max(GB, LITTLE * space["total"])
-    rows.append(("warn" if little else "ok", "disk", text))
+    rows += _disks(found["disk"])
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))
@@ -125,6 +122,27 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     red = [name for mark, name, _ in rows if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
+
+
+def _disks(found: disk.Usage) -> list[Row]:
+    """The disk of DEPLOY_DIR, that of the images where it is another one, and what is wrong with their place."""
+    layers = f", {found['data'] / GB:.1f} GB of layers"
+    apart = found["images"]
+    rows = [_disk("disk", found, "" if apart else layers)]
+    if apart:
+        rows.append(_disk("images' disk", apart, layers))
+    if found["store"]:
+        rows.append(("failed", "images", ": ".join(found["store"])))
+    return rows
+
+
+def _disk(name: str, space: disk.Space, more: str) -> Row:
+    few = disk.few_inodes(space["inodes"], space["all_inodes"])
+    text = f"{space['free'] / GB:.1f} GB free{more}" + (f", {few}: df -i on the server" if few else "")
+    if few and space["inodes"] < disk.INODES_NEEDED:
+        return "failed", name, text
+    little = space["free"] < max(GB, LITTLE * space["total"])
+    return "warn" if little or few else "ok", name, text
 
 
 def version_row(found: Versions) -> Row:

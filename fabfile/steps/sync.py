@@ -11,7 +11,7 @@ from .. import layout
 from ..certificate import own
 from ..errors import StepError
 from ..machine import ownership
-from ..machine.host import Host
+from ..machine.host import Host, refuse_away
 from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
@@ -48,6 +48,9 @@ def sync(
     there = host.call(onhost.state, directory, names)
     # First of all: what a stranger left there, a journal for example, must not be carried out.
     _refuse_strangers(host, directory, there)
+    if diff and not there["ours"]:
+        # Who changes something has been told by the lock.
+        refuse_away(host, directory)
     if there["unfinished"] and not diff:
         host.call(onhost.finish, directory)
         there = host.call(onhost.state, directory, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -229,6 +230,49 @@ def test_adopt_and_back(old: Old) -> None:
     old.pull()
     old.docker("pull", f"{DOMAIN}/new-image@{new}")
     assert "nothing was adopted" in world.fab("adopt", "--back", ok=False).stderr
+
+
+ODD = (
+    b"# Gr\xfc\xdfe, in Latin-1\n"
+    b"# taken over by private-docker-registry: these are somebody's own words\n"
+    b"1 5 * * * cd %d && echo a line of Windows\r\n"
+    b"2 5 * * * echo a form feed \x0c, a vertical tab \x0b and \xe2\x80\xa8 in %d\n"
+    b"\n"
+    b"3 5 * * * echo \xff somewhere else\n"
+).replace(b"%d", DEPLOY_DIR.encode())
+
+
+def crontab(world: World) -> bytes:
+    """Its bytes, past cron's own three lines. `crontab -l` shows a carriage return as two characters."""
+    return base64.b64decode(world.server("tail -n +4 /var/spool/cron/crontabs/root | base64"))
+
+
+def test_a_crontab_of_any_bytes_comes_back(old: Old) -> None:
+    world = old.world
+    world.server(f"echo {base64.b64encode(ODD).decode()} | base64 -d | crontab -")
+    before = crontab(world)
+    assert before == ODD
+    plan = world.fab("adopt").stdout
+    assert re.search(rf"crontab +1 5 \* \* \* cd {DEPLOY_DIR} && echo a line of Windows +becomes", plan), plan
+    assert crontab(world) == before
+    world.fab("adopt", "--yes")
+    assert crontab(world).count(b"# taken over by private-docker-registry: ") == 3
+    assert [line for line in crontab(world).split(b"\n") if line.endswith(b"\r")] != []
+    world.fab("adopt", "--back")
+    assert crontab(world) == before
+    assert old.states() == dict.fromkeys(OLD, "running")
+    assert "no such file" in world.server("ls /etc/private-docker-registry 2>&1", check=False).lower()
+
+    # One that cron does not take, though it is there: nothing was stopped for it.
+    world.server("printf 'no line of cron\\n1 1 * * * ls /docker-registry\\n' >>/var/spool/cron/crontabs/root")
+    containers = world.containers()
+    with gap(world) as longest:
+        refused = world.fab("adopt", "--yes", ok=False)
+    assert "cron does not take root's crontab" in refused.stderr, refused.stderr
+    assert "crontab -e" in refused.stderr
+    assert {name: world.containers().get(name) for name in containers} == containers
+    assert old.states() == dict.fromkeys(OLD, "running")
+    assert longest[0] < 2
 
 
 def test_nothing_to_adopt(clean: World) -> None:

@@ -12,11 +12,12 @@ from tests.docs.pages import SERVER, under
 from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN, fab
 
-from .world import DEPLOY_DIR, PASSWORD, USER, World
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World
 
 CARE = ROOT / "docs" / "care.md"
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 KIND = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 ALIAS = f"alias.{DOMAIN}"
 
 
@@ -30,8 +31,8 @@ def typed(world: World, script: str, directory: Path) -> str:
     return done.stdout
 
 
-def push_image(world: World, name: str, content: bytes) -> tuple[str, str]:
-    """An image of one layer. Returns the digests of its manifest and of the layer."""
+def push_image(world: World, name: str, content: bytes, *, tag: str = "1") -> tuple[str, str]:
+    """An image of one layer; tag: "" for none. Returns the digests of its manifest and of the layer."""
     layer = world.push_blob(name, content, *LOGIN)
     config = world.push_blob(name, b"{}", *LOGIN)
     manifest = json.dumps(
@@ -42,9 +43,15 @@ def push_image(world: World, name: str, content: bytes) -> tuple[str, str]:
             "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": len(content)}],
         }
     )
-    put = ("-X", "PUT", "-H", f"Content-Type: {KIND}", "-d", manifest)
-    assert world.status(f"/v2/{name}/manifests/1", *put, *LOGIN) == 201
-    return f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}", layer
+    return put_manifest(world, name, manifest, KIND, tag), layer
+
+
+def put_manifest(world: World, name: str, text: str, kind: str, tag: str) -> str:
+    """Its digest."""
+    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    put = ("-X", "PUT", "-H", f"Content-Type: {kind}", "-d", text)
+    assert world.status(f"/v2/{name}/manifests/{tag or digest}", *put, *LOGIN) == 201
+    return digest
 
 
 def test_layers_of_deleted_images_are_freed(deployed: World, tmp_path: Path) -> None:
@@ -60,6 +67,38 @@ def test_layers_of_deleted_images_are_freed(deployed: World, tmp_path: Path) -> 
     assert deployed.status(f"/v2/care/kept/blobs/{kept}", *LOGIN) == 200
     # Nothing remembers that it was there.
     assert deployed.push_blob("care/gone", b"a layer that nobody needs", *LOGIN) == layer
+
+
+def test_the_clean_up_takes_what_no_tag_leads_to_where_that_is_safe(deployed: World, tmp_path: Path) -> None:
+    """Version 2 would take the images in an index with it, whatever tag that has: there it does less."""
+    old, _ = push_image(deployed, "care/daily", b"yesterday")
+    new, _ = push_image(deployed, "care/daily", b"today")
+    parts = [push_image(deployed, "care/parts", content, tag="")[0] for content in (b"amd64", b"arm64")]
+    sizes = [
+        deployed.curl(f"/v2/care/parts/manifests/{part}", "-H", f"Accept: {KIND}", *LOGIN, "-o", "/dev/null", "-w",
+                      "%{size_download}")
+        for part in parts
+    ]  # fmt: skip
+    index = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [
+            {"mediaType": KIND, "digest": part, "size": int(size), "platform": {"os": "linux", "architecture": name}}
+            for part, size, name in zip(parts, sizes, ("amd64", "arm64"), strict=True)
+        ],
+    }
+    put_manifest(deployed, "care/parts", json.dumps(index), INDEX, "1")
+    (block,) = under(CARE, "When the disk is full")
+    said = typed(deployed, block, tmp_path)
+    version = deployed.server(f"docker exec {PROJECT}-registry-1 registry --version")
+    third = re.search(r" v?3\.", version) is not None
+
+    def there(name: str, reference: str) -> int:
+        return deployed.status(f"/v2/{name}/manifests/{reference}", "-H", f"Accept: {KIND}", *LOGIN)
+
+    assert there("care/daily", "1") == there("care/daily", new) == 200, said
+    assert there("care/daily", old) == (404 if third else 200)
+    assert [there("care/parts", part) for part in parts] == [200, 200]
 
 
 def test_a_backup_is_restored_on_an_empty_server(deployed: World, tmp_path: Path) -> None:

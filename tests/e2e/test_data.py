@@ -22,7 +22,9 @@ def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> N
     file = tmp_path / "large"
     file.write_bytes(os.urandom(40_000_000))
     deployed.fab("down")
-    deployed.server(f"mount -t tmpfs -o size=24m,uid=61100,gid=61102,mode=750 tmpfs {DATA}")
+    # Another, empty store is right here.
+    record = f"{DEPLOY_DIR}/registry/secrets/store"
+    deployed.server(f"mount -t tmpfs -o size=24m,uid=61100,gid=61102,mode=750 tmpfs {DATA} && rm {record}")
     try:
         deployed.fab("up")
         small = deployed.push_blob("data/small", b"was there before", *LOGIN)
@@ -35,7 +37,7 @@ def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> N
         deployed.push_blob("data/small", b"comes afterwards", *LOGIN)
     finally:
         deployed.fab("down")
-        deployed.server(f"umount {DATA}")
+        deployed.server(f"umount {DATA} && rm {record}")
 
 
 def test_d2_the_registry_is_killed_during_a_push(deployed: World, tmp_path: Path) -> None:

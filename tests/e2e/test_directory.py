@@ -229,3 +229,72 @@ def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: 
         clean.fab("down", ok=None)
         clean.server(f"umount -l {DEPLOY_DIR}")
         clean.clean()
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_tmp_of_the_server_cannot_be_written(deployed: World, how: str) -> None:
+    """What needs it is told as what it is; what does not goes on."""
+    fill = "cat /dev/zero >/tmp/full 2>/dev/null; true" if how == "full" else "mount -o remount,ro /tmp"
+    deployed.server(f"mount -t tmpfs -o size=1m,mode=1777 tmpfs /tmp && {fill}")
+    try:
+        began = time.monotonic()
+        for command, stdin in (
+            (["htpasswd", "--user", "late"], "secret\n"),
+            (["sync"], ""),
+            (["status"], ""),
+            (["init-letsencrypt"], ""),
+            (["up"], ""),
+            (["bootstrap"], ""),
+        ):
+            done = deployed.fab(*command, input=stdin, ok=None)
+            told = done.stdout + done.stderr
+            assert "deploy/" not in told, told
+            assert "--debug" not in told, told
+            if done.returncode:
+                assert "df -i" in told or "mounted ro" in told or "mount shows" in told, (command, told)
+        assert time.monotonic() - began < 200
+    finally:
+        deployed.server("umount -l /tmp")
+    deployed.fab("htpasswd", "--user", "late", input="secret\n")
+    assert deployed.login("late", "secret") == 200
+    deployed.fab("htpasswd", "--remove", "late")
+    deployed.fab("bootstrap")
+
+
+@pytest.mark.parametrize("left", [0, 4, 16])
+def test_nothing_raw_reaches_a_person_from_a_full_disk(clean: World, left: int) -> None:
+    """Without what is kept for such a day; and what was changed is told as changed."""
+    clean.server(f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=1400m,mode=755 tmpfs {DEPLOY_DIR}")
+    try:
+        clean.bootstrap()
+        clean.fab("htpasswd", "--user", "goes", input="secret\n")
+        assert clean.login("goes", "secret") == 200
+        clean.server(
+            f"cd {DEPLOY_DIR} && rm .reserve && fallocate -l {left}k room; "
+            "cat /dev/zero >full 2>/dev/null; rm room; true"
+        )
+        for command, stdin in (
+            (["htpasswd", "--remove", "goes"], ""),
+            (["htpasswd", "--user", "new"], "secret\n"),
+            (["sync", "--diff"], ""),
+            (["up"], ""),
+            (["init-letsencrypt", "--force"], ""),
+            (["schedule"], ""),
+        ):
+            done = clean.fab(*command, input=stdin, ok=None)
+            told = done.stdout + done.stderr
+            assert "--debug" not in told, told
+            assert "deploy/" not in told, told
+            if done.returncode:
+                assert "df -i" in told, (command, told)
+            names = clean.server(f"cat {DEPLOY_DIR}/registry/auth/htpasswd")
+            if command[1:] == ["--remove", "goes"] and done.returncode:
+                assert ("the accounts file is changed" in told) == ("goes:" not in names), told
+        clean.server(f"rm {DEPLOY_DIR}/full")
+        clean.fab("htpasswd", "--remove", "goes")
+        assert clean.login("goes", "secret") == 401
+        clean.fab("bootstrap")
+    finally:
+        clean.fab("down", ok=None)
+        clean.server(f"umount -l {DEPLOY_DIR}")
+        clean.clean()

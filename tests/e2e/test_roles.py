@@ -11,7 +11,7 @@ import pytest
 
 from tests.sandbox.demo import DOMAIN
 
-from .world import DEPLOY_DIR, PASSWORD, USER, World
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
 
 ACCOUNTS = {
     "puller": ["--role", "pull"],
@@ -120,6 +120,28 @@ def test_roles(team: World) -> None:
         # A wrong password is never told what the right one could do. (One a path: they are counted.)
         assert team.status(path, *how, *as_user("boss", "wrong")) == 401, (method, path)
         assert team.status(path, *how) == 401, (method, path)
+
+
+def test_whoever_asks_while_the_registry_restarts_is_told_to_try_again(team: World) -> None:
+    """A limited account, too, whose uploads begin by another way."""
+    team.server(f"docker stop {PROJECT}-registry-1")
+    try:
+        answers = {}
+        for user in ("ci", "pusher", "boss"):
+            for path in ("/v2/team-a/x/blobs/uploads/", "/v2/team-a/x/blobs/uploads/none", "/v2/team-a/x/manifests/1"):
+                how = {"/": ("-X", "POST"), "e": ("-X", "PATCH")}.get(path[-1], ())
+                head, _, body = team.curl(path, *how, "-D", "-", *as_user(user)).partition("\n\n")
+                lines = [line for line in head.splitlines() if not line.startswith(("Date:", "Content-Length:"))]
+                answers[user, path] = (*sorted(lines), body)
+    finally:
+        team.server(f"docker start {PROJECT}-registry-1")
+    assert len(set(answers.values())) == 1, answers
+    (answer,) = set(answers.values())
+    assert "HTTP/1.1 503 Service Temporarily Unavailable" in answer
+    assert "Retry-After: 5" in answer
+    assert "Content-Type: application/json" in answer
+    assert json.loads(answer[-1])["errors"][0]["code"] == "UNAVAILABLE"
+    wait_until(lambda: team.status("/v2/", *as_user("ci")) == 200, "it is back")
 
 
 def test_a_refusal_is_a_registry_error(team: World) -> None:

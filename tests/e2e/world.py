@@ -219,7 +219,7 @@ class World:
         self.server(
             "docker ps --all --quiet | xargs -r docker rm --force --volumes >/dev/null; "
             "docker network prune --force >/dev/null; "
-            f"rm -rf {DEPLOY_DIR} /etc/cron.d/{PROJECT} /etc/docker/certs.d"
+            f"rm -rf {DEPLOY_DIR} /etc/cron.d/{PROJECT} /etc/{PROJECT} /etc/docker/certs.d"
         )
         self.sandbox.dns(DOMAIN, self.sandbox.address("server"))
         self.configure()

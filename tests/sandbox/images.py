@@ -29,8 +29,8 @@ LONGEST_FIRST = ("certbot", "client", "machine", "registry", "nginx", "ca", "bar
 PARENTS = {"client": "machine"}
 OFFICIAL = {
     "base": "debian:trixie-slim",
-    "registry": "registry:3.1.2",
-    "nginx": "nginx:1.30.7-alpine",
+    "registry": "registry:3.1",
+    "nginx": "nginx:1.30-alpine",
     "certbot": "certbot/certbot:v5.8.0",
 }
 # What pip unpacks into `lib` of an image. `bench` is made by the benchmark alone.

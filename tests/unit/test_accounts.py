@@ -125,6 +125,30 @@ def test_leftovers_of_a_killed_push_test_go_with_the_next_change(file: Path) -> 
     ]
 
 
+def test_the_account_of_a_push_test_goes_whatever_the_clocks_say(file: Path) -> None:
+    """The server's clock is ahead of the operator's, or the test took long: its own end must find the account."""
+    user = f"push-test-{int(time.time()) - 7200:x}-ab"
+    put(file, user, f"{user}:{HASH}")
+    put(file, "meanwhile", f"meanwhile:{HASH}")
+    assert [account["user"] for account in onhost.listed(str(file))] == [user, "meanwhile"]
+    assert onhost.remove(str(file), user)
+    assert [account["user"] for account in onhost.listed(str(file))] == ["meanwhile"]
+
+
+def test_a_leftover_goes_with_the_next_push_test_whatever_the_clocks_say(file: Path) -> None:
+    ahead = f"push-test-{int(time.time()) + 7200:x}-ab"
+    file.write_text(f"{ahead}:{HASH}\n")
+    onhost.put(str(file), {"ci": f"ci:{HASH}"}, SAME, alone=True)
+    assert [account["user"] for account in onhost.listed(str(file))] == ["ci"]
+
+
+def test_a_comment_is_cut_at_line_breaks_alone(file: Path) -> None:
+    file.write_text(f"# a form feed\x0c and U+2028\u2028 in it\r\nci:{HASH}\r\n")
+    assert [account["user"] for account in onhost.listed(str(file))] == ["ci"]
+    put(file, "new", f"new:{HASH}")
+    assert "# a form feed\x0c and U+2028\u2028 in it\n" in file.read_text("utf-8")
+
+
 def test_fifty_changes_at_once_are_all_applied(file: Path) -> None:
     def add(number: int) -> None:
         code = (

@@ -108,7 +108,10 @@ def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.Captu
         "certificate": {"on_disk": None, "served": None}, "last_renewal": None,
         "failed_orders": attempts.remembered("/nonexistent", ""), "accounts": [],
         "cron": {"daemon": False, "changed": False, "age": 0, "twice_a_day": True, "inv": "", "unheard": ""},
-        "disk": {"free": 0, "total": 1, "data": 0},
+        "disk": {
+            "free": 0, "total": 1, "inodes": 0, "all_inodes": 0, "data": 0, "images": None,
+            "store": ["another", "./fab -H … up"],
+        },
     }  # fmt: skip
     with pytest.raises(StepError):
         status.show(found, as_json=False, option="-H a.test")

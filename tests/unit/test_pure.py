@@ -116,7 +116,12 @@ def test_a_changed_registry_configuration_replaces_the_container(settings: Setti
 
 def test_cron_text(env: Callable[[str], Settings]) -> None:
     text = cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
-    assert text.splitlines()[-1] == "* * * * * root cd /docker-registry && sh ./by-cron.sh"
+    assert text.splitlines()[-1] == (
+        "* * * * * root if [ -f /docker-registry/by-cron.sh ]; then rm -f /run/private-docker-registry.away; "
+        "cd /docker-registry && sh ./by-cron.sh; else sh /etc/private-docker-registry/away; fi"
+    )
+    # away.sh knows the directory by these words, in the file of an older version, too.
+    assert "cd /docker-registry && " in text
     assert text.endswith("\n")  # cron passes over a last line without a line break
     assert "PATH=/usr/local/sbin" in text
 
@@ -298,6 +303,11 @@ def test_what_docker_says_is_told(said: str, what: str, remedy: str) -> None:
         containers.run(["sh", "-c", f"echo {shlex.quote(said)} >&2; exit 125"], "nginx -t", "correct that line")
     assert what in refused.value.what
     assert remedy in str(refused.value.remedies)
+
+
+def test_a_line_in_deploy_is_wrong_where_nginx_says_so_alone() -> None:
+    assert "deploy/" in containers._correct("nginx: [emerg] unknown directive")
+    assert containers._correct("Error: No such container: abc") == "./fab -H … check; what ran before goes on"
 
 
 def test_an_interrupt_is_one_though_the_terminal_is_gone() -> None:

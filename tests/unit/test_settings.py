@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -176,6 +177,40 @@ def test_missing_key_is_refused(tmp_path: Path) -> None:
 
 def test_missing_file_says_what_to_copy(tmp_path: Path) -> None:
     assert "cp .env.dist .env" in refused(tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{'A' * 1_000_000}=1",
+        f"HSTS_MAX_AGE={'9' * 1_000_000}",
+        f"ALERT_COMMAND={'a' * 1_000_000}",
+        f"ACME_CA_BUNDLE={'a' * 9000}",
+        f"{'word ' * 200_000}",
+        "ACME_CA_BUNDLE=~nobody-of-that-name/ca.pem",
+        "HSTS_MAX_AGE=\x1b[2J\x07",
+        "\x1b]0;title\x07=1",
+        "two \x1b[31m words",
+        "HSTS_MAX_AGE='a\nb'",
+    ],
+)
+def test_what_is_wrong_does_nothing_to_a_terminal(env_file: Write, line: str) -> None:
+    """Neither megabytes nor escape sequences; and it is one line with one remedy."""
+    message = refused(env_file(f"{line}\n"))
+    assert len(message) < 2000
+    assert not any(ord(character) < 32 and character != "\n" for character in message)
+    assert message.count("\n") == 1
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "this is no ordinary file" in refused(tmp_path / "pipe")
+    assert "this is a directory" in refused(tmp_path)
+
+
+def test_utf_16_without_a_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("REGISTRY_DOMAIN=a\n".encode("utf-16-le"))
+    assert ".env:1: not UTF-8 text" in refused(tmp_path / ".env")
 
 
 @pytest.mark.parametrize("line", ["REGISTRY_ALIASES", "=value", "two words", "KEY='open"])

@@ -79,7 +79,7 @@ def test_another_processors_images_are_packed_by_platform(settings: Settings, ca
 def test_a_full_server_is_told_as_such(settings: Settings, calls: Callable[[], list[str]], tmp_path: Path) -> None:
     with pytest.raises(StepError, match="no space left on device") as refused:
         ship.ship(cast("Host", Server("write /x: no space left on device")), settings)
-    assert "df -h shows the disks; then run it again" in str(refused.value)
+    assert "df -i show which disk is full; docs/care.md, When the disk is full; then run it" in str(refused.value)
     assert not list((tmp_path / "cache").iterdir())
 
 

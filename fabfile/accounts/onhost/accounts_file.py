@@ -6,6 +6,7 @@ both: `# ci role=push repositories=team-a/* changed=2026-11-25T08:00:00Z`.
 
 from __future__ import annotations
 
+import calendar
 import re
 import time
 from contextlib import AbstractContextManager
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from ...machine.onhost.atomic import RefusedError, locked, replace
+from ...machine.onhost.atomic import FULL, RefusedError, locked, replace
 from ...machine.onhost.owner import AUTH
 
+CHANGED = "%Y-%m-%dT%H:%M:%SZ"
 # What the registry takes (golang.org/x/crypto/bcrypt); any other hash never lets anyone in.
 BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 # 0.25 s of one core for each check. nginx remembers for a while whose password was right.
@@ -24,9 +26,10 @@ FACTS = re.compile(
     r"# (?P<user>\S+) role=(?P<role>pull|push|admin) "
     r"repositories=(?P<repositories>[a-z0-9._/*,-]*) changed=(?P<changed>\S+)"
 )
-# Accounts of a push-test that was killed: their name carries the second they were made.
+# Accounts of a push-test that was killed: their name carries the second they were made, by the operator's clock, and
+# their facts by this host's.
 TEMPORARY = re.compile(r"push-test-([0-9a-f]+)-[0-9a-f]+")
-TEMPORARY_SECONDS = 600
+TEMPORARY_SECONDS = 3600
 
 
 class Rights(TypedDict):
@@ -122,11 +125,11 @@ def remove(path: str, user: str) -> bool:
     """Remove an account; False when there was none (and the file is not touched)."""
     file = Path(path)
     with _locked(file):
-        all_lines = _without_leftovers(lines(file), TEMPORARY_SECONDS)
-        kept = [line for line in all_lines if line.user != user]
-        if len(kept) == len(all_lines):
+        found = lines(file)
+        there = [line for line in found if line.user != user]
+        if len(there) == len(found):
             return False
-        _write(file, kept)
+        _write(file, _without_leftovers(there, TEMPORARY_SECONDS))
     return True
 
 
@@ -136,7 +139,9 @@ def lines(path: Path) -> list[Line]:
         return []
     found: list[Line] = []
     facts: re.Match[str] | None = None
-    for number, text in enumerate(_text(path).splitlines(), 1):
+    # At line breaks alone, as the registry cuts it: a comment may hold what else ends a line.
+    whole = _text(path).removesuffix("\n")
+    for number, text in enumerate(re.split("\r?\n", whole) if whole else (), 1):
         user, colon, digest = text.strip().partition(":")
         if facts and user != facts["user"]:
             # Taken for a comment, it would make the account an admin.
@@ -173,7 +178,7 @@ def _changed(old: Line, entry: str, rights: Rights) -> Line:
         entry or old.text,
         rights["role"] or old.role,
         old.repositories if places is None else tuple(places),
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        time.strftime(CHANGED, time.gmtime()),
     )
 
 
@@ -196,11 +201,20 @@ def _require_directory(file: Path) -> None:
 
 
 def _without_leftovers(found: list[Line], age: int) -> list[Line]:
-    def leftover(user: str) -> bool:
-        match = TEMPORARY.fullmatch(user)
-        return match is not None and int(match[1], 16) < time.time() - age
+    """Without the accounts of a push-test that are older than that; 0: however old, by whatever clock."""
 
-    return [line for line in found if not leftover(line.user)]
+    def leftover(line: Line) -> bool:
+        match = TEMPORARY.fullmatch(line.user)
+        return match is not None and (not age or _made(line, match) < time.time() - age)
+
+    return [line for line in found if not leftover(line)]
+
+
+def _made(line: Line, match: re.Match[str]) -> float:
+    try:
+        return calendar.timegm(time.strptime(line.changed, CHANGED))
+    except ValueError:
+        return int(match[1], 16)
 
 
 def _write(path: Path, found: list[Line]) -> None:
@@ -210,4 +224,4 @@ def _write(path: Path, found: list[Line]) -> None:
         owner = (old.st_uid, old.st_gid) if old else (AUTH, 0)
         replace(path, "".join(map(str, found)).encode(), 0o600, owner)
     except OSError as error:
-        raise RefusedError(f"{path}: {error.strerror}; nothing was changed", "df -h shows the disks") from None
+        raise RefusedError(f"{path}: {error.strerror}; nothing was changed", FULL) from None

@@ -121,8 +121,7 @@ def alert(path: str, problem: str, command: str, message: str, reason: str = "")
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             # It is not remembered: the next run tries to tell again.
             return f"exit status {done.returncode}: {last}"
-    with contextlib.suppress(OSError):  # a full disk may be the very problem
-        _write(file, {"alerted": problem, "alerted_reason": reason})
+    _write(file, {"alerted": problem, "alerted_reason": reason})
     return outcome
 
 
@@ -138,5 +137,6 @@ def _keep(path: str, server: str, memory: Memory) -> None:
 
 
 def _write(path: Path, changes: dict[str, Any]) -> None:
-    with given(path.parent.parent):
+    """On a full disk nothing is remembered: what happened is more than that it cannot be written down."""
+    with contextlib.suppress(OSError), given(path.parent.parent):
         replace(path, json.dumps(_read(path) | changes, indent=1).encode(), 0o600)

@@ -18,7 +18,7 @@ from ...layout import CERTBOT_CONTAINER, Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import give
-from ...machine.onhost.reserve import given
+from ...machine.onhost.reserve import given, require_room
 from ...stack.onhost.containers import once
 from .acme import retry_after
 
@@ -71,6 +71,7 @@ def run(command: list[str], container: str, directory: str, seconds: float = 120
         try:
             # What is kept for it stays free until it has written its files.
             with given(Path(directory).parent):
+                require_room(Path(directory))
                 code, output = bounded(command, limit)
         except subprocess.TimeoutExpired:
             subprocess.run(

@@ -1,4 +1,4 @@
-"""Our file in /etc/cron.d."""
+"""Our file in /etc/cron.d, and what it runs where DEPLOY_DIR is away."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
-from ...layout import CRON_FILE, RENEW_UNHEARD
-from ...machine.onhost import beneath
-from ...machine.onhost.atomic import replace
+from ...layout import AWAY_FILE, CRON_FILE, RENEW_UNHEARD
+from ...machine.onhost import beneath, outside
+
+# Cron's own comes last: what it names is there by then.
+MODES = {AWAY_FILE: 0o600, CRON_FILE: 0o644}
 
 
 class Installed(TypedDict):
-    """Of our file.
+    """Of our files.
 
-    changed: whether it differs, or did. daemon: whether cron runs. age: seconds since it was written, 0 where there
-    is none.
+    changed: whether they differ, or did. daemon: whether cron runs. age: seconds since cron's was written, 0 where
+    there is none.
     """
 
     changed: bool
@@ -36,34 +38,40 @@ class LookedAt(Installed):
     unheard: str
 
 
-def install(text: str, look: str) -> Installed:
-    """Write the file where it differs. Returns what was there. look: the text of machine/onhost/cron_runs.sh."""
-    found = installed(text, look)
-    if found["changed"]:
-        path = Path(CRON_FILE)
-        path.parent.mkdir(exist_ok=True)
-        replace(path, text.encode(), 0o644)
+def install(texts: list[str], look: str) -> Installed:
+    """Write the files where they differ. Returns what was there.
+
+    texts: of cron's file, and of what it runs where DEPLOY_DIR is away; look: of machine/onhost/cron_runs.sh.
+    """
+    found = installed(texts, look)
+    for name, text in _files(texts):
+        outside.put(Path(name), text, MODES[name])
     return found
 
 
-def installed(text: str, look: str) -> Installed:
+def installed(texts: list[str], look: str) -> Installed:
     """What `install` would return. Changes nothing."""
     path = Path(CRON_FILE)
-    changed = not path.is_file() or path.read_text() != text or path.stat().st_mode & 0o777 != 0o644
+    changed = any(outside.differs(Path(name), text, MODES[name]) for name, text in _files(texts))
     age = time.time() - path.stat().st_mtime if path.is_file() else 0.0
     return {"changed": changed, "daemon": _daemon_runs(look), "age": age}
+
+
+def _files(texts: list[str]) -> list[tuple[str, bytes]]:
+    cron, away = texts
+    return list(zip(MODES, (away.encode(), cron.encode()), strict=True))
 
 
 def _daemon_runs(look: str) -> bool:
     return subprocess.run(["sh", "-c", f"{look}cron_runs"], capture_output=True, check=False).returncode == 0
 
 
-def looked_at(text: str, look: str, directory: str) -> LookedAt:
-    """See LookedAt. Changes nothing. look: as for `install`; directory: DEPLOY_DIR."""
+def looked_at(texts: list[str], look: str, directory: str) -> LookedAt:
+    """See LookedAt. Changes nothing. texts, look: as for `install`; directory: DEPLOY_DIR."""
     unheard = ""
     with contextlib.suppress(FileNotFoundError):
         unheard = beneath.text(Path(directory), RENEW_UNHEARD).strip()
-    return {**installed(text, look), "inv": _starts(directory), "unheard": unheard}
+    return {**installed(texts, look), "inv": _starts(directory), "unheard": unheard}
 
 
 def _starts(directory: str) -> str:

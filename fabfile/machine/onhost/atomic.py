@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,25 @@ class Refusal(TypedDict):
     what: str
     remedies: list[str]
     reason: str
+
+
+FULL = "on the server: df -h and df -i show which disk is full; docs/care.md, When the disk is full"
+READ_ONLY = "on the server: mount shows what is mounted ro; dmesg says why, when it was not always so"
+NUMBERS = {os.strerror(number).lower(): number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
+DISK = re.compile("|".join(NUMBERS), re.I)
+
+
+def disk_remedy(number: int) -> str:
+    """What to do about an error of the operating system; "" where it is not about a disk's room. number: of errno."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return FULL
+    return READ_ONLY if number == errno.EROFS else ""
+
+
+def told_remedy(text: str) -> str:
+    """The same for what a program says."""
+    found = DISK.search(text)
+    return disk_remedy(NUMBERS[found[0].lower()]) if found else ""
 
 
 class RefusedError(Exception):

@@ -1,10 +1,12 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
 # $1: DEPLOY_DIR; $2: directories of ours below it, $3: modules that Python must have, both with spaces between;
-# $4: what the registry has, below DEPLOY_DIR; then every name that the registry must answer to.
-# cron_runs.sh stands before it. POSIX sh and nothing else that may be missing: it runs before anything was installed.
+# $4: what the registry has, $5: the images, $6: the mark in these, $7: the record of it: of store.py, below DEPLOY_DIR;
+# then every name that the registry must answer to.
+# cron_runs.sh and away.sh stand before it. POSIX sh and nothing else that may be missing: it runs before anything was
+# installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-directory=$1 ours=$2 modules=$3 store=$4
-shift 4
+directory=$1 ours=$2 modules=$3 store=$4 data=$1/$5 mark=$1/$5/$6 record=$1/$7
+shift 7
 
 fact() { printf '%s %s\n' "$1" "$2"; }
 
@@ -17,6 +19,17 @@ fact time "$(date +%s)"
 place=$directory
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 fact disk_kib "$(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
+# Free and all; a file system that makes them as it needs them says 0 for both.
+fact inodes "$(stat -f -c '%d %c' "$place")"
+if [ -d "$data" ] && [ "$(stat -L -c %d "$data")" != "$(stat -L -c %d "$place")" ]; then
+    fact images_kib "$(df -Pk "$data/." | awk 'NR == 2 { print $4 }')"
+    fact images_inodes "$(stat -f -c '%d %c' "$data/.")"
+fi
+# See store.py: what the registry may have put there is not waited for.
+if [ -f "$record" ]; then
+    { [ -f "$mark" ] && [ ! -L "$mark" ] && [ "$(head -c 100 "$mark")" = "$(cat "$record")" ]; } || fact other_store "$(cat "$record")"
+fi
+fact away "$(away "$directory")"
 
 # Who can change what root's cron runs: find -H looks at what a link points to.
 open_to_others() {

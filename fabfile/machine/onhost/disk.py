@@ -8,23 +8,59 @@ from pathlib import Path
 from typing import TypedDict
 
 from ... import layout
+from . import store
+
+# Files that an order of a certificate, a new configuration and a few pushes make.
+INODES_NEEDED = 1000
+LITTLE = 0.05
 
 
-class Usage(TypedDict):
-    """In bytes. data: what the registry's storage takes up."""
+class Space(TypedDict):
+    """Of a disk. free, total: in bytes. inodes, all_inodes: free and all, 0 where it has no number of them."""
 
     free: int
     total: int
+    inodes: int
+    all_inodes: int
+
+
+class Usage(Space):
+    """Of the disk of DEPLOY_DIR.
+
+    data: bytes that the registry's storage takes up. images: of their disk, None where that is the same one.
+    store: see store.problem.
+    """
+
     data: int
+    images: Space | None
+    store: list[str]
 
 
 def usage(directory: str) -> Usage:
     """How much there is, and is left. Changes nothing."""
-    space = os.statvfs(directory)
+    root = Path(directory)
+    data = root / layout.DATA
+    apart = data.is_dir() and data.stat().st_dev != root.stat().st_dev
+    return {
+        **_space(root),
+        "data": _size(data),
+        "images": _space(data) if apart else None,
+        "store": store.problem(root),
+    }
+
+
+def few_inodes(free: int, total: int) -> str:
+    """What to say of a disk that has no room for more files, though maybe for larger ones; "" where it has."""
+    return f"only {free} more files" if total and free < max(INODES_NEEDED, LITTLE * total) else ""
+
+
+def _space(path: Path) -> Space:
+    space = os.statvfs(path)
     return {
         "free": space.f_bavail * space.f_frsize,
         "total": space.f_blocks * space.f_frsize,
-        "data": _size(Path(directory, layout.DATA)),
+        "inodes": space.f_favail,
+        "all_inodes": space.f_files,
     }
 
 

@@ -1,7 +1,8 @@
 # Holds the lock of this host for as long as standard input is open, and writes the audit log.
 # Arguments: lock file, seconds to wait, audit log, who, task, file that tells which version deployed
 # this. A wait of '-': only write the log.
-# Says `held VERSION`, or `busy WHO`; then reads one line: the outcome; an empty one is not logged.
+# Says `held VERSION`, or `busy WHO`, or `away NAMES` (see away.sh, a function that stands before this); then reads
+# one line: the outcome; an empty one is not logged.
 # Without a line we were cut off: the kernel frees the lock with this process, so the lock of a dead
 # holder is never in anyone's way.
 lock=$1 wait=$2 log=$3 who=$4 task=$5 record=$6
@@ -19,12 +20,21 @@ if [ "$wait" != - ]; then
     [ "$got" = 0 ] || exit "$got"
     printf '%s since %s, task %s\n%s\n' "$who" "$(now)" "$task" $$ >"$lock.holder"
 fi
-# Where somebody else could put a link or a fifo in its place, nothing is read or written.
+gone=$(away "${record%/*}")
+if [ -n "$gone" ]; then
+    echo "away $gone"
+    [ "$wait" = - ] || rm -f "$lock.holder"
+    exit 0
+fi
+# Where somebody else could put a link or a fifo in its place, nothing is read or written. A link that is root's own,
+# DEPLOY_DIR itself or `log`, is followed first.
 roots() { [ -d "$1" ] && [ ! -L "$1" ] && [ -z "$(find "$1" -maxdepth 0 \( ! -user 0 -o -perm -0002 -o \( -perm -0020 ! -group 0 \) \))" ]; }
 version=
 roots "$(readlink -f -- "${record%/*}")" && [ -f "$record" ] && [ ! -L "$record" ] && IFS= read -r version <"$record"
 echo "held $version"
 IFS= read -r outcome || outcome='cut off'
-directory=${log%/*}
-[ -n "$outcome" ] && roots "${directory%/*}" && roots "$directory" && [ ! -L "$log" ] && { [ ! -e "$log" ] || [ -f "$log" ]; } && printf '%s\t%s\t%s\t%s\n' "$(now)" "$who" "$task" "$outcome" >>"$log"
+above=$(readlink -f -- "${record%/*}")
+directory=$(readlink -f -- "$above/log")
+log=$directory/${log##*/}
+[ -n "$outcome" ] && roots "$above" && roots "$directory" && [ ! -L "$log" ] && { [ ! -e "$log" ] || [ -f "$log" ]; } && printf '%s\t%s\t%s\t%s\n' "$(now)" "$who" "$task" "$outcome" >>"$log"
 [ "$wait" = - ] || rm -f "$lock.holder"

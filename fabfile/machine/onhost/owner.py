@@ -40,12 +40,12 @@ def settle(root: Path) -> bool:
     runs as another user cannot write any more.
     """
     changed = [name for name, owner in WRITTEN.items() if not belongs(root / name, owner)]
-    for name in changed:
-        give(root / name, WRITTEN[name])
-        # The group reads it, as nginx does, however it was copied. Links below are left alone (chmod(1)).
-        subprocess.run(["chmod", "-R", "g+rX", "--", str((root / name).resolve())], check=False)
-    for name in WRITTEN:
-        (root / name).chmod((root / name).stat().st_mode & 0o7777 | 0o050)
+    # A disk that takes no owner is as it is.
+    changed = [name for name in changed if give_or_use(root / name, WRITTEN[name])]
+    for name, owner in WRITTEN.items():
+        if belongs(root / name, owner):
+            with contextlib.suppress(PermissionError):
+                (root / name).chmod((root / name).stat().st_mode & 0o7777 | 0o050)
     for name in ROOTS:
         # Before, it was theirs alone; now they only read what is in it.
         os.chown(root / name, 0, 0)
@@ -84,6 +84,55 @@ def give(path: Path, owner: Sequence[int]) -> None:
     lines = [line for line in done.stderr.splitlines() if "No such file or directory" not in line]
     if done.returncode and lines:
         raise RefusedError(lines[-1], "does this file system know owners? mount shows it")
+
+
+def give_or_use(path: Path, owner: Sequence[int]) -> bool:
+    """`give`; False where the file system takes no owner (CIFS, for example), and that user can work there anyway.
+
+    The group reads it, as nginx does, however it was copied. Raises RefusedError where that user cannot work there.
+    """
+    refused = None
+    try:
+        give(path, owner)
+    except RefusedError as error:
+        refused = error
+    # Links below are left alone (chmod(1)).
+    chmod = ["chmod", "-R", "g+rX", "--", str(path.resolve())]
+    subprocess.run(chmod, capture_output=True, check=False)
+    if refused:
+        if why := _unusable(path, owner):
+            options = f"uid={owner[0]},gid={owner[1]},file_mode=0640,dir_mode=0750"
+            raise RefusedError(
+                f"{path}: its disk takes no owner ({refused.what}), and {why}",
+                f"mount it so that all on it is theirs, for CIFS with {options}, then ./fab -H … up",
+            )
+        return False
+    return True
+
+
+def _unusable(path: Path, owner: Sequence[int]) -> str:
+    """What that user cannot do below a directory, or nginx, whose group it is; '' when they can all that they must.
+
+    They cannot reach it by its path, only from within, as in a container.
+    """
+    user, group = owner
+    write = 'probe=.probe.$$; mkdir "$probe" && rmdir "$probe" || exit 1'
+    looks = (
+        (user, f"{write}; find . ! -readable -print -quit -o -type d ! -writable -print -quit", "write"),
+        (NGINX, "find . ! -readable -print -quit", "read"),
+    )
+    for who, script, what in looks:
+        try:
+            done = subprocess.run(
+                ["sh", "-c", script], cwd=path.resolve(), user=who, group=group, extra_groups=[],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        except PermissionError:
+            return "root cannot enter it"
+        if done.returncode or done.stdout:
+            where = done.stdout.splitlines()[0] if done.stdout else ""
+            return f"user {who} cannot use {where}" if where else f"user {who} cannot {what} there"
+    return ""
 
 
 def belongs(path: Path, owner: Sequence[int]) -> bool:

@@ -1,7 +1,4 @@
-"""What the old scripts left on the host: containers, repositories, lines in root's crontab.
-
-Reads, but for the crontab.
-"""
+"""What the old scripts left on the host: containers, repositories, files. Only reads."""
 
 from __future__ import annotations
 
@@ -69,12 +66,13 @@ class Kept(TypedDict):
 
 
 class Record(Kept, total=False):
-    """And what some did. mode: of `registry`, before there were `modes`."""
+    """And what some did. mode: of `registry`, before there were `modes`. cron: see crontab.Plan."""
 
     switched: bool
     modes: dict[str, int]
     mode: int
     taken: dict[str, list[int]]
+    cron: list[list[str]]
 
 
 def repositories(root: Path) -> list[str]:
@@ -130,26 +128,7 @@ def docker(*args: str) -> str:
     return run(["docker", *args], f"docker {args[0]}", "./fab -H … check").stdout
 
 
-def names(line: str, root: Path) -> bool:
-    """Whether a line of a crontab is about that directory and no other that begins like it."""
-    return re.search(rf"(?<![\w./-]){re.escape(str(root))}(?![\w.-])", line) is not None
-
-
 def lines(root: Path, name: str) -> list[str]:
     """The lines of a file below the directory, but for empty ones."""
-    return [line for line in beneath.text(root, name, LARGEST).splitlines() if line.strip()]
-
-
-def crontab() -> list[str]:
-    """The lines of root's crontab."""
-    if not shutil.which("crontab"):
-        return []
-    done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
-    return done.stdout.splitlines() if done.returncode == 0 else []
-
-
-def write_crontab(before: list[str], after: list[str]) -> None:
-    """Replace it, where something changed."""
-    if before != after:
-        text = "".join(f"{line}\n" for line in after)
-        subprocess.run(["crontab", "-"], input=text, text=True, capture_output=True, check=True)
+    found = beneath.text(root, name, LARGEST).split("\n")
+    return [line.rstrip("\r") for line in found if line.strip()]

@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import cast
 
 from ... import layout
-from ...machine.onhost import beneath
+from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
 from ...registry.onhost import schema1
 from ...stack.onhost.containers import bring_up, remove
 from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
-from . import found
+from . import crontab, found
 from .found import Container, Old, Record
 
 ACCOUNTS = (layout.OLD_ACCOUNTS, layout.ACCOUNTS)
 # What gets another owner: the registry's containers are another user than the old ones, and certbot's is
 # a root that may not write what is somebody else's.
 THEIRS = (layout.DATA, layout.AUTH, layout.CERTIFICATES, layout.WEBROOT)
-MARK = f"# taken over by {layout.PROJECT}: "
 
 
 def inspect(directory: str) -> Old:
@@ -42,7 +41,7 @@ def inspect(directory: str) -> Old:
         "entries": found.lines(root, accounts) if accounts else [],
         "containers": containers,
         "strange": sorted({key for each in containers for key in each["strange"]}),
-        "cron": [line for line in found.crontab() if found.names(line, root)],
+        "cron": [crontab.shown(line) for line in crontab.lines() if crontab.names(line, root)],
         "owner": named(root.stat().st_uid) if strangers(root, []) == [str(root)] else "",
         "ours": (root / layout.SYNC).is_dir() and not recorded(directory),
         "schema1": schema1.found(directory),
@@ -137,6 +136,8 @@ def switch(directory: str) -> list[str]:
     """
     root = Path(directory)
     kept = _record(root)
+    # Where cron refuses it as it is, nothing has been stopped yet.
+    crontab.rehearse(root)
     running = found.docker("ps", "--quiet", "--no-trunc").split()
     there = [each for each in kept["containers"] if _exists(each["id"])]
     ids = [each["id"] for each in there]
@@ -145,6 +146,7 @@ def switch(directory: str) -> list[str]:
         # All at once: every second counts, and the old loops do not listen to a polite request.
         found.docker("stop", "--time", "5", *ids)
     settle(root)
+    store.mark(root)
     try:
         bring_up(root)
     except RefusedError as error:
@@ -158,9 +160,10 @@ def switch(directory: str) -> list[str]:
         ) from None
     if ids:
         found.docker("update", "--restart", "no", *ids)
-    lines = found.crontab()
-    ours = [MARK + line if found.names(line, root) and not line.startswith("#") else line for line in lines]
-    found.write_crontab(lines, ours)
+    if plan := crontab.plan(root, kept.get("cron")):
+        kept["cron"] = plan
+        _keep(root, kept)
+        crontab.carry_out(plan)
     if kept["placeholder"]:
         # nginx has a copy of its own by now.
         with (
@@ -206,9 +209,9 @@ def back(directory: str) -> list[str]:
             found.docker("update", "--restart", each["restart"], each["id"])
     for each in ran:
         found.docker("start", each["id"])
-    lines = found.crontab()
-    found.write_crontab(lines, [line.removeprefix(MARK) for line in lines])
     Path(layout.CRON_FILE).unlink(missing_ok=True)
+    outside.remove()
+    crontab.restore(kept.get("cron"))
     for name, was in reversed(kept.get("taken", {}).items()):
         give_back(root, name, was)
     # The record is the last to go: as long as it is there, all of this can be repeated.
@@ -226,6 +229,7 @@ def _restore_files(root: Path, kept: Record, synced: list[str]) -> None:
         (root / name).unlink(missing_ok=True)
     shutil.rmtree(root / layout.GENERATIONS, ignore_errors=True)
     (root / layout.RESERVE).unlink(missing_ok=True)
+    store.forget(root)
     _remove_empty(root, {parent for name in synced for parent in Path(name).parents})
     for name in kept["files"]:
         replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from ...layout import COMPOSE_FILE, PROJECT, Inside, Service
-from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.atomic import RefusedError, told_remedy
 
 # How Docker says that an image cannot be had: no answer, no such name, too many questions.
 NO_IMAGE = re.compile(
@@ -19,20 +20,20 @@ NO_IMAGE = re.compile(
     r"failed to resolve reference).*$",
     re.M,
 )
-
 PORT_TAKEN = re.compile(r":(80|443)\b.*(already allocated|already in use)")
 # What Docker needs room for at each command in a container (containerd's go-runc, exec).
 SCRATCH = re.compile(r"OCI runtime .*?(?:write|open) (\S+)/runc-process\S*: (.+?)(?:: unknown)?$", re.M)
-
 TELLING = re.compile(r"\[emerg\]|\b[Ee]rror\b|level=fatal|^panic:")
 READY_SECONDS = 120
 HEALTH_SECONDS = 5
 # How often a container may end at its start: another may be a moment late.
 RESTARTS = 3
+STALE = "does not see a disk that was mounted later"
 NOT_STARTED = "./fab -H … logs shows why; ./fab -H … check finds its causes"
 CHECK = "./fab -H … check"
+# Makes something of what a program said.
+Told = Callable[[str], str]
 CANDIDATE = ("-t", "-q", "-c", Inside.CANDIDATE)
-REFUSED = ("nginx -t", "correct that line in deploy/ on your machine, then `sync up`; what ran before goes on")
 
 
 def compose(root: Path, *args: str) -> list[str]:
@@ -74,30 +75,32 @@ def logs(directory: str, lines: int) -> str:
     return run(command, "docker compose logs", CHECK).stdout
 
 
-def try_alone(root: Path, told: Callable[[str], str] = str) -> None:
+def try_alone(root: Path, told: Told = str) -> None:
     """`nginx -t` on the candidate configuration, in a container of its own: it works before nginx ever ran."""
-    run(once(root, Service.NGINX, *CANDIDATE), *REFUSED, told)
+    run(once(root, Service.NGINX, *CANDIDATE), "nginx -t", _correct, told)
 
 
-def try_inside(told: Callable[[str], str] = str) -> None:
+def try_inside(told: Told = str) -> None:
     """The same in the container that runs: what waits for `up` in compose.yml has no part in it."""
     container = nginx_container()
     if not container:
         raise RefusedError("nginx does not run", "./fab -H … up")
     # Not by `docker compose exec`: this is there at once.
-    run(["docker", "exec", container, "nginx", *CANDIDATE], *REFUSED, told)
+    run(["docker", "exec", container, "nginx", *CANDIDATE], "nginx -t", _correct, told)
+
+
+def _correct(said: str) -> str:
+    """What to do about a no of `nginx -t`. Where it is Docker that says it, no line in deploy/ is wrong."""
+    ways = "correct that line in deploy/ on your machine, then `sync up`" if "nginx: " in said else CHECK
+    return f"{ways}; what ran before goes on"
 
 
 def ours_alone(root: Path) -> None:
     """Refuse when somebody else's containers carry our project's name."""
     label = "com.docker.compose.project"
     row = f'{{{{.Names}}}} {{{{.Label "{label}.config_files"}}}}'
-    listing = run(
-        ["docker", "ps", "--all", "--filter", f"label={label}={PROJECT}", "--format", row],
-        "docker ps",
-        CHECK,
-    ).stdout
-    for line in listing.splitlines():
+    ask = ["docker", "ps", "--all", "--filter", f"label={label}={PROJECT}", "--format", row]
+    for line in run(ask, "docker ps", CHECK).stdout.splitlines():
         name, _, files = line.partition(" ")
         if files != str(root / COMPOSE_FILE):
             raise RefusedError(
@@ -124,7 +127,8 @@ class Container(Row):
 def listed(directory: str) -> list[Container]:
     """Our containers. Not those of a certbot or `nginx -t` run."""
     rows = _rows(Path(directory))
-    health = {each["Id"][:12]: _health(each) for each in _inspected([row["id"] for row in rows])}
+    found = _inspected([row["id"] for row in rows])
+    health = {each["Id"][:12]: STALE if _stale(each) else _health(each) for each in found}
     return [{**row, "health": health.get(row["id"], "")} for row in rows]
 
 
@@ -195,8 +199,29 @@ def _health(found: dict[str, Any], *, strict: bool = False) -> str:
     except subprocess.TimeoutExpired:
         return told
     if strict:
-        _refuse_full(done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace"))
+        # Docker cannot ask it, however long that is waited for.
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")
+        _refuse_full(said)
+        if done.returncode and (remedy := told_remedy(said)):
+            raise RefusedError(f"docker exec: {_telling(said)}", remedy)
     return told if done.returncode else "healthy"
+
+
+def restart_stale(ids: list[str]) -> None:
+    """Restart those of these containers that run, and see what was there before a disk was mounted."""
+    if old := [each["Id"] for each in _inspected(ids) if _stale(each)]:
+        run(["docker", "restart", *old], "docker restart", NOT_STARTED)
+
+
+def _stale(found: dict[str, Any]) -> bool:
+    """Whether a directory that it mounts is another one on the host by now. What it has is what was there first."""
+    pid = found["State"]["Pid"] if found["State"]["Running"] else 0
+    for mount in found["Mounts"] if pid else ():
+        source = Path(mount.get("Source") or "/nothing")
+        with contextlib.suppress(OSError):  # it ended in the meantime
+            if source.is_dir() and not source.samefile(f"/proc/{pid}/root{mount['Destination']}"):
+                return True
+    return False
 
 
 def _last_words(name: str) -> str:
@@ -210,15 +235,15 @@ def _last_words(name: str) -> str:
 def _telling(text: str) -> str:
     """The line that says what is wrong, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return ([line for line in lines if TELLING.search(line)] or lines[-1:])[0]
+    full = [line for line in lines if told_remedy(line)]
+    return (full or [line for line in lines if TELLING.search(line)] or lines[-1:])[0]
 
 
 def nginx_container() -> str:
     """ID of the running container of nginx, or nothing."""
     labels = (f"project={PROJECT}", f"service={Service.NGINX}", "oneoff=False")
     filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
-    ps = ["docker", "ps", "--quiet", "--no-trunc", *filters]
-    return run(ps, "docker ps", CHECK).stdout.strip()
+    return run(["docker", "ps", "--quiet", "--no-trunc", *filters], "docker ps", CHECK).stdout.strip()
 
 
 def healthy(ids: list[str]) -> dict[str, str]:
@@ -232,14 +257,14 @@ def healthy(ids: list[str]) -> dict[str, str]:
     return {
         each["Id"][:12]: each["Image"]
         for each, now in zip(found, current, strict=True)
-        if each["Image"] == now and each["State"]["Running"] and _health(each) == "healthy"
+        if each["Image"] == now and each["State"]["Running"] and not _stale(each) and _health(each) == "healthy"
     }
 
 
-def run(argv: list[str], what: str, remedy: str, told: Callable[[str], str] = str) -> subprocess.CompletedProcess[str]:
+def run(argv: list[str], what: str, remedy: str | Told, told: Told = str) -> subprocess.CompletedProcess[str]:
     """Run a docker command. Raises RefusedError with what it said, and the remedy for what is known.
 
-    told: makes of what it said what is told of it.
+    remedy: for all else, or what makes it of what was said; told: makes of what it said what is told of it.
     """
     try:
         done = subprocess.run(
@@ -261,7 +286,8 @@ def run(argv: list[str], what: str, remedy: str, told: Callable[[str], str] = st
             )
         if port := PORT_TAKEN.search(text):
             raise RefusedError(f"port {port[1]} is taken by somebody else", "./fab -H … check names it")
-        raise RefusedError(f"{what}: {_telling(text)}", remedy)
+        otherwise = remedy if isinstance(remedy, str) else remedy(text)
+        raise RefusedError(f"{what}: {_telling(text)}", told_remedy(text) or otherwise)
     return done
 
 

@@ -11,22 +11,23 @@ nginx/started        what `up` started: the digest of compose.yml, containers an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import shutil
 import ssl
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
 from ... import layout
-from ...machine.onhost import beneath
-from ...machine.onhost.atomic import RefusedError, replace, sync_directory
+from ...machine.onhost import beneath, outside
+from ...machine.onhost.atomic import FULL, RefusedError, replace, sync_directory
 from .lineage import place
 
 PAIR = (layout.FULLCHAIN, layout.PRIVKEY)
+USERS = (layout.PASSWD, layout.GROUP)
 SECRET = (f"{layout.TLS}/{layout.PRIVKEY}", "accounts.conf")
 # Candidates that are kept besides those with a name, for whoever wants to look back.
 KEPT = 2
@@ -92,6 +93,17 @@ def synced(root: Path) -> dict[str, bytes]:
     }
 
 
+def put_users(root: Path) -> None:
+    """What nginx's container mounts as its users. Where such a file is away, Docker starts it once and never again."""
+    for file in users(root):
+        outside.put(*file)
+
+
+def users(root: Path) -> list[tuple[Path, bytes, int]]:
+    """What `put_users` puts where: path, content and mode."""
+    return [(Path(layout.OUTSIDE, Path(name).name), (root / name).read_bytes(), 0o644) for name in USERS]
+
+
 def content(directory: Path) -> dict[str, bytes]:
     """Every file below a directory, by its relative path; nothing when it is not there."""
     return {
@@ -123,14 +135,16 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
 
 def _require_pair(pair: dict[str, bytes]) -> None:
     """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files."""
-    with tempfile.TemporaryDirectory() as directory:
-        files = [Path(directory, name) for name in PAIR]
-        for file in files:
-            file.touch(mode=0o600)
-            file.write_bytes(pair[file.name])
+    with contextlib.ExitStack() as stack:
+        # In memory: a full disk must not look like a bad pair.
+        files = [stack.enter_context(open(os.memfd_create(name), "wb")) for name in PAIR]  # noqa: PTH123 - a handle
+        for file, name in zip(files, PAIR, strict=True):
+            file.write(pair[name])
+            file.flush()
+        paths = [f"/proc/self/fd/{file.fileno()}" for file in files]
         # A passphrase would be asked for on a terminal.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files[0], files[1], password="")
+        context.load_cert_chain(paths[0], paths[1], password="")
 
 
 def _write_candidate(root: Path, files: dict[str, bytes]) -> str:
@@ -144,7 +158,7 @@ def _write_candidate(root: Path, files: dict[str, bytes]) -> str:
             replace(candidate / name, data, 0o600 if name in SECRET else 0o644)
     except OSError as error:
         shutil.rmtree(candidate, ignore_errors=True)
-        raise RefusedError(f"{candidate}: {error.strerror}; nothing was changed", "df -h shows the disks") from None
+        raise RefusedError(f"{candidate}: {error.strerror}; what nginx runs goes on", FULL) from None
     # One of that name may be there: refused once, or live and edited by hand since. None is ever replaced.
     number = next(n for n in itertools.count() if not (generations / f"{digest}.{n}").exists())
     candidate.rename(generations / f"{digest}.{number}")

@@ -9,7 +9,7 @@ from ...accounts.onhost.accounts_file import Rights
 from ...accounts.onhost.accounts_file import put as put_into_file
 from ...accounts.onhost.accounts_file import remove as remove_from_file
 from ...layout import ACCOUNTS
-from ...machine.onhost.atomic import Refusal, RefusedError
+from ...machine.onhost.atomic import Refusal, RefusedError, disk_remedy
 from ...machine.onhost.reserve import given
 from .nginx import refresh, require_current
 
@@ -25,6 +25,13 @@ class Put(TypedDict):
     untold: Refusal | None
 
 
+class Removed(TypedDict):
+    """What `remove` did. done: whether there was such an account. untold: as of Put."""
+
+    done: bool
+    untold: Refusal | None
+
+
 def put(
     directory: str,
     entries: dict[str, str],
@@ -36,17 +43,25 @@ def put(
     require_current(directory)
     with given(Path(directory)):
         done = put_into_file(f"{directory}/{ACCOUNTS}", entries, rights, alone)
-        try:
-            refresh(directory)
-        except RefusedError as error:
-            return {"done": done, "untold": error.refusal()}
-    return {"done": done, "untold": None}
+        return {"done": done, "untold": _refreshed(directory)}
 
 
-def remove(directory: str, user: str) -> bool:
-    """accounts.remove, in force when this returns, also where an earlier one was cut off."""
+def remove(directory: str, user: str) -> Removed:
+    """accounts.remove, in force when this returns, unless nginx could not be told; also where an earlier one was cut
+    off.
+    """
     require_current(directory)
     with given(Path(directory)):
         done = remove_from_file(f"{directory}/{ACCOUNTS}", user)
+        return {"done": done, "untold": _refreshed(directory)}
+
+
+def _refreshed(directory: str) -> Refusal | None:
+    """Have nginx know them. Returns why it could not be told, or None."""
+    try:
         refresh(directory)
-    return done
+    except RefusedError as error:
+        return error.refusal()
+    except OSError as error:
+        return RefusedError(str(error), disk_remedy(error.errno or 0) or "./fab -H … check").refusal()
+    return None

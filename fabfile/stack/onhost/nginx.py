@@ -16,12 +16,22 @@ from pathlib import Path
 
 from ... import layout
 from ...accounts.onhost.roles import maps, variables
-from ...machine.onhost import beneath
+from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
-from ...machine.onhost.owner import WRITTEN, give, owned, settle
+from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle
 from ...machine.onhost.reserve import given, keep
-from .containers import bring_up, containers, healthy, nginx_container, ours_alone, run, try_alone, try_inside
-from .generations import Promoted, candidate, content, go_back, promote, synced
+from .containers import (
+    bring_up,
+    containers,
+    healthy,
+    nginx_container,
+    ours_alone,
+    restart_stale,
+    run,
+    try_alone,
+    try_inside,
+)
+from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
 
 MAPS = "accounts.conf"
 OVERRIDE = "override.conf"
@@ -51,15 +61,19 @@ def up(directory: str, lineage: str) -> Running:
         # Without the file the registry would invent an account and log its password.
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     ours_alone(root)
+    store.require(root)
     keep(root)
+    put_users(root)
     with _lock(root), given(root):
         answer = promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
         moved = settle(root)
+        store.mark(root)
         before = containers(root)
+        restart_stale([text.partition(" ")[0] for text in before.values()])
         after = bring_up(root)
         if moved:
             # What the old containers wrote while that was going on.
-            give(root / layout.DATA, WRITTEN[layout.DATA])
+            give_or_use(root / layout.DATA, WRITTEN[layout.DATA])
         started = sorted(name for name, there in after.items() if before.get(name) != there)
         reloaded = bool(_load_or_go_back(root, answer["changed"]))
         _remember_started(root, after)
@@ -75,6 +89,8 @@ def settled(directory: str, lineage: str) -> bool:
         return (
             not problem
             and owned(root)
+            and store.marked(root)
+            and not any(outside.differs(*file) for file in users(root))
             and wanted == content(root / layout.LIVE)
             and (root / layout.LOADED).read_text() == str((root / layout.LIVE).readlink())
             and started["compose"] == _digest(root)
@@ -88,6 +104,7 @@ def settled(directory: str, lineage: str) -> bool:
 def prepare(directory: str, lineage: str) -> None:
     """The first part of `up`, before anything runs: test what was synced and let it go live."""
     root = Path(directory)
+    put_users(root)
     with _lock(root):
         promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
 

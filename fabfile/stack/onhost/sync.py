@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from ... import layout
 from ...machine.onhost import beneath
-from ...machine.onhost.atomic import RefusedError, locked, replace, sync_directory
+from ...machine.onhost.atomic import FULL, RefusedError, locked, replace, sync_directory
 from ...machine.onhost.beneath import require_below
 from ...machine.onhost.owner import REGISTRY, WRITTEN, strangers, taken
 from .capacity import size
@@ -154,7 +154,7 @@ def apply(directory: str, files: dict[str, Sent], remove: list[str], digests: di
                 moves.append((str(number), name))
         except OSError as error:
             shutil.rmtree(stage, ignore_errors=True)
-            raise RefusedError(f"{stage}: {error.strerror}; no file was changed", "df -h shows the disks") from None
+            raise RefusedError(f"{stage}: {error.strerror}; no file was changed", FULL) from None
         journal = {"moves": moves, "remove": remove, "digests": digests}
         replace(work / "journal", json.dumps(journal).encode(), 0o600)
         _carry_out(root)
@@ -173,7 +173,10 @@ def _prepare(root: Path, work: Path, names: Iterable[str]) -> None:
             try:
                 path.mkdir(parents=True, mode=mode)
             except OSError as error:
-                raise RefusedError(f"{path}: {error.strerror}", "move it away, or set another DEPLOY_DIR") from None
+                remedy = "move it away, or set another DEPLOY_DIR"
+                if path.is_symlink():
+                    remedy = f"is the disk of {path.readlink()} mounted? mount -a on the server"
+                raise RefusedError(f"{path}: {error.strerror}", remedy) from None
             path.chmod(mode)
             if os.geteuid() == 0:
                 os.chown(path, *WRITTEN.get(str(path.relative_to(root)), (0, 0)))

@@ -8,6 +8,7 @@ from ..settings import Settings
 from ..stack import compose
 
 CERTBOT_CONTAINER = "private-docker-registry-certbot"
+LONGEST_WORDS = 300
 
 
 def certbot(settings: Settings, *args: str) -> list[str]:
@@ -79,9 +80,34 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
 
 
 def reason(output: str) -> str:
-    """The one line of certbot's output that says why it failed."""
+    """The one line of certbot's output that says why it failed, and what a DNS hook that failed said of it."""
+    return "; ".join([_reason(output), *_hooks(output)])
+
+
+def _hooks(output: str) -> list[str]:
+    """`the hook dns-auth for NAME ended with status 3: its last words`, for each that failed.
+
+    certbot goes on all the same, so the authority's answer alone would hide the cause.
+    """
+    found = []
+    for hook, name, status in re.findall(r"Hook '--manual-(\w+)-hook' for (\S+) reported error code (\d+)", output):
+        told = f"the hook dns-{hook} for {name} ended with status {status}"
+        said = re.search(
+            rf"Hook '--manual-{hook}-hook' for {re.escape(name)} ran with error output:\n((?: .*\n?)+)", output
+        )
+        said = said or re.search(
+            rf"Hook '--manual-{hook}-hook' for {re.escape(name)} ran with output:\n((?: .*\n?)+)", output
+        )
+        words = [line.strip() for line in said[1].splitlines() if line.strip()] if said else []
+        found.append(f"{told}: {words[-1][:LONGEST_WORDS]}" if words else f"{told} and said nothing")
+    return list(dict.fromkeys(found))
+
+
+def _reason(output: str) -> str:
     if found := re.search(r"HTTPS?ConnectionPool\(host='([^']+)', port=(\d+)\).*", output):
         known = {
+            # getaddrinfo(3): EAI_AGAIN. With the others it was answered: there is no such name, or no address of it.
+            "[Errno -3]": "no DNS server answers",
             "NameResolutionError": "its name has no address",
             "Connection refused": "connection refused",
             "CERTIFICATE_VERIFY_FAILED": "its own certificate is not trusted: see ACME_CA_BUNDLE",

@@ -39,7 +39,9 @@ def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]
     """
     problems = _profile(settings, offered)
     if offered["identities"]:
-        problems += host.call(caa.forbidden, list(settings.certificate_names), offered["identities"])
+        problems += host.call(
+            caa.forbidden, list(settings.certificate_names), offered["identities"], settings.acme_challenge
+        )
     if settings.acme_challenge == "dns-01":
         return Findings(problems)
     host.run(
@@ -49,6 +51,7 @@ def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]
     seen = fetch(host, settings)
     inside, outside = seen.inside, seen.outside
     problems += [f"{name} has no address in DNS" for name in inside["nameless"]]
+    problems += [f"{name}: no DNS server answers" for name in inside["unanswered"]]
     problems += [
         why
         for address, why in inside["wrong"].items()
@@ -76,7 +79,7 @@ def fetch(host: Host, settings: Settings) -> Seen:
     """Put a random file on the server and fetch it over port 80; take it away again."""
     webroot, names = f"{settings.deploy_dir}/certbot/www", list(settings.hosts)
     token = host.call(probe.place, webroot)
-    nothing: dict[str, Any] = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
+    nothing: dict[str, Any] = {"nameless": [], "unanswered": [], "wrong": {}, "right": [], "unreachable": []}
     try:
         outside = nothing if host.local else here().call(probe.fetch, names, token)
         return Seen(host.call(probe.fetch, names, token), outside)

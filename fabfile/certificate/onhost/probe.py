@@ -42,18 +42,19 @@ def remove(webroot: str, token: str) -> None:
 def fetch(names: list[str], token: str, port: int = 80) -> dict[str, Any]:
     """Fetch the file by each address of each name, from the machine that this runs on.
 
-    Returns {"nameless": names without an address, "wrong": {address: what is wrong}, "right": addresses,
+    Returns {"nameless": names without an address, "unanswered": names of which no DNS server says anything, "wrong": {address: what is wrong}, "right": addresses,
     "unreachable": addresses in "wrong" to which this machine has no way at all, an IPv6 one for example}.
     """
     nameless: list[str] = []
+    unanswered: list[str] = []
     right: list[str] = []
     unreachable: list[str] = []
     wrong: dict[str, str] = {}
     for name in names:
         try:
             found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except socket.gaierror:
-            nameless.append(name)
+        except socket.gaierror as error:
+            (unanswered if error.errno == socket.EAI_AGAIN else nameless).append(name)
             continue
         for address in sorted({str(address[0]) for *_, address in found}):
             try:
@@ -66,7 +67,9 @@ def fetch(names: list[str], token: str, port: int = 80) -> dict[str, Any]:
                 wrong[address] = problem
             else:
                 right.append(address)
-    return {"nameless": nameless, "wrong": wrong, "right": right, "unreachable": unreachable}
+    return {
+        "nameless": nameless, "unanswered": unanswered, "wrong": wrong, "right": right, "unreachable": unreachable,
+    }  # fmt: skip
 
 
 def _fetch(name: str, address: str, port: int, token: str) -> str:

@@ -20,11 +20,14 @@ from dotenv.parser import parse_stream
 
 from .errors import UsageError
 from .rules import ACME_SERVERS, PEM_FILES, RULES, mirrored, pem_file, wildcard
+from .secret import EAB_FILE, eab_file
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / ".env.dist"
 # Where `sync` puts ACME_CA_BUNDLE, below DEPLOY_DIR.
 ACME_CA_BUNDLE = "certbot/acme/ca.pem"
+# Where the key of ACME_EAB_HMAC_FILE goes, as a configuration of certbot's.
+ACME_EAB = "certbot/acme/eab.ini"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Settings:
     acme_server: str
     acme_rehearsal: str
     acme_ca_bundle: str
+    acme_eab_kid: str
+    acme_eab_hmac_file: str
     acme_challenge: str
     acme_profile: str
     retry_pauses: tuple[str, ...]
@@ -170,6 +175,8 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
     """Raise UsageError for settings that are right each, and wrong together."""
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
         raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
+    if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
+        raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")
     wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
     if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
         raise UsageError(
@@ -232,6 +239,8 @@ def _checked(where: str, key: str, value: str, base: Path) -> object:
     try:
         if key in PEM_FILES:
             return pem_file(value, base, PEM_FILES[key])
+        if key == EAB_FILE:
+            return eab_file(value, base)
         return RULES[key](value)
     except ValueError as error:
         raise UsageError(f"{where}: '{value}' is not allowed", str(error)) from None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
-from ..settings import Settings
+from ..rules import ACME_SERVERS
+from ..settings import ACME_EAB, Settings
 from ..stack import compose
 
 CERTBOT_CONTAINER = "private-docker-registry-certbot"
 LONGEST_WORDS = 300
+_REHEARSAL = ("--config-dir", f"{compose.REHEARSAL}/conf", "--work-dir", f"{compose.REHEARSAL}/work")
 
 
 def certbot(settings: Settings, *args: str) -> list[str]:
@@ -28,6 +32,7 @@ def issue(settings: Settings, *, again: bool) -> list[str]:
         settings,
         "certonly",
         *_order(settings, settings.acme_directory),
+        *_binding(settings),
         *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again else ["--keep-until-expiring"]),
     )
 
@@ -35,9 +40,41 @@ def issue(settings: Settings, *, again: bool) -> list[str]:
 def rehearse(settings: Settings) -> list[str]:
     """The same order at another ACME server, in a certbot directory of its own that `issue` never sees."""
     return certbot(
-        settings, "certonly", *_order(settings, settings.rehearsal), "--force-renewal",
-        "--config-dir", f"{compose.REHEARSAL}/conf", "--work-dir", f"{compose.REHEARSAL}/work",
+        settings, "certonly", *_order(settings, settings.rehearsal), "--force-renewal", *_REHEARSAL,
     )  # fmt: skip
+
+
+def account(settings: Settings, *, server: str = "", rehearsal: bool = False) -> dict[str, Any]:
+    """What onhost.certbot.run wants to know of the account that a command uses.
+
+    server: the directory URL, that of the settings by default. rehearsal: certbot's directory is that of `rehearse`.
+    """
+    server = server or (settings.rehearsal if rehearsal else settings.acme_directory)
+    registration = [
+        "register", "--non-interactive", "--agree-tos", "-m", settings.acme_email, "--server", server,
+        *(_REHEARSAL if rehearsal else []), *(_binding(settings) if server == settings.acme_directory else []),
+    ]  # fmt: skip
+    return {
+        "server": server,
+        "conf": "rehearsal/conf" if rehearsal else "conf",
+        "name": settings.registry_domain,
+        "register": certbot(settings, *registration),
+    }
+
+
+def rehearsed_renewal_server(settings: Settings) -> str:
+    """The directory URL of the ACME server that `renew --dry-run` asks: see `renew`."""
+    private = settings.acme_server.startswith("https://")
+    return settings.acme_server if private else ACME_SERVERS["staging"]
+
+
+def _binding(settings: Settings) -> list[str]:
+    """The account with the authority that an order is for (RFC 8555, 7.3.4). The key comes from a file: everybody
+    on the server can read a command line.
+    """
+    if not settings.acme_eab_kid:
+        return []
+    return ["--eab-kid", settings.acme_eab_kid, "--config", f"{compose.ACME}/{Path(ACME_EAB).name}"]
 
 
 def _order(settings: Settings, server: str) -> list[str]:

@@ -8,9 +8,10 @@ from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
 from ..settings import Settings
+from ..stack.onhost import lineage
 from . import certbot, current, self_test
 from .lifetime import moment
-from .onhost import attempts
+from .onhost import attempts, half_made
 from .onhost.certbot import run
 
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
@@ -30,12 +31,14 @@ def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, 
             f"{host.name}: nothing was asked: {pause_text(memory)}",
             f"wait, or: ./fab -H … init-letsencrypt --force ({COST})",
         )
+    _require_room(host, settings)
     found = _self_test(host, settings, memory, force=force)
     lines = [f"warn     {problem}" for problem in found.problems]
     if first and settings.rehearsal:
         _rehearse(host, settings)
         lines.append("rehearsed first, at the test service")
-    ask(host, settings, certbot.issue(settings, again=bool(have)))
+    command = certbot.issue(settings, again=bool(have))
+    lines += _ask(host, settings, command, certbot.account(settings))
     if current.on_disk(host, settings).get("serial") == have.get("serial"):
         reason = f"certbot has got a certificate, but not in {settings.lineage}"
         raise StepError(
@@ -46,22 +49,25 @@ def order(host: Host, settings: Settings, *, have: dict[str, Any], first: bool, 
     return lines
 
 
-def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False) -> str:
-    """Let certbot renew what is due. Returns why it was not asked, '' when it was.
+def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False) -> tuple[str, list[str]]:
+    """Let certbot renew what is due. Returns why it was not asked, '' when it was, and lines for people.
 
     due: by the date, so that the self-test comes first; when the authority wants a renewal earlier
     (ARI), only certbot knows. Raises as `order`.
     """
     memory = remembered(host, settings)
     if paused(memory) and not dry_run:
-        return pause_text(memory)
+        return pause_text(memory), []
     unseen = None
     if due or dry_run:
+        _require_room(host, settings)
         unseen = _self_test(host, settings, memory, remember=not dry_run).unseen
-    ask(host, settings, certbot.renew(settings, dry_run=dry_run), remember=not dry_run)
+    server = certbot.rehearsed_renewal_server(settings) if dry_run else ""
+    account = certbot.account(settings, server=server)
+    lines = _ask(host, settings, certbot.renew(settings, dry_run=dry_run), account, remember=not dry_run)
     if not dry_run:
         _succeeded(host, settings, unseen)
-    return ""
+    return "", lines
 
 
 def learn(host: Host, settings: Settings) -> None:
@@ -74,11 +80,15 @@ def learn(host: Host, settings: Settings) -> None:
         host.call(attempts.unseen, settings.attempts_file, settings.acme_directory, sorted(unseen))
 
 
-def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = True) -> None:
-    """Run certbot. Raises StepError in its own words when it fails; remember: a pause begins then."""
-    answer = _certbot(host, settings, command)
+def _ask(
+    host: Host, settings: Settings, command: list[str], account: dict[str, Any], *, remember: bool = True
+) -> list[str]:
+    """Run certbot. Returns lines for people. Raises StepError in its own words when it fails; remember: a pause
+    begins then.
+    """
+    answer = _certbot(host, settings, command, account)
     if answer["code"] == 0:
-        return
+        return _moved(answer)
     reason = certbot.reason(str(answer["output"]))
     if not answer["asked"]:
         raise StepError(
@@ -90,6 +100,13 @@ def ask(host: Host, settings: Settings, command: list[str], *, remember: bool = 
         f"{host.name}: certbot: {reason}{until}",
         f"{settings.deploy_dir}/certbot/log on the server has the whole story; the certificate in use stays",
     )
+
+
+def _moved(answer: dict[str, Any]) -> list[str]:
+    return [
+        f"warn     the ACME server knows no such account any more, or its files are damaged: another one is used; the old one lies in certbot/conf/{place}"
+        for place in answer["moved"]
+    ]
 
 
 def paused(memory: dict[str, Any]) -> bool:
@@ -104,6 +121,22 @@ def pause_text(memory: dict[str, Any]) -> str:
     """`the last 2 tries failed (…), the next one is at …`."""
     tries = "try" if memory["failures"] == 1 else f"{memory['failures']} tries"
     return f"the last {tries} failed ({memory['reason']}); the next one is not before {moment(memory['next'])}"
+
+
+def before(settings: Settings) -> list[Call]:
+    """What an order asks of the server before anything else, for Host.foresee."""
+    place = (settings.deploy_dir, settings.registry_domain)
+    whole: Call = (lineage.damage, (current.certbot_conf(settings), settings.registry_domain), {})
+    return [(half_made.untidy, place, {}), whole, (half_made.no_room, (settings.deploy_dir,), {}), look(settings)]
+
+
+def _require_room(host: Host, settings: Settings) -> None:
+    """An order that finds the disk full on its way spends a certificate and leaves it half made: `--force` or not."""
+    if problem := host.call(half_made.no_room, settings.deploy_dir):
+        raise StepError(
+            f"{host.name}: nothing was ordered: {problem}",
+            "make room on the server (docs/care.md, When the disk is full), then run this again",
+        )
 
 
 def _self_test(
@@ -122,19 +155,20 @@ def _self_test(
             again = f"; {_remember(host, settings, error.what, later)}" if remember else ""
             raise StepError(f"{error.what}{again}", error.remedy) from None
         # This host may be unable to reach it where certbot's container can.
-        offered = {"profiles": [settings.acme_profile], "identities": []}
+        offered = {"profiles": [settings.acme_profile], "identities": [], "bound": False, "ahead": 0.0}
     found = self_test.look(host, settings, offered, memory["unseen"])
     if found.problems and not force:
         raise StepError(
             f"{host.name}: nothing was ordered: {'; '.join(found.problems)}",
-            "correct that at your DNS provider, firewall or in .env; ./fab -H … check shows more. "
+            found.remedy
+            or "correct that at your DNS provider, firewall or in .env; ./fab -H … check shows more. "
             f"When you know better: ./fab -H … init-letsencrypt --force ({COST})",
         )
     return found
 
 
 def _rehearse(host: Host, settings: Settings) -> None:
-    answer = _certbot(host, settings, certbot.rehearse(settings))
+    answer = _certbot(host, settings, certbot.rehearse(settings), certbot.account(settings, rehearsal=True))
     if answer["code"] != 0:
         raise StepError(
             f"{host.name}: the rehearsal at {settings.rehearsal} failed, so nothing was ordered: "
@@ -143,8 +177,8 @@ def _rehearse(host: Host, settings: Settings) -> None:
         )
 
 
-def _certbot(host: Host, settings: Settings, command: list[str]) -> dict[str, Any]:
-    return host.call(run, command, certbot.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot")
+def _certbot(host: Host, settings: Settings, command: list[str], account: dict[str, Any]) -> dict[str, Any]:
+    return host.call(run, command, certbot.CERTBOT_CONTAINER, f"{settings.deploy_dir}/certbot", account)
 
 
 def _succeeded(host: Host, settings: Settings, unseen: list[str] | None) -> None:

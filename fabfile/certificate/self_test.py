@@ -8,26 +8,28 @@ from urllib.parse import urlsplit
 
 from ..errors import StepError
 from ..machine.host import Host, here
+from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack import compose
-from .onhost import acme, caa, probe
+from .onhost import acme, acme_accounts, caa, probe, way_out
 
 # Let's Encrypt's name in CAA records (https://letsencrypt.org/docs/caa/).
 LETS_ENCRYPT = "letsencrypt.org"
 
 
-# {"profiles": [names], "identities": [its names in CAA records]}; both may be empty.
+# See acme.directory.
 Offer = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Findings:
     """problems: why an order would fail, a line each. unseen: addresses of the server at which it
-    could not see itself.
+    could not see itself. remedy: of the problems, where it is not what the caller would say.
     """
 
     problems: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    remedy: str = ""
 
 
 def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]) -> Findings:
@@ -37,7 +39,11 @@ def look(host: Host, settings: Settings, offered: Offer, known_unseen: list[str]
     and knows the names: a firewall of the provider shows only from outside. known_unseen: addresses
     at which an order went well although the server does not see itself (a router in between).
     """
-    problems = _profile(settings, offered)
+    if wrong := acme.wrong_clock(offered["ahead"], urlsplit(settings.acme_directory).netloc):
+        return Findings([wrong], remedy=acme.SET_CLOCK)
+    if closed := host.call(way_out.closed, compose.running(settings, "nginx"), settings.acme_directory):
+        return Findings([closed], remedy=way_out.REMEDY)
+    problems = _profile(settings, offered) + _binding(host, settings, offered)
     if offered["identities"]:
         problems += host.call(
             caa.forbidden, list(settings.certificate_names), offered["identities"], settings.acme_challenge
@@ -95,6 +101,9 @@ class LaterError(StepError):
 
 def offer(host: Host, settings: Settings) -> Offer:
     """What the ACME server offers. Raises StepError when it does not answer, LaterError when it refuses to."""
+    # `look` wants to know the second.
+    way: Call = (way_out.closed, (compose.running(settings, "nginx"), settings.acme_directory), {})
+    host.foresee([(acme.directory, (settings.acme_directory, settings.acme_bundle_on_host), {}), way])
     offered = host.call(acme.directory, settings.acme_directory, settings.acme_bundle_on_host)
     if "refused" in offered:
         error = LaterError(f"{host.name}: {offered['refused']}", acme.LATER)
@@ -103,6 +112,18 @@ def offer(host: Host, settings: Settings) -> Offer:
     if settings.acme_server in ("production", "staging"):
         offered["identities"] = [LETS_ENCRYPT]
     return offered
+
+
+def _binding(host: Host, settings: Settings, offered: Offer) -> list[str]:
+    """An authority that makes no account without a key. One that we have already goes on."""
+    if not offered["bound"] or settings.acme_eab_kid:
+        return []
+    if host.call(acme_accounts.known, f"{settings.deploy_dir}/certbot/conf", settings.acme_directory):
+        return []
+    server = urlsplit(settings.acme_directory).netloc
+    return [
+        f"the ACME server {server} makes no account without a key: set ACME_EAB_KID and ACME_EAB_HMAC_FILE, then sync"
+    ]
 
 
 def _profile(settings: Settings, offered: Offer) -> list[str]:

@@ -12,6 +12,7 @@ NGINX_DIR = "/etc/docker-registry/nginx"
 WEBROOT = "/var/www/certbot"
 HOOKS = "/hooks"
 REHEARSAL = "/rehearsal"
+ACME = "/acme"
 SOCKETS = "/sockets"
 BLOBS = "/blobs"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..errors import StepError
@@ -13,9 +14,10 @@ from . import compose
 from .onhost import nginx as onhost
 
 
-def up(host: Host, settings: Settings) -> Outcome:
+def up(host: Host, settings: Settings, *, ordering: bool = False) -> Outcome:
     """Test the configuration, start every container, reload nginx where something changed.
 
+    ordering: the certificate comes next, so that a broken one is a line, and no error.
     Raises StepError when `nginx -t` refuses (the old configuration goes on), when a container does
     not become healthy, or when the newest certificate is broken (the last good one goes on).
     """
@@ -25,6 +27,10 @@ def up(host: Host, settings: Settings) -> Outcome:
         onhost.up, settings.deploy_dir, settings.lineage, compose.nginx_test(settings),
         compose.up(settings),
     )  # fmt: skip
+    if ordering and answer["problem"]:
+        told = f"warn     the newest certificate is not used: {answer['problem']}; init-letsencrypt comes next"
+        done = _outcome(host, answer | {"problem": ""})
+        return replace(done, details=[*done.details, told])
     return _outcome(host, answer)
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from ..accounts.onhost.roles import pattern
 from ..errors import UsageError
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
-from ..settings import ACME_CA_BUNDLE, HOME, SCHEMA, Settings, dump
+from ..secret import eab_key
+from ..settings import ACME_CA_BUNDLE, ACME_EAB, HOME, SCHEMA, Settings, dump
 from ..version import RECORD, VERSION
 from . import compose
 from .capacity import Capacity
@@ -52,6 +53,8 @@ def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
         _require_hooks(deploy)
     if settings.acme_ca_bundle:
         found.add(ACME_CA_BUNDLE)
+    if settings.acme_eab_kid:
+        found.add(ACME_EAB)
     if settings.tls_certificate:
         found |= {"tls/fullchain.pem", "tls/privkey.pem"}
     return sorted({*found, *carried(), *MADE})
@@ -67,6 +70,7 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
         "webroot": compose.WEBROOT,
         "hooks": compose.HOOKS,
         "rehearsal": compose.REHEARSAL,
+        "acme": compose.ACME,
         "sockets": compose.SOCKETS,
         "blobs": compose.BLOBS,
         "users": {"registry": f"{REGISTRY}:{NGINX}", "auth": f"{AUTH}:{NGINX}", "nginx": NGINX},
@@ -83,6 +87,9 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
     }
     if settings.acme_ca_bundle:
         files[ACME_CA_BUNDLE] = File(Path(settings.acme_ca_bundle).read_bytes())
+    if settings.acme_eab_kid:
+        key = eab_key(Path(settings.acme_eab_hmac_file).read_text("utf-8", "replace"))
+        files[ACME_EAB] = File(f"eab-hmac-key = {key}\n".encode(), 0o600)
     if settings.tls_certificate:
         files["tls/fullchain.pem"] = File(Path(settings.tls_certificate).read_bytes())
         files["tls/privkey.pem"] = File(Path(settings.tls_key).read_bytes(), 0o600)
@@ -167,6 +174,7 @@ def _paths_on_host(settings: Settings) -> dict[str, str]:
     own = bool(settings.tls_certificate)
     return {
         "acme_ca_bundle": settings.acme_bundle_on_host,
+        "acme_eab_hmac_file": f"{settings.deploy_dir}/{ACME_EAB}" if settings.acme_eab_kid else "",
         "tls_certificate": f"{settings.lineage}/fullchain.pem" if own else "",
         "tls_key": f"{settings.lineage}/privkey.pem" if own else "",
     }

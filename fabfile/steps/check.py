@@ -9,8 +9,10 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
 
 from .. import report
+from ..certificate import outside
 from ..errors import StepError, addressed
 from ..machine import ownership
 from ..machine.host import Host
@@ -33,23 +35,31 @@ Facts = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. mark: ok, warn or failed; a failed one always has a remedy."""
+    """One line of the table. mark: ok, warn, failed, or outside.UNSEEN; a failed one always has a remedy."""
 
     name: str
     mark: str
     found: str
     remedy: str = ""
     provisioned: bool = False  # `provision` sees to it
+    later: bool = False  # a later step looks at it again, and stops where it must
 
 
 def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
     facts: Facts = defaultdict(list)
     ours = " ".join(directories(templates.names(settings)))
-    for line in host.script("check.sh", settings.deploy_dir, ours, *settings.hosts).splitlines():
+    acme = urlsplit(settings.acme_directory)
+    server = "" if settings.tls_certificate else f"{acme.hostname}:{acme.port or 443}"
+    for line in host.script("check.sh", settings.deploy_dir, ours, server, *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
-    return list(judged(facts, settings, time.time()))
+    rows = list(judged(facts, settings, time.time()))
+    for port in outside.ports(settings):
+        answers = host.local or str(port) in facts.get("answers", ())
+        found = outside.seen(host, settings, port) if answers else None
+        rows += [Row(f"port {port} from here", *line, later=True) for line in outside.lines(port, found)]
+    return rows
 
 
 def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
@@ -62,6 +72,16 @@ def judged(facts: Facts, settings: Settings, now: float) -> Iterator[Row]:
     addresses = _addresses(facts)
     for name in settings.hosts:
         yield from _dns(name, facts, addresses | set(settings.server_addresses))
+    yield from _way_out(facts, settings)
+
+
+def _way_out(facts: Facts, settings: Settings) -> Iterator[Row]:
+    where = urlsplit(settings.acme_directory).netloc
+    inside = _one(facts, "acme_container") if "acme_container" in facts else None
+    if "acme_host" in facts and _one(facts, "python"):
+        line = outside.way_out(where, _one(facts, "acme_host"), inside, bool(facts.get("no_iptables")))
+        if line:
+            yield Row("way out", *line, later=True)
 
 
 def _one(facts: Facts, key: str) -> str:
@@ -178,6 +198,10 @@ def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
     yours = ", ".join(sorted(addresses)) or "unknown"
     # Behind NAT a host does not know the address that the world sees.
     behind_nat = not any(ipaddress.ip_address(ip).is_global for ip in addresses if ":" not in ip)
+    if not a and not aaaa and name in facts.get("dns_silent", ()):
+        yield Row(f"DNS {name}", "failed", "no DNS server answers this server",
+                  "on the server: look at /etc/resolv.conf, and at its firewall (port 53)")  # fmt: skip
+        return
     if not a and not aaaa:
         yield Row(f"DNS {name}", "failed", "no A and no AAAA record",
                   f"at your DNS provider: {name} A ADDRESS-OF-THIS-SERVER (it has {yours})")  # fmt: skip
@@ -230,18 +254,21 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), a
             rows = [row for row in rows if row.name != "directory"]
         bad = [row for row in rows if row.mark != "ok"]
         missing.extend(row for row in bad if row.provisioned)
-        red = [row for row in bad if row.mark == "failed" and not row.provisioned]
+        red = [row for row in bad if row.mark == "failed" and not row.provisioned and not row.later]
         if red:
             listing = "".join(f"\n  {row.name}: {row.found}\n  -> {row.remedy}" for row in red)
             raise StepError(f"{host.name}: not fit yet, nothing was changed{listing}")
-        details = [
-            f"warn     {row.name}: {row.found}; " + ("provision comes next" if row.provisioned else row.remedy)
-            for row in bad
-        ]
+        details = [_told(row) for row in bad]
         return Outcome(f"{len(rows) - len(bad)} of {len(rows)} lines green", changed=False, details=details)
 
     report.step("check", look)
     return not missing
+
+
+def _told(row: Row) -> str:
+    if row.mark == outside.UNSEEN:
+        return f"unseen   {row.name}: {row.found}"
+    return f"warn     {row.name}: {row.found}; " + ("provision comes next" if row.provisioned else row.remedy)
 
 
 def show(rows: Sequence[Row], *, as_json: bool, connection: object = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import report
+from ..certificate import outside
 from ..errors import StepError, UsageError
 from ..machine.host import Host, here, require_deployed
 from ..registry.proof import Proof, Receipt, Tell, UnusableEngineError
@@ -14,9 +15,13 @@ def push_test(host: Host, machine: Host, settings: Settings, tell: Tell, receipt
 
     machine: whose docker client to use. Where it has none, or its engine does not trust the issuer
     of the certificate, the server's own is used, and `tell` is told. Nobody else may be at work on
-    the host. Raises StepError when a part of the proof fails; `receipt` then has what was proven.
+    the host. First of all port 443 is knocked at from here, unless the server's own client is meant from the start.
+    Raises StepError when a part of the proof fails; `receipt` then has what was proven.
     """
     require_deployed(host, settings.deploy_dir)
+    if machine is not host:
+        for text in outside.require_open(host, settings):
+            tell(outside.UNSEEN, "port 443", text, 0.0)
     for client in [machine] if machine is host else [machine, host]:
         try:
             Proof(host, client, settings, tell, receipt).run()

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from .. import report
-from ..certificate import current, lifetime, orders
+from ..certificate import current, lifetime, orders, outside
 from ..certificate.cron import cron_text
 from ..certificate.onhost import cron
 from ..errors import StepError
@@ -37,11 +37,17 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         users: list[dict[str, Any]] | str = logins.listed(host, settings)
     except StepError as error:
         users = error.what
+    running, certificate = containers(host, settings), current.both(host, settings)
+    # From outside there is nothing to see where nobody answers on the server itself.
+    answering = {80: any(each["service"] == "nginx" for each in running), 443: bool(certificate["served"])}
     return {
         "registry": settings.registry_domain,
         "version": {"server": deployed, "tool": VERSION},
-        "containers": containers(host, settings),
-        "certificate": current.both(host, settings),
+        "containers": running,
+        "certificate": certificate,
+        "from_here": {
+            str(port): outside.seen(host, settings, port) for port in outside.ports(settings) if answering[port]
+        },
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
         "cron": host.call(cron.installed, cron_text(settings)) | {"twice_a_day": not settings.renew_schedule},
@@ -63,6 +69,15 @@ def _deployed(host: Host, directory: str) -> str:
 def show(found: dict[str, Any], *, as_json: bool) -> None:
     """Print what `status` found. Raises StepError when a line is red."""
     rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
+    for port, seen in found["from_here"].items():
+        rows += [
+            (
+                mark,
+                f"port {port}",
+                f"from here: {text}" + (f": {outside.remedy(int(port))}" if mark == "failed" else ""),
+            )
+            for mark, text in outside.told(int(port), seen)
+        ]
     rows += [
         _renewal(found["last_renewal"], found["failed_orders"]),
         cron_row(found["cron"], found["last_renewal"]),

@@ -14,13 +14,13 @@ from ..machine import ownership
 from ..machine.host import Host
 from ..machine.remote_call import Call
 from ..report import Outcome
-from ..settings import Settings
+from ..settings import ACME_EAB, Settings
 from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
 
 SETTINGS = "settings.env"
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = ("lib.zip", SETTINGS, "tls/", templates.HOOKS)
+UNSHOWN = ("lib.zip", SETTINGS, "tls/", templates.HOOKS, ACME_EAB)
 
 
 def looks(settings: Settings) -> list[Call]:

@@ -17,25 +17,66 @@ from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import give
 from ...machine.onhost.reserve import given
+from . import acme_accounts
 from .acme import retry_after
 
 LOG = "letsencrypt.log"
+# A hook that hangs must not stop renewals for ever.
+LIMIT_SECONDS = 1800
 OUTPUT_BYTES = 1 << 18
 BUSY = "Another instance of Certbot is already running"
 
 
 def run(
-    command: list[str], container: str, directory: str, seconds: float = 120, limit: float = 1800
+    command: list[str],
+    container: str,
+    directory: str,
+    account: dict[str, Any] | None = None,
+    seconds: float = 120,
 ) -> dict[str, Any]:
     """Run certbot in its container; first wait for one that is still at work.
 
     command: `docker compose run --name CONTAINER … certbot …`. A `docker` client that is killed
     leaves its container running, with an order under way: to start a second one would waste it.
     directory: what its container mounts, with certbot's own log of its latest run in `log`.
-    limit: seconds after which it is ended: a hook that hangs must not stop renewals for ever.
+    account: {"server": directory URL, "conf": certbot's directory below `directory`, "name": of the certificate,
+    "register": the command that makes a new account}; None for a command that needs none.
     Returns {"code", "output", "asked": whether certbot itself ran, "retry_after": seconds since 1970
-    that the ACME server named, or 0}. Raises RefusedError when another certbot does not end in time.
+    that the ACME server named, or 0, "moved": places of accounts that the server did not know and certbot uses no more}.
+    Raises RefusedError when another certbot does not end in time.
     """
+    if account is None:
+        return _run(command, container, directory, seconds) | {"moved": []}
+    conf, server = f"{directory}/{account['conf']}", account["server"]
+    moved = acme_accounts.set_damaged_aside(conf, server)
+    answer = {}
+    registered = False
+    while True:
+        ours = acme_accounts.chosen(conf, server, account["name"])
+        answer = _run([*command, *(["--account", ours] if ours else [])], container, directory, seconds)
+        if answer["code"] == 0 or registered or not (answer["asked"] and _forgotten(answer["output"], directory)):
+            return answer | {"moved": moved}
+        if place := acme_accounts.set_aside(conf, server, ours):
+            moved.append(place)
+        if not acme_accounts.known(conf, server):
+            # Once: an authority that forgets a new one at once would get one after the other.
+            registered = True
+            made = _run(account["register"], container, directory, seconds)
+            if made["code"]:
+                return made | {"moved": moved}
+        elif not place:
+            return answer | {"moved": moved}
+
+
+def _forgotten(output: str, directory: str) -> bool:
+    """Whether it failed as there is no such account: here, or at the authority."""
+    if acme_accounts.UNKNOWN.search(output):
+        return True
+    logs = Path(directory) / "log"
+    return beneath.there(logs, LOG) is not None and "error:accountDoesNotExist" in beneath.text(logs, LOG)
+
+
+def _run(command: list[str], container: str, directory: str, seconds: float) -> dict[str, Any]:
     wait(container, seconds)
     # certbot's root may not write what belongs to somebody else, as after a copy from another host.
     give(Path(directory), (0, 0))
@@ -48,7 +89,7 @@ def run(
         try:
             # What is kept for it stays free until it has written its files.
             with given(Path(directory).parent):
-                code, output = bounded(command, limit)
+                code, output = bounded(command, LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
             subprocess.run(
                 ["docker", "rm", "--force", "--volumes", container],
@@ -56,7 +97,7 @@ def run(
                 check=False,
             )
             raise RefusedError(
-                f"certbot did not end within {limit / 60:.0f} minutes and was stopped",
+                f"certbot did not end within {LIMIT_SECONDS / 60:.0f} minutes and was stopped",
                 "certbot/log says where it hung: a hook?",
             ) from None
         if code == 0 or BUSY not in output:

@@ -1,10 +1,10 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
-# $1: DEPLOY_DIR; $2: directories of ours below it, with spaces between; then every name that the registry must
-# answer to.
+# $1: DEPLOY_DIR; $2: directories of ours below it, with spaces between; $3: host:port of the ACME server, or nothing;
+# then every name that the registry must answer to.
 # POSIX sh and nothing else that may be missing: it runs before anything was installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-directory=$1 ours=$2
-shift 2
+directory=$1 ours=$2 acme=$3
+shift 3
 
 fact() { printf '%s %s\n' "$1" "$2"; }
 
@@ -32,7 +32,7 @@ for place in "$directory" "$(readlink -f "$directory")"; do
     done
 done
 
-fact python "$(python3 -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+fact python "$(python3 -I -B -S -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
 # The processes of containers are here, too, in another PID namespace.
 own=$(readlink /proc/self/ns/pid)
 for comm in $(grep -lsx -e cron -e crond /proc/[0-9]*/comm); do
@@ -80,11 +80,63 @@ for attempt in 1 2 3 4 5; do
 done
 [ -z "$found" ] || printf '%s\n' "$found"
 
+# Whether something speaks HTTP on port 80 and TLS on 443, here: Docker's own proxy takes connections for nobody, too.
+python3 -I -B -S -c '
+import socket, ssl, sys
+for port in 80, 443:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 3) as wire:
+            if port == 80:
+                wire.sendall(b"HEAD / HTTP/1.0\r\nHost: %s\r\n\r\n" % sys.argv[1].encode())
+                answers = wire.recv(1)
+            else:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                context.wrap_socket(wire, server_hostname=sys.argv[1])
+                answers = True
+        if answers:
+            print("answers", port)
+    except OSError:
+        pass
+' "$1" 2>/dev/null
+
+# Whether the ACME server is reached from here, and from a container, by the same addresses: names are no matter then.
+reaches() {
+    # shellcheck disable=SC2086 - addresses with spaces between
+    "$@" python3 -I -B -S -c '
+import socket, sys
+for address in sys.argv[2:]:
+    try:
+        socket.create_connection((address, int(sys.argv[1])), 4).close()
+    except OSError:
+        continue
+    print("yes")
+    break
+' "${acme##*:}" $found 2>/dev/null
+}
+if [ -n "$acme" ]; then
+    found=$(getent ahosts "${acme%:*}" | awk '{ print $1 }' | sort -u)
+    fact acme_host "$(reaches env)"
+    container=$(docker ps --quiet --filter label=com.docker.compose.project=private-docker-registry --filter label=com.docker.compose.service=nginx 2>/dev/null | head -n 1)
+    pid=$(docker inspect --format '{{.State.Pid}}' "$container" 2>/dev/null)
+    [ -n "$pid" ] && command -v nsenter >/dev/null 2>&1 && fact acme_container "$(reaches nsenter --target "$pid" --net)"
+fi
+grep -qs '"iptables"[[:space:]]*:[[:space:]]*false' /etc/docker/daemon.json && fact no_iptables yes
+
 # Without the bridges of Docker, which nobody outside reaches.
 addresses=$(ip -o addr show 2>/dev/null | awk '$2 !~ /^(lo|docker|br-|veth)/ { sub("/.*", "", $4); printf "%s ", $4 }')
 fact addresses "${addresses:-$(hostname -I 2>/dev/null)}"
+# getent says the same of a name without addresses and of a DNS that is silent (EAI_AGAIN).
+silent='
+import socket, sys
+try:
+    socket.getaddrinfo(sys.argv[1], None)
+except socket.gaierror as error:
+    print("yes" if error.errno == socket.EAI_AGAIN else "")
+'
 for name in "$@"; do
     fact a "$name $(getent ahostsv4 "$name" | awk '{ print $1 }' | sort -u | tr '\n' ' ')"
     fact aaaa "$name $(getent ahostsv6 "$name" | awk '$1 !~ /^::ffff:/ { print $1 }' | sort -u | tr '\n' ' ')"
+    getent ahosts "$name" >/dev/null || [ -z "$(python3 -I -B -S -c "$silent" "$name" 2>/dev/null)" ] || fact dns_silent "$name"
 done
 exit 0

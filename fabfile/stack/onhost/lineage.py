@@ -14,6 +14,8 @@ from typing import Any
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 
+PAIR = ("fullchain.pem", "privkey.pem")
+
 
 def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
     """The certificate of a lineage: see `_facts`; with "server", the ACME server it came from, or "".
@@ -31,9 +33,31 @@ def on_disk(lineage: str, renewal: str) -> dict[str, Any]:
     found = re.search(r"^server = (.*)$", text, re.M)
     server = {"server": found[1] if found else ""}
     try:
-        return _facts(pem) | server
+        facts = _facts(pem) | server
     except ssl.SSLError:
         return {"broken": "not a readable certificate"} | server
+    try:
+        require_pair({"fullchain.pem": pem, "privkey.pem": beneath.read(*place(Path(lineage), "privkey.pem"))})
+    except (FileNotFoundError, NotADirectoryError):
+        return {"broken": "its key is missing"} | server
+    except ssl.SSLError:
+        return {"broken": "its key is not readable, or another one's"} | server
+    return facts
+
+
+def require_pair(pair: dict[str, bytes]) -> None:
+    """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files.
+
+    pair: the content of fullchain.pem and privkey.pem, by these names.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        files = [Path(directory, name) for name in PAIR]
+        for file in files:
+            file.touch(mode=0o600)
+            file.write_bytes(pair[file.name])
+        # A passphrase would be asked for on a terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files[0], files[1], password="")
 
 
 def place(lineage: Path, name: str) -> tuple[Path, str]:

@@ -20,6 +20,7 @@ from . import layout
 from .errors import UsageError
 from .layout import Service
 from .rules import ACME_SERVERS, PEM_FILES, RULES, pem_file, wildcard
+from .secret import EAB_FILE, eab_file
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / layout.SCHEMA
@@ -37,6 +38,8 @@ class Settings:
     acme_server: str
     acme_rehearsal: str
     acme_ca_bundle: str
+    acme_eab_kid: str
+    acme_eab_hmac_file: str
     acme_challenge: str
     acme_profile: str
     retry_pauses: tuple[str, ...]
@@ -198,6 +201,8 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
     """Raise UsageError for settings that are right each, and wrong together."""
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
         raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
+    if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
+        raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")
     wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
     if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
         raise UsageError(
@@ -263,6 +268,8 @@ def _checked(where: str, key: str, value: str, base: Path) -> object:
     try:
         if key in PEM_FILES:
             return pem_file(value, base, PEM_FILES[key])
+        if key == EAB_FILE:
+            return eab_file(value, base)
         return RULES[key](value)
     except ValueError as error:
         raise UsageError(f"{where}: '{value}' is not allowed", str(error)) from None

@@ -16,7 +16,6 @@ import itertools
 import os
 import shutil
 import ssl
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
@@ -24,9 +23,8 @@ from typing import TypedDict
 from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace, sync_directory
-from .lineage import place
+from .lineage import PAIR, place, require_pair
 
-PAIR = (layout.FULLCHAIN, layout.PRIVKEY)
 SECRET = (f"{layout.TLS}/{layout.PRIVKEY}", "accounts.conf")
 # Candidates that are kept besides those with a name, for whoever wants to look back.
 KEPT = 2
@@ -109,7 +107,7 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
     kept = {name: (live / layout.TLS / name).read_bytes() for name in PAIR if (live / layout.TLS / name).is_file()}
     try:
         newest = {name: beneath.read(*place(lineage, name)) for name in PAIR}
-        _require_pair(newest)
+        require_pair(newest)
     except (FileNotFoundError, NotADirectoryError):
         return kept, ""
     except RefusedError as error:
@@ -119,18 +117,6 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
         reason = getattr(error, "reason", None) or "unreadable"
         return kept, f"{lineage}: {reason.lower().replace('_', ' ')}"
     return newest, ""
-
-
-def _require_pair(pair: dict[str, bytes]) -> None:
-    """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files."""
-    with tempfile.TemporaryDirectory() as directory:
-        files = [Path(directory, name) for name in PAIR]
-        for file in files:
-            file.touch(mode=0o600)
-            file.write_bytes(pair[file.name])
-        # A passphrase would be asked for on a terminal.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files[0], files[1], password="")
 
 
 def _write_candidate(root: Path, files: dict[str, bytes]) -> str:

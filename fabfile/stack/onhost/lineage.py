@@ -15,6 +15,8 @@ from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 
+PAIR = (layout.FULLCHAIN, layout.PRIVKEY)
+
 
 @final
 class Facts(TypedDict):
@@ -63,9 +65,32 @@ def on_disk(lineage: str, renewal: str) -> OnDisk | Broken | None:
     found = re.search(r"^server = (.*)$", text, re.M)
     server = found[1] if found else ""
     try:
-        return {**_facts(pem), "server": server}
+        facts = _facts(pem)
     except ssl.SSLError:
         return {"broken": "not a readable certificate", "server": server}
+    try:
+        key = beneath.read(*place(Path(lineage), layout.PRIVKEY))
+        require_pair({layout.FULLCHAIN: pem, layout.PRIVKEY: key})
+    except (FileNotFoundError, NotADirectoryError):
+        return {"broken": "its key is missing", "server": server}
+    except ssl.SSLError:
+        return {"broken": "its key is not readable, or another one's", "server": server}
+    return {**facts, "server": server}
+
+
+def require_pair(pair: dict[str, bytes]) -> None:
+    """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files.
+
+    pair: the content of fullchain.pem and privkey.pem, by these names.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        files = [Path(directory, name) for name in PAIR]
+        for file in files:
+            file.touch(mode=0o600)
+            file.write_bytes(pair[file.name])
+        # A passphrase would be asked for on a terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files[0], files[1], password="")
 
 
 def place(lineage: Path, name: str) -> tuple[Path, str]:

@@ -290,7 +290,9 @@ def test_the_page_for_people_is_the_same_for_all_and_at_its_own_address_alone(cl
             pages.add(page.body)
         for method in set(METHODS) - {"GET", "HEAD"}:
             assert gate_.ask("", method, "/").status == 401, method
-        assert gate_.ask("", "GET", "/index.html").status == 401
+        for other in ("/index.html", "//", "/v2/%2e%2e/", "/%2f", "/v2/..", "/."):
+            assert gate_.ask("", "GET", other).status == 401, other
+        assert gate_.ask("", "GET", "/?x").status == 200
     (body,) = pages
     assert f"docker login {HOST}" in body
     # Nothing of who and what is there, nor of what runs.

@@ -96,6 +96,8 @@ HOOKS = f"{CERTBOT}/hooks"
 REHEARSAL = f"{CERTBOT}/rehearsal"
 ACME = f"{CERTBOT}/acme"
 ACME_CA_BUNDLE = f"{ACME}/ca.pem"
+# The key of ACME_EAB_HMAC_FILE, as a configuration of certbot's.
+ACME_EAB = f"{ACME}/eab.ini"
 ATTEMPTS = f"{CERTBOT}/attempts.json"
 
 # A certificate of your own, and the place of the one in force in a generation.
@@ -113,6 +115,7 @@ class Inside:
     WEBROOT = "/var/www/certbot"
     HOOKS = "/hooks"
     REHEARSAL = "/rehearsal"
+    ACME = "/acme"
     SOCKETS = "/sockets"
     BLOBS = "/blobs"
 

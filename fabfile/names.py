@@ -1,4 +1,4 @@
-"""Names and addresses of servers, as a person types them."""
+"""Names of servers and of images, as a person types them."""
 
 from __future__ import annotations
 
@@ -28,3 +28,20 @@ def server(text: str) -> str:
     if not good or not (is_address(host) or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(:\d{1,5})?", host)):
         raise ValueError("expected USER@NAME, USER@ADDRESS or a name of ~/.ssh/config: root@registry.example.com")
     return text
+
+
+def mirrored(name: str, mirror: str) -> str:
+    """The name of a Docker Hub image at a mirror of it; other names stay as they are.
+
+    A first part with a dot or a colon, or `localhost`, is a host (distribution/reference,
+    normalize.go); a name without any slash is one of Docker Hub's `library`.
+    """
+    if not mirror:
+        return name
+    name = re.sub(r"^(index\.)?docker\.io/", "", name)
+    first, slash, _ = name.partition("/")
+    if not slash:
+        return f"{mirror}/library/{name}"
+    if "." in first or ":" in first or first == "localhost":
+        return name
+    return f"{mirror}/{name}"

@@ -171,6 +171,13 @@ def pem_file(text: str, base: Path, label: str = "CERTIFICATE") -> str:
     return str(path.resolve())
 
 
+def _eab_kid(text: str) -> str:
+    # It stands on certbot's command line, and is no secret.
+    if text and not re.fullmatch(r"[A-Za-z0-9_=][A-Za-z0-9._~:/+=-]{0,254}", text):
+        raise ValueError("expected the key identifier (KID) as your authority shows it")
+    return text
+
+
 def _directory(text: str) -> str:
     path = text.rstrip("/")
     # Cron gives % a meaning, shells and Compose give one to $ and spaces: none of them is needed.
@@ -251,6 +258,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "ACME_REHEARSAL": _rehearsal,
     "ACME_CHALLENGE": _challenge,
     "ACME_PROFILE": _profile,
+    "ACME_EAB_KID": _eab_kid,
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,

@@ -19,7 +19,9 @@ from pathlib import Path
 from . import layout
 from .errors import UsageError
 from .layout import Service
+from .names import mirrored
 from .rules import ACME_SERVERS, PEM_FILES, RULES, pem_file, wildcard
+from .secret import EAB_FILE, eab_file
 from .text import beginning
 
 HOME = Path(__file__).resolve().parent.parent
@@ -40,6 +42,8 @@ class Settings:
     acme_server: str
     acme_rehearsal: str
     acme_ca_bundle: str
+    acme_eab_kid: str
+    acme_eab_hmac_file: str
     acme_challenge: str
     acme_profile: str
     retry_pauses: tuple[str, ...]
@@ -204,6 +208,8 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
     """Raise UsageError for settings that are right each, and wrong together."""
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
         raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
+    if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
+        raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")
     wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
     if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
         raise UsageError(
@@ -274,23 +280,8 @@ def _checked(where: str, key: str, value: str, base: Path) -> object:
     try:
         if key in PEM_FILES:
             return pem_file(value, base, PEM_FILES[key])
+        if key == EAB_FILE:
+            return eab_file(value, base)
         return RULES[key](value)
     except ValueError as error:
         raise UsageError(f"{where}: '{beginning(value)}' is not allowed", beginning(str(error), 1000)) from None
-
-
-def mirrored(name: str, mirror: str) -> str:
-    """The name of a Docker Hub image at a mirror of it; other names stay as they are.
-
-    A first part with a dot or a colon, or `localhost`, is a host (distribution/reference,
-    normalize.go); a name without any slash is one of Docker Hub's `library`.
-    """
-    if not mirror:
-        return name
-    name = re.sub(r"^(index\.)?docker\.io/", "", name)
-    first, slash, _ = name.partition("/")
-    if not slash:
-        return f"{mirror}/library/{name}"
-    if "." in first or ":" in first or first == "localhost":
-        return name
-    return f"{mirror}/{name}"

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from .. import layout
 from ..layout import Inside
+from ..rules import ACME_SERVERS
 from ..settings import Settings
+from .onhost.certbot import AcmeAccount
+
+LONGEST_WORDS = 300
+_REHEARSAL = ("--config-dir", f"{Inside.REHEARSAL}/conf", "--work-dir", f"{Inside.REHEARSAL}/work")
 
 
 def issue(settings: Settings, *, again: bool) -> list[str]:
@@ -16,16 +23,47 @@ def issue(settings: Settings, *, again: bool) -> list[str]:
     return [
         "certonly",
         *_order(settings, settings.acme_directory),
+        *_binding(settings),
         *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again else ["--keep-until-expiring"]),
     ]
 
 
 def rehearse(settings: Settings) -> list[str]:
     """The same order at another ACME server, in a certbot directory of its own that `issue` never sees."""
-    return [
-        "certonly", *_order(settings, settings.rehearsal), "--force-renewal",
-        "--config-dir", f"{Inside.REHEARSAL}/conf", "--work-dir", f"{Inside.REHEARSAL}/work",
+    return ["certonly", *_order(settings, settings.rehearsal), "--force-renewal", *_REHEARSAL]
+
+
+def account(settings: Settings, *, server: str = "", rehearsal: bool = False) -> AcmeAccount:
+    """What onhost.certbot.ask wants to know of the account that a command uses.
+
+    server: the directory URL, that of the settings by default. rehearsal: certbot's directory is that of `rehearse`.
+    """
+    server = server or (settings.rehearsal if rehearsal else settings.acme_directory)
+    registration = [
+        "register", "--non-interactive", "--agree-tos", "-m", settings.acme_email, "--server", server,
+        *(_REHEARSAL if rehearsal else []), *(_binding(settings) if server == settings.acme_directory else []),
     ]  # fmt: skip
+    return {
+        "server": server,
+        "conf": f"{layout.REHEARSAL}/conf" if rehearsal else layout.CERTIFICATES,
+        "name": settings.registry_domain,
+        "register": registration,
+    }
+
+
+def rehearsed_renewal_server(settings: Settings) -> str:
+    """The directory URL of the ACME server that `renew --dry-run` asks: see `renew`."""
+    private = settings.acme_server.startswith("https://")
+    return settings.acme_server if private else ACME_SERVERS["staging"]
+
+
+def _binding(settings: Settings) -> list[str]:
+    """The account with the authority that an order is for (RFC 8555, 7.3.4). The key comes from a file: everybody
+    on the server can read a command line.
+    """
+    if not settings.acme_eab_kid:
+        return []
+    return ["--eab-kid", settings.acme_eab_kid, "--config", f"{Inside.ACME}/{Path(layout.ACME_EAB).name}"]
 
 
 def _order(settings: Settings, server: str) -> list[str]:
@@ -69,9 +107,34 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
 
 
 def reason(output: str) -> str:
-    """The one line of certbot's output that says why it failed."""
+    """The one line of certbot's output that says why it failed, and what a DNS hook that failed said of it."""
+    return "; ".join([_reason(output), *_hooks(output)])
+
+
+def _hooks(output: str) -> list[str]:
+    """`the hook dns-auth for NAME ended with status 3: its last words`, for each that failed.
+
+    certbot goes on all the same, so the authority's answer alone would hide the cause.
+    """
+    found = []
+    for hook, name, status in re.findall(r"Hook '--manual-(\w+)-hook' for (\S+) reported error code (\d+)", output):
+        told = f"the hook dns-{hook} for {name} ended with status {status}"
+        said = re.search(
+            rf"Hook '--manual-{hook}-hook' for {re.escape(name)} ran with error output:\n((?: .*\n?)+)", output
+        )
+        said = said or re.search(
+            rf"Hook '--manual-{hook}-hook' for {re.escape(name)} ran with output:\n((?: .*\n?)+)", output
+        )
+        words = [line.strip() for line in said[1].splitlines() if line.strip()] if said else []
+        found.append(f"{told}: {words[-1][:LONGEST_WORDS]}" if words else f"{told} and said nothing")
+    return list(dict.fromkeys(found))
+
+
+def _reason(output: str) -> str:
     if found := re.search(r"HTTPS?ConnectionPool\(host='([^']+)', port=(\d+)\).*", output):
         known = {
+            # getaddrinfo(3): EAI_AGAIN. With the others it was answered: there is no such name, or no address of it.
+            "[Errno -3]": "no DNS server answers",
             "NameResolutionError": "its name has no address",
             "Connection refused": "connection refused",
             "CERTIFICATE_VERIFY_FAILED": "its own certificate is not trusted: see ACME_CA_BUNDLE",

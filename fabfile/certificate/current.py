@@ -14,6 +14,7 @@ from ..settings import Settings
 from ..stack import nginx
 from ..stack.onhost import lineage
 from ..stack.onhost.lineage import Broken, Facts, OnDisk
+from .onhost import half_made
 
 
 def why_order(have: OnDisk | Broken, settings: Settings) -> str:
@@ -74,6 +75,16 @@ def files_of(settings: Settings) -> tuple[str, str]:
 def certbot_conf(settings: Settings) -> str:
     """certbot's directory of certificates and accounts on the server."""
     return f"{settings.deploy_dir}/{layout.CERTIFICATES}"
+
+
+def made_whole(host: Host, settings: Settings) -> list[str]:
+    """Put right what a full disk left half made in certbot's directory, where nothing is lost by that; see
+    half_made.tidied. Returns lines for people. Raises as `require_whole` where somebody has to look.
+    """
+    place = (settings.deploy_dir, settings.registry_domain)
+    done = host.call(half_made.tidied, *place) if host.call(half_made.untidy, *place) else ""
+    require_whole(host, settings)
+    return [f"repaired {done}"] if done else []
 
 
 def require_whole(host: Host, settings: Settings) -> None:

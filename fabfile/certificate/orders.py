@@ -7,11 +7,12 @@ from ..errors import StepError
 from ..machine.host import Host
 from ..machine.remote_call import Call
 from ..settings import Settings
+from ..stack.onhost import lineage
 from ..stack.onhost.lineage import Broken, OnDisk
 from . import certbot, current, self_test
 from .lifetime import moment
 from .lifetime import paused as paused_for
-from .onhost import acme, attempts
+from .onhost import acme, attempts, half_made
 from .onhost import certbot as onhost
 
 COST = "it may spend one of the 5 failed tries an hour, or 5 certificates a week, of Let's Encrypt"
@@ -37,12 +38,13 @@ def order(
             f"wait, or: ./fab -H … init-letsencrypt --force ({COST})",
             reason=FAILED,
         )
+    _require_room(host, settings)
     found = _self_test(host, settings, memory, force=force)
     lines = [f"warn     {problem}" for problem in found.problems]
     if first and settings.rehearsal:
         _rehearse(host, settings)
         lines.append("rehearsed first, at the test service")
-    ask(host, settings, certbot.issue(settings, again=bool(have)))
+    lines += _ask(host, settings, certbot.issue(settings, again=bool(have)), certbot.account(settings))
     if _serial(current.on_disk(host, settings)) == _serial(have):
         reason = f"certbot has got a certificate, but not in {settings.lineage}"
         raise StepError(
@@ -58,22 +60,25 @@ def _serial(certificate: OnDisk | Broken | None) -> str:
     return "" if certificate is None or "broken" in certificate else certificate["serial"]
 
 
-def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False) -> str:
-    """Let certbot renew what is due. Returns why it was not asked, '' when it was.
+def renewal(host: Host, settings: Settings, *, due: bool, dry_run: bool = False) -> tuple[str, list[str]]:
+    """Let certbot renew what is due. Returns why it was not asked, '' when it was, and lines for people.
 
     due: by the date, so that the self-test comes first; when the authority wants a renewal earlier
     (ARI), only certbot knows. Raises as `order`.
     """
     memory = remembered(host, settings)
     if paused(memory) and not dry_run:
-        return pause_text(memory)
+        return pause_text(memory), []
     unseen = None
     if due or dry_run:
+        _require_room(host, settings)
         unseen = _self_test(host, settings, memory, remember=not dry_run).unseen
-    ask(host, settings, certbot.renew(settings, dry_run=dry_run), remember=not dry_run)
+    server = certbot.rehearsed_renewal_server(settings) if dry_run else ""
+    account = certbot.account(settings, server=server)
+    lines = _ask(host, settings, certbot.renew(settings, dry_run=dry_run), account, remember=not dry_run)
     if not dry_run:
         _succeeded(host, settings, unseen)
-    return ""
+    return "", lines
 
 
 def learn(host: Host, settings: Settings) -> None:
@@ -86,14 +91,16 @@ def learn(host: Host, settings: Settings) -> None:
         host.call(attempts.unseen, settings.attempts_file, settings.acme_directory, sorted(unseen))
 
 
-def ask(host: Host, settings: Settings, args: list[str], *, remember: bool = True) -> None:
-    """Run certbot with these arguments. Raises StepError in its own words when it fails.
+def _ask(
+    host: Host, settings: Settings, args: list[str], account: onhost.AcmeAccount, *, remember: bool = True
+) -> list[str]:
+    """Run certbot with these arguments. Returns lines for people. Raises StepError in its own words when it fails.
 
     remember: a pause begins then.
     """
-    answer = host.call(onhost.ask, settings.deploy_dir, args)
+    answer = host.call(onhost.ask, settings.deploy_dir, args, account)
     if answer["code"] == 0:
-        return
+        return _moved(answer)
     reason = certbot.reason(answer["output"])
     if not answer["asked"]:
         raise StepError(
@@ -111,6 +118,14 @@ def ask(host: Host, settings: Settings, args: list[str], *, remember: bool = Tru
     raise error
 
 
+def _moved(answer: onhost.Ran) -> list[str]:
+    return [
+        "warn     the ACME server knows no such account any more, or its files are damaged: another one is used; "
+        f"the old one lies in {layout.CERTIFICATES}/{place}"
+        for place in answer["moved"]
+    ]
+
+
 def paused(memory: attempts.Memory) -> bool:
     """Whether the ACME server must be left alone now, by the host's own clock.
 
@@ -123,6 +138,22 @@ def pause_text(memory: attempts.Memory) -> str:
     """`the last 2 tries failed (…), the next one is at …`."""
     tries = "try" if memory["failures"] == 1 else f"{memory['failures']} tries"
     return f"the last {tries} failed ({memory['reason']}); the next one is not before {moment(memory['next'])}"
+
+
+def before(settings: Settings) -> list[Call]:
+    """What an order asks of the server before anything else, for Host.foresee."""
+    place = (settings.deploy_dir, settings.registry_domain)
+    whole: Call = (lineage.damage, (current.certbot_conf(settings), settings.registry_domain), {})
+    return [(half_made.untidy, place, {}), whole, (half_made.no_room, (settings.deploy_dir,), {}), look(settings)]
+
+
+def _require_room(host: Host, settings: Settings) -> None:
+    """An order that finds the disk full on its way spends a certificate and leaves it half made: `--force` or not."""
+    if problem := host.call(half_made.no_room, settings.deploy_dir):
+        raise StepError(
+            f"{host.name}: nothing was ordered: {problem}",
+            "make room on the server (docs/care.md, When the disk is full), then run this again",
+        )
 
 
 def _self_test(
@@ -141,19 +172,23 @@ def _self_test(
                 error.add(_remember(host, settings, why, offered["retry_after"]))
             raise error
         # This host may be unable to reach it where certbot's container can.
-        offered["profiles"] = [settings.acme_profile]
+        offered["profiles"], offered["ahead"] = [settings.acme_profile], 0
     found = self_test.look(host, settings, offered, memory["unseen"])
     if found.problems and not force:
-        raise StepError(
-            f"{host.name}: nothing was ordered: {'; '.join(found.problems)}",
+        remedies = (found.remedy,) if found.remedy else (
             "correct that at your DNS provider, firewall or in .env; ./fab -H … check shows more",
             f"when you know better: ./fab -H … init-letsencrypt --force ({COST})",
+        )  # fmt: skip
+        raise StepError(
+            f"{host.name}: nothing was ordered: {'; '.join(found.problems)}",
+            *remedies,
         )
     return found
 
 
 def _rehearse(host: Host, settings: Settings) -> None:
-    answer = host.call(onhost.ask, settings.deploy_dir, certbot.rehearse(settings))
+    account = certbot.account(settings, rehearsal=True)
+    answer = host.call(onhost.ask, settings.deploy_dir, certbot.rehearse(settings), account)
     if answer["code"] != 0:
         raise StepError(
             f"{host.name}: the rehearsal at {settings.rehearsal} failed, so nothing was ordered: "

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 from .. import layout
 from ..errors import StepError
 from ..machine.host import Host, here
+from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack.onhost.containers import nginx_container
-from .onhost import acme, caa, probe
+from .onhost import acme, acme_accounts, caa, probe, way_out
 
 # Let's Encrypt's name in CAA records (https://letsencrypt.org/docs/caa/).
 LETS_ENCRYPT = "letsencrypt.org"
@@ -19,11 +20,12 @@ LETS_ENCRYPT = "letsencrypt.org"
 @dataclass(frozen=True)
 class Findings:
     """problems: why an order would fail, a line each. unseen: addresses of the server at which it
-    could not see itself.
+    could not see itself. remedy: of the problems, where it is not what the caller would say.
     """
 
     problems: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    remedy: str = ""
 
 
 def look(host: Host, settings: Settings, offered: acme.Offer, known_unseen: list[str]) -> Findings:
@@ -33,9 +35,15 @@ def look(host: Host, settings: Settings, offered: acme.Offer, known_unseen: list
     and knows the names: a firewall of the provider shows only from outside. known_unseen: addresses
     at which an order went well although the server does not see itself (a router in between).
     """
-    problems = _profile(settings, offered)
+    if wrong := acme.wrong_clock(offered["ahead"], urlsplit(settings.acme_directory).netloc):
+        return Findings([wrong], remedy=acme.SET_CLOCK)
+    if closed := host.call(way_out.closed, settings.acme_directory):
+        return Findings([closed], remedy=way_out.REMEDY)
+    problems = _profile(settings, offered) + _binding(host, settings, offered)
     if offered["identities"]:
-        problems += host.call(caa.forbidden, list(settings.certificate_names), offered["identities"])
+        problems += host.call(
+            caa.forbidden, list(settings.certificate_names), offered["identities"], settings.acme_challenge
+        )
     if settings.acme_challenge == "dns-01":
         return Findings(problems)
     if not host.call(nginx_container):
@@ -43,6 +51,7 @@ def look(host: Host, settings: Settings, offered: acme.Offer, known_unseen: list
     seen = fetch(host, settings)
     inside, outside = seen.inside, seen.outside
     problems += [f"{name} has no address in DNS" for name in inside["nameless"]]
+    problems += [f"{name}: no DNS server answers" for name in inside["unanswered"]]
     problems += [
         why
         for address, why in inside["wrong"].items()
@@ -70,7 +79,7 @@ def fetch(host: Host, settings: Settings) -> Seen:
     """Put a random file on the server and fetch it over port 80; take it away again."""
     webroot, names = f"{settings.deploy_dir}/{layout.WEBROOT}", list(settings.hosts)
     token = host.call(probe.place, webroot)
-    nothing: probe.Seen = {"nameless": [], "wrong": {}, "right": [], "unreachable": []}
+    nothing: probe.Seen = {"nameless": [], "unanswered": [], "wrong": {}, "right": [], "unreachable": []}
     try:
         outside = nothing if host.local else here().call(probe.fetch, names, token)
         return Seen(host.call(probe.fetch, names, token), outside)
@@ -80,10 +89,25 @@ def fetch(host: Host, settings: Settings) -> Seen:
 
 def offer(host: Host, settings: Settings) -> acme.Offer:
     """What the ACME server offers, or why it offers nothing."""
+    # `look` wants to know the second.
+    way: Call = (way_out.closed, (settings.acme_directory,), {})
+    host.foresee([(acme.directory, (settings.acme_directory, settings.acme_bundle_on_host), {}), way])
     offered = host.call(acme.directory, settings.acme_directory, settings.acme_bundle_on_host)
     if not offered["refused"] and settings.acme_server in ("production", "staging"):
         offered["identities"] = [LETS_ENCRYPT]
     return offered
+
+
+def _binding(host: Host, settings: Settings, offered: acme.Offer) -> list[str]:
+    """An authority that makes no account without a key. One that we have already goes on."""
+    if not offered["bound"] or settings.acme_eab_kid:
+        return []
+    if host.call(acme_accounts.known, f"{settings.deploy_dir}/{layout.CERTIFICATES}", settings.acme_directory):
+        return []
+    server = urlsplit(settings.acme_directory).netloc
+    return [
+        f"the ACME server {server} makes no account without a key: set ACME_EAB_KID and ACME_EAB_HMAC_FILE, then sync"
+    ]
 
 
 def _profile(settings: Settings, offered: acme.Offer) -> list[str]:

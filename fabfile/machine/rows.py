@@ -10,13 +10,14 @@ Facts = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. mark: ok, warn or failed; a failed one always has a remedy."""
+    """One line of the table. mark: ok, warn, failed, or unseen: nobody looked. A failed one always has a remedy."""
 
     name: str
     mark: str
     found: str
     remedy: str = ""
     provisioned: bool = False  # `provision` sees to it: no reason to stop before it
+    later: bool = False  # a later step looks at it again, and stops where it must
 
 
 def one(facts: Facts, key: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .. import layout
 from ..errors import StepError
 from ..machine.host import Host
@@ -11,15 +13,21 @@ from ..settings import Settings
 from .onhost import nginx as onhost
 
 
-def up(host: Host, settings: Settings) -> Outcome:
+def up(host: Host, settings: Settings, *, ordering: bool = False) -> Outcome:
     """Test the configuration, start every container, reload nginx where something changed.
 
+    ordering: the certificate comes next, so that a broken one is a line, and no error.
     Raises StepError when `nginx -t` refuses (the old configuration goes on), when a container does
     not become healthy, or when the newest certificate is broken (the last good one goes on).
     """
     if settled(host, settings):
         return Outcome("running, nothing to change", changed=False)
-    return _outcome(host, host.call(onhost.up, settings.deploy_dir, settings.lineage))
+    answer = host.call(onhost.up, settings.deploy_dir, settings.lineage)
+    if ordering and answer["problem"]:
+        told = f"warn     the newest certificate is not used: {answer['problem']}; init-letsencrypt comes next"
+        done = _outcome(host, {**answer, "problem": ""})
+        return replace(done, details=[*done.details, told])
+    return _outcome(host, answer)
 
 
 def looks(settings: Settings) -> list[Call]:

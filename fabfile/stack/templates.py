@@ -17,6 +17,7 @@ from ..accounts.onhost.roles import pattern
 from ..errors import UsageError
 from ..layout import Service
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
+from ..secret import eab_key
 from ..settings import HOME, SCHEMA, Settings, dump
 from ..version import VERSION
 from .capacity import Capacity
@@ -53,6 +54,8 @@ def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
         _require_hooks(deploy)
     if settings.acme_ca_bundle:
         found.add(layout.ACME_CA_BUNDLE)
+    if settings.acme_eab_kid:
+        found.add(layout.ACME_EAB)
     if settings.tls_certificate:
         found |= set(OWN)
     return sorted({*found, *carried(), *MADE})
@@ -79,6 +82,9 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
     }
     if settings.acme_ca_bundle:
         files[layout.ACME_CA_BUNDLE] = File(unix(Path(settings.acme_ca_bundle).read_bytes()))
+    if settings.acme_eab_kid:
+        key = eab_key(Path(settings.acme_eab_hmac_file).read_text("utf-8", "replace"))
+        files[layout.ACME_EAB] = File(f"eab-hmac-key = {key}\n".encode(), 0o600)
     if settings.tls_certificate:
         files[OWN[0]] = File(unix(Path(settings.tls_certificate).read_bytes()))
         files[OWN[1]] = File(unix(Path(settings.tls_key).read_bytes()), 0o600)
@@ -170,6 +176,7 @@ def _paths_on_host(settings: Settings) -> dict[str, str]:
     own = bool(settings.tls_certificate)
     return {
         "acme_ca_bundle": settings.acme_bundle_on_host,
+        "acme_eab_hmac_file": f"{settings.deploy_dir}/{layout.ACME_EAB}" if settings.acme_eab_kid else "",
         "tls_certificate": f"{settings.lineage}/{layout.FULLCHAIN}" if own else "",
         "tls_key": f"{settings.lineage}/{layout.PRIVKEY}" if own else "",
     }

@@ -52,6 +52,10 @@ def _sync(host: Host, settings: Settings) -> Outcome:
     return sync.sync(host, settings)
 
 
+def _up(host: Host, settings: Settings) -> Outcome:
+    return up.up(host, settings, ordering=not settings.tls_certificate)
+
+
 def _htpasswd(run: Run) -> None:
     report.step("htpasswd", lambda: htpasswd.first(run.host, run.settings, run.made))
 
@@ -68,7 +72,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "sync": told("sync", _sync),
         "htpasswd": _htpasswd,
         "ship": _ship,
-        "up": told("up", up.up),
+        "up": told("up", _up),
         "init-letsencrypt": told("init-letsencrypt", init_letsencrypt.init_letsencrypt),
         "schedule": told("schedule", schedule.schedule),
         "push-test": lambda run: push_test.prove(run.host, run.settings),

@@ -41,21 +41,26 @@ def init_letsencrypt(host: Host, settings: Settings, *, force: bool = False) -> 
         host.call(certbot.wait, CERTBOT_CONTAINER)
     have = current.on_disk(host, settings)
     details = _warning(settings)
-    if have and not force and not current.why_order(have, settings):
-        summary, ordered = "nothing to order, " + described(have), False
-        if not orders.remembered(host, settings)["learned"]:
-            orders.learn(host, settings)
-    else:
+    wanted = force or not have or bool(current.why_order(have, settings))
+    if wanted:
         _refuse_downgrade(have, settings, force)
         first = not have or bool(current.other_order(have, settings))
-        current.require_whole(host, settings)
-        lines = orders.order(host, settings, have=have, first=first, force=force)
-        details = [*lines, *details]
+        host.foresee(orders.before(settings))
+        if repaired := current.made_whole(host, settings):
+            details = [*repaired, *details]
+            have = current.on_disk(host, settings)
+            wanted = force or not have or bool(current.why_order(have, settings))
+    if wanted:
+        details = [*orders.order(host, settings, have=have, first=first, force=force), *details]
         host.foresee(current.looks(settings))
         have = current.on_disk(host, settings)
-        summary, ordered = "", True
+        summary = "ordered"
+    else:
+        summary = "nothing to order"
+        if not orders.remembered(host, settings)["learned"]:
+            orders.learn(host, settings)
     activated, served = current.serve(host, settings, have)
-    return Outcome(summary or "ordered, " + described(served), activated.changed or ordered, details)
+    return Outcome(f"{summary}, {described(served)}", activated.changed or wanted, details)
 
 
 def _own(host: Host, settings: Settings) -> Outcome:

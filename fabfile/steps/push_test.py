@@ -6,6 +6,7 @@ import contextlib
 import time
 
 from .. import report
+from ..certificate import outside
 from ..errors import StepError, UsageError
 from ..machine.host import Host, here, require_deployed
 from ..registry.proof import Proof, Receipt, Tell, UnusableEngineError, short
@@ -13,6 +14,8 @@ from ..settings import Settings
 
 # What `tell` is told.
 Part = tuple[str, str, str, float]
+# Which part is no detail: which client it was, and what nobody saw from outside.
+SHOWN = ("warn", outside.UNSEEN)
 
 
 def push_test(host: Host, machine: Host, settings: Settings, tell: Tell, receipt: Receipt) -> None:
@@ -20,9 +23,13 @@ def push_test(host: Host, machine: Host, settings: Settings, tell: Tell, receipt
 
     machine: whose docker client to use. Where it has none, or its engine does not trust the issuer
     of the certificate, the server's own is used, and `tell` is told. Nobody else may be at work on
-    the host. Raises StepError when a part of the proof fails; `receipt` then has what was proven.
+    the host. First of all port 443 is knocked at from here, unless the server's own client is meant from the start.
+    Raises StepError when a part of the proof fails; `receipt` then has what was proven.
     """
     require_deployed(host, settings.deploy_dir)
+    if machine is not host:
+        for text in outside.require_open(host, settings):
+            tell(outside.UNSEEN, "port 443", text, 0.0)
     for client in [machine] if machine is host else [machine, host]:
         try:
             Proof(host, client, settings, tell, receipt).run()
@@ -51,8 +58,8 @@ def prove(
         if verbose:
             told(mark, name, text, seconds)
         elif mark == "warn":
-            # Which client it was is no detail.
-            parts[:] = [(mark, name, text, seconds)]
+            # What the other client proved counts no more.
+            parts[:] = [*(part for part in parts if part[0] == outside.UNSEEN), (mark, name, text, seconds)]
         else:
             parts.append((mark, name, text, seconds))
 
@@ -73,7 +80,7 @@ def prove(
             print(receipt.json())
     if not as_json and not verbose:
         for part in parts:
-            if part[0] == "warn":
+            if part[0] in SHOWN:
                 told(*part)
         report.line("ok", "push-test", summary(receipt), time.monotonic() - start)
 

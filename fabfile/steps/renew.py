@@ -6,6 +6,7 @@ import contextlib
 
 from ..certificate import current, lifetime, orders
 from ..certificate.lifetime import described
+from ..certificate.onhost import half_made
 from ..errors import StepError
 from ..layout import RENEW_LOG
 from ..machine.host import Host, deployed, require_deployed
@@ -21,8 +22,10 @@ RENEW = f"./fab -H … check, then ./fab -H … renew; {RENEW_LOG} on the server
 
 def looks(settings: Settings) -> list[Call]:
     """What `renew` asks of the server before certbot, for Host.foresee."""
-    whole: Call = (lineage.damage, (current.certbot_conf(settings), settings.registry_domain), {})
-    return [deployed(settings.deploy_dir), *current.looks(settings), whole, orders.look(settings)]
+    name = settings.registry_domain
+    whole: Call = (lineage.damage, (current.certbot_conf(settings), name), {})
+    half: Call = (half_made.untidy, (settings.deploy_dir, name), {})
+    return [deployed(settings.deploy_dir), *current.looks(settings), whole, half, orders.look(settings)]
 
 
 def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
@@ -34,16 +37,15 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     host.foresee(looks(settings))
     require_deployed(host, settings.deploy_dir)
     before = current.on_disk(host, settings)
-    if not before:
+    half = not settings.tls_certificate and host.call(half_made.untidy, settings.deploy_dir, settings.registry_domain)
+    if not before and not half:
         raise StepError(f"{host.name}: there is no certificate to renew", "./fab -H … init-letsencrypt")
     if settings.tls_certificate and dry_run:
         return Outcome("your own certificate: there is nothing to rehearse", changed=False)
-    waiting = ""
+    waiting, lines = "", list[str]()
     if not settings.tls_certificate:
-        due = "broken" in before or lifetime.due(before)
         try:
-            current.require_whole(host, settings)
-            waiting = orders.renewal(host, settings, due=due, dry_run=dry_run)
+            waiting, lines = _asked(host, settings, before, dry_run=dry_run)
         except StepError:
             # What certbot brought earlier shall be served all the same.
             if not dry_run:
@@ -51,15 +53,34 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
                     nginx.activate(host, settings)
             raise
     if dry_run:
-        return Outcome("rehearsed: a renewal would succeed", changed=False)
+        return Outcome("rehearsed: a renewal would succeed", changed=False, details=lines)
     host.foresee(current.looks(settings))
     after = current.on_disk(host, settings)
     activated, served = current.serve(host, settings, after)
     done = "nothing due; nginx now serves what was on disk" if activated.changed else ""
-    if "broken" in before or served["serial"] != before["serial"]:
+    if not before or "broken" in before or served["serial"] != before["serial"]:
         done = "renewed and served"
-    details = _warned(host, settings, served, waiting)
+    details = lines + _warned(host, settings, served, waiting)
     return Outcome(f"{done or 'nothing due'}, {described(served)}", bool(done), details)
+
+
+def _asked(
+    host: Host, settings: Settings, have: lineage.OnDisk | lineage.Broken | None, *, dry_run: bool
+) -> tuple[str, list[str]]:
+    """Let certbot renew what is due, or order anew what is broken: no renewal would ever come for it.
+
+    Returns why it was not asked, '' when it was, and lines for people. Raises as orders.order.
+    """
+    if dry_run:
+        current.require_whole(host, settings)
+        return orders.renewal(host, settings, due=True, dry_run=True)
+    repaired = current.made_whole(host, settings)
+    if repaired:
+        have = current.on_disk(host, settings)
+    if not have or "broken" in have:
+        return "", repaired + orders.order(host, settings, have=have, first=False)
+    waiting, lines = orders.renewal(host, settings, due=lifetime.due(have))
+    return waiting, repaired + lines
 
 
 def _warned(host: Host, settings: Settings, served: lineage.OnDisk, waiting: str) -> list[str]:

@@ -9,9 +9,10 @@ from typing import TypedDict
 
 from .. import layout, report
 from ..accounts.onhost.accounts_file import Account
-from ..certificate import cron, current, lifetime, orders
+from ..certificate import cron, current, lifetime, orders, outside
 from ..certificate.onhost.attempts import Memory
 from ..certificate.onhost.cron import LookedAt
+from ..certificate.onhost.probe import Knocked
 from ..errors import StepError, addressed
 from ..machine import lock
 from ..machine.host import Host, deployed, require_deployed
@@ -46,12 +47,13 @@ class Versions(TypedDict):
 
 
 class Status(TypedDict):
-    """What `--json` prints. accounts: or why they cannot be read."""
+    """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read."""
 
     registry: str
     version: Versions
     containers: list[Container]
     certificate: current.Both
+    from_here: dict[str, Knocked]
     last_renewal: audit.Last | None
     failed_orders: Memory
     cron: Cron
@@ -83,11 +85,20 @@ def status(host: Host, settings: Settings) -> Status:
         users: list[Account] | str = logins.listed(host, settings)
     except StepError as error:
         users = ": ".join((error.what, *error.remedies[:1]))
+    running, certificate = containers.containers(host, settings), current.both(host, settings)
+    # From outside there is nothing to see where nobody answers on the server itself.
+    answering = {
+        80: any(each["service"] == layout.Service.NGINX for each in running),
+        443: certificate["served"] is not None,
+    }
     return {
         "registry": settings.registry_domain,
         "version": {"server": version, "tool": VERSION},
-        "containers": containers.containers(host, settings),
-        "certificate": current.both(host, settings),
+        "containers": running,
+        "certificate": certificate,
+        "from_here": {
+            str(port): outside.seen(host, settings, port) for port in outside.ports(settings) if answering[port]
+        },
         "last_renewal": host.call(audit.last, lock.audit_log(settings), "renew"),
         "failed_orders": orders.remembered(host, settings),
         "cron": {**cron.looked_at(host, settings), "twice_a_day": not settings.renew_schedule},
@@ -108,6 +119,8 @@ def _deployed(host: Host, directory: str) -> str:
 def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
     rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
+    for port, seen in found["from_here"].items():
+        rows += _from_here(int(port), seen)
     rows += [
         _renewal(found["last_renewal"], found["failed_orders"]),
         cron_row(found["cron"], found["last_renewal"]),
@@ -143,6 +156,13 @@ def _disk(name: str, space: disk.Space, more: str) -> Row:
         return "failed", name, text
     little = space["free"] < max(GB, LITTLE * space["total"])
     return "warn" if little or few else "ok", name, text
+
+
+def _from_here(port: int, seen: Knocked) -> list[Row]:
+    return [
+        (mark, f"port {port}", f"from here: {text}" + (f": {outside.remedy(port)}" if mark == "failed" else ""))
+        for mark, text in outside.told(port, seen)
+    ]
 
 
 def version_row(found: Versions) -> Row:

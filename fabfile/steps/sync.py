@@ -19,7 +19,7 @@ from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
 
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/")
+UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB)
 SECRET = ("ALERT_COMMAND",)
 
 

@@ -14,6 +14,6 @@ def looks(settings: Settings) -> list[Call]:
     return nginx.looks(settings)
 
 
-def up(host: Host, settings: Settings) -> Outcome:
-    """Make what was synced run. See nginx.up for what it raises."""
-    return nginx.up(host, settings)
+def up(host: Host, settings: Settings, *, ordering: bool = False) -> Outcome:
+    """Make what was synced run. See nginx.up for `ordering`, and for what it raises."""
+    return nginx.up(host, settings, ordering=ordering)

@@ -159,6 +159,21 @@ class Sandbox:
         retry = ("--retry", "50", "--retry-delay", "1", "--retry-all-errors")
         return self.exec("ca", "curl", "-fsSk", *retry, "https://localhost:15003/roots/0")
 
+    def bound_authority(self, kid: str, key: str) -> str:
+        """Start an authority that makes an account only for whoever has this key (EAB). Returns its directory URL."""
+        config = {
+            "listenAddress": "0.0.0.0:14004", "managementListenAddress": "0.0.0.0:15004",
+            "certificate": "acme.pem", "privateKey": "acme.key", "httpPort": 80, "tlsPort": 443,
+            "externalAccountBindingRequired": True, "externalAccountMACKeys": {kid: key},
+        }  # fmt: skip
+        script = (
+            "cd /pebble; cat >e.json; export PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0; "
+            "setsid pebble -config e.json -dnsserver 127.0.0.1:53 >/dev/null 2>&1 & "
+            "curl -fsSk --retry 50 --retry-delay 1 --retry-all-errors -o /dev/null https://localhost:14004/dir"
+        )
+        self.exec("ca", "sh", "-c", script, input=json.dumps({"pebble": config}))
+        return "https://acme.test:14004/dir"
+
     def fault(self, name: str | None, *, port: int = 14009, **options: object) -> None:
         """Let the proxy on `port` do that to what it is asked, until it is told None.
 

@@ -350,6 +350,15 @@ class Names:
             1,
         ),
         ({"example.org": [("iodef", "mailto:me@example.org")]}, ["a.example.org"], 0),
+        ({"org": [("issue", "other.test")]}, ["a.example.org"], 1),
+        ({"org": [("issue", "other.test")], "example.org": [("issue", "ours.test")]}, ["a.example.org"], 0),
+        ({"example.org": [("issue", "ours.test; ValidationMethods=dns-01")]}, ["a.example.org"], 1),
+        ({"example.org": [("issue", "ours.test;a=b; validationmethods = dns-01,HTTP-01")]}, ["a.example.org"], 0),
+        (
+            {"example.org": [("issue", "ours.test;validationmethods=dns-01"), ("issue", "ours.test")]},
+            ["a.example.org"],
+            0,
+        ),
     ],
 )
 def test_caa_records_are_judged(
@@ -359,7 +368,7 @@ def test_caa_records_are_judged(
     problems: int,
 ) -> None:
     monkeypatch.setattr(caa, "_ask", Names(records))
-    assert len(caa.forbidden(names, ["ours.test"])) == problems
+    assert len(caa.forbidden(names, ["ours.test"], "http-01")) == problems
 
 
 @pytest.fixture
@@ -390,7 +399,7 @@ def test_the_probe_from_outside(web: tuple[Path, int]) -> None:
         number = closed.getsockname()[1]
     assert "does not answer" in probe.fetch(["127.0.0.1"], token, number)["wrong"]["127.0.0.1"]
     assert json.dumps(probe.fetch(["no-such-name.invalid"], token)) == json.dumps(
-        {"nameless": ["no-such-name.invalid"], "wrong": {}, "right": [], "unreachable": []}
+        {"nameless": ["no-such-name.invalid"], "unanswered": [], "wrong": {}, "right": [], "unreachable": []}
     )
 
 

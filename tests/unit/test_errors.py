@@ -105,7 +105,7 @@ def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.Captu
         check.show([row], as_json=False, option="-H a.test")
     found: status.Status = {
         "registry": "r.test", "version": {"server": "", "tool": "0.1"}, "containers": [],
-        "certificate": {"on_disk": None, "served": None}, "last_renewal": None,
+        "certificate": {"on_disk": None, "served": None}, "from_here": {}, "last_renewal": None,
         "failed_orders": attempts.remembered("/nonexistent", ""), "accounts": [],
         "cron": {"daemon": False, "changed": False, "age": 0, "twice_a_day": True, "inv": "", "unheard": ""},
         "disk": {

@@ -12,7 +12,7 @@ from fabfile.accounts.onhost import roles
 from fabfile.layout import ACCOUNTS
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.settings import HOME
-from fabfile.stack.onhost import generations, logins, nginx
+from fabfile.stack.onhost import generations, lineage, logins, nginx
 from tests.nginx import pair
 
 from .test_accounts import HASH
@@ -56,7 +56,7 @@ def test_accounts_may_change_where_nginx_runs_ours_or_nothing(root: Path) -> Non
 
 def activated(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is live after a certificate came."""
-    for name, text in zip(generations.PAIR, pair(), strict=True):
+    for name, text in zip(lineage.PAIR, pair(), strict=True):
         (root / "tls" / name).write_text(text)
     monkeypatch.setattr(nginx, "_test", lambda _: None)
     monkeypatch.setattr(nginx, "_load_or_go_back", lambda *_: 1)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import UsageError
+from fabfile.names import mirrored
 from fabfile.rules import PEM_FILES, RULES, user_name
-from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load, mirrored
+from fabfile.secret import EAB_FILE, eab_key
+from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load
 
 from .conftest import MANDATORY
 
@@ -29,7 +31,7 @@ def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", SCHEMA.read_text(), re.M))
     # HOSTS is for the command line of this machine, and no part of what a server is.
     assert documented - {HOSTS} == {field.name.upper() for field in fields(Settings)}
-    assert documented == {*RULES, *PEM_FILES}
+    assert documented == {*RULES, *PEM_FILES, EAB_FILE}
 
 
 @pytest.mark.parametrize(
@@ -292,3 +294,45 @@ def test_user_names_that_are_taken(name: str) -> None:
 def test_a_mirror_stands_in_for_docker_hub_alone(name: str, at_the_mirror: str) -> None:
     assert mirrored(name, "m.example:5000/hub") == at_the_mirror
     assert mirrored(name, "") == name
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        ("c2VjcmV0LXNlY3JldC1rZXk\n", 0o600, ""),
+        ("c2VjcmV0LXNlY3JldC1rZXk=\r\n", 0o400, ""),
+        ("eab-hmac-key = c2VjcmV0LXNlY3JldC1rZXk\n", 0o600, ""),
+        ("c2VjcmV0LXNlY3JldC1rZXk\n", 0o640, "others can read the key in it: chmod 600"),
+        ("c2VjcmV0LXNlY3JldC1rZXk", 0o604, "others can read"),
+        ("kid c2VjcmV0LXNlY3JldC1rZXk", 0o600, "the HMAC key alone"),
+        ("", 0o600, "the HMAC key alone"),
+        ("c2VjcmV0\nserver = x", 0o600, "the HMAC key alone"),
+    ],
+)
+def test_the_key_of_an_authority_is_in_a_file_of_our_own(
+    env_file: Write, tmp_path: Path, content: str, mode: int, words: str
+) -> None:
+    """What it holds reaches certbot as a line of a configuration, and never a message."""
+    key = tmp_path / "eab.key"
+    key.write_text(content)
+    key.chmod(mode)
+    text = "ACME_EAB_KID=kid-1\nACME_EAB_HMAC_FILE=eab.key\n"
+    if not words:
+        settings = load(env_file(text))
+        assert settings.acme_eab_hmac_file == str(key)
+        assert eab_key(key.read_text()) == "c2VjcmV0LXNlY3JldC1rZXk"
+        return
+    with pytest.raises(UsageError) as refused:
+        load(env_file(text))
+    assert words in refused.value.remedies[0]
+    assert "c2VjcmV0" not in str(refused.value)
+
+
+@pytest.mark.parametrize("line", ["ACME_EAB_KID=kid-1", "ACME_EAB_HMAC_FILE={file}"])
+def test_both_parts_of_a_key_or_none(env_file: Write, tmp_path: Path, line: str) -> None:
+    file = tmp_path / "eab.key"
+    file.touch(mode=0o600)
+    file.write_text("c2VjcmV0LXNlY3JldC1rZXk")
+    with pytest.raises(UsageError) as refused:
+        load(env_file(line.format(file=file)))
+    assert "belong together" in str(refused.value)

@@ -16,10 +16,11 @@ TRUNCATED, NO_ERROR, NO_SUCH_NAME = 0x0200, 0, 3
 ANSWER_SECONDS = 3
 
 
-def forbidden(names: list[str], identities: list[str]) -> list[str]:
-    """Which names have CAA records that name none of the authority's identities, a line each.
+def forbidden(names: list[str], identities: list[str], method: str) -> list[str]:
+    """Which names have CAA records that name none of the authority's identities, or not for this method, a line each.
 
-    Without an answer nothing is said: the authority looks for itself, and says so without a cost.
+    method: `http-01` or `dns-01`; a record may name those that count (validationmethods, RFC 8657, 4). Without an
+    answer nothing is said: the authority looks for itself, and says so without a cost.
     """
     problems = []
     for name in names:
@@ -31,17 +32,34 @@ def forbidden(names: list[str], identities: list[str]) -> list[str]:
             continue
         tags = {tag for tag, _ in records}
         tag = "issuewild" if wildcard and "issuewild" in tags else "issue"
-        allowed = [value.split(";")[0].strip().lower() for key, value in records if key == tag]
-        if allowed and not set(allowed) & {name.lower() for name in identities}:
-            told = ", ".join(filter(None, allowed)) or "nobody"
+        allowed = [_allowed(value) for key, value in records if key == tag]
+        ours = [methods for who, methods in allowed if who in {name.lower() for name in identities}]
+        if allowed and not ours:
+            told = ", ".join(who for who, _ in allowed if who) or "nobody"
             problems.append(f"the CAA record of {where} lets only {told} issue for {name}, not {identities[0]}")
+        elif allowed and not any(methods is None or method in methods for methods in ours):
+            told = ", ".join(sorted({each for methods in ours for each in methods or () if each})) or "no method"
+            problems.append(
+                f"the CAA record of {where} lets {identities[0]} issue for {name} by {told} alone, not by {method}"
+            )
     return problems
 
 
+def _allowed(value: str) -> tuple[str, list[str] | None]:
+    """Who may issue, and by which methods; None for all of them (RFC 8659, 4.2)."""
+    who, *parameters = value.split(";")
+    methods: list[str] | None = None
+    for parameter in parameters:
+        key, _, text = parameter.partition("=")
+        if key.strip().lower() == "validationmethods":
+            methods = [each.strip().lower() for each in text.split(",")]
+    return who.strip().lower(), methods
+
+
 def _closest(name: str) -> tuple[str, list[tuple[str, str]]]:
-    """The nearest name upwards that has CAA records, and these as (tag, value)."""
+    """The nearest name upwards that has CAA records, the top-level one too (RFC 8659, 3), and these as (tag, value)."""
     labels = name.split(".")
-    for start in range(len(labels) - 1):
+    for start in range(len(labels)):
         parent = ".".join(labels[start:])
         if records := _ask(parent):
             return parent, records

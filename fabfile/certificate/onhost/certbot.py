@@ -20,6 +20,7 @@ from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import give
 from ...machine.onhost.reserve import given, require_room
 from ...stack.onhost.containers import once
+from . import acme_accounts
 from .acme import retry_after
 
 LOG = "letsencrypt.log"
@@ -31,18 +32,70 @@ class Ran(TypedDict):
     """What became of certbot.
 
     asked: whether certbot itself ran. code: the exit status. output: its end. retry_after: seconds since 1970 that
-    the ACME server named, or 0.
+    the ACME server named, or 0. moved: places below its directory of accounts that the server did not know and that
+    certbot uses no more.
     """
 
     asked: bool
     code: int
     output: str
     retry_after: float
+    moved: list[str]
 
 
-def ask(directory: str, args: list[str]) -> Ran:
-    """Run certbot with these arguments: see `run`. directory: DEPLOY_DIR."""
-    return run(command(Path(directory), args), CERTBOT_CONTAINER, f"{directory}/{layout.CERTBOT}")
+class AcmeAccount(TypedDict):
+    """Where certbot's account is, and how it gets another one.
+
+    server: a directory URL. conf: certbot's directory, below DEPLOY_DIR. name: of the certificate. register: certbot's
+    arguments that make a new account.
+    """
+
+    server: str
+    conf: str
+    name: str
+    register: list[str]
+
+
+def ask(directory: str, args: list[str], account: AcmeAccount) -> Ran:
+    """Run certbot with these arguments and that account: see `run`. directory: DEPLOY_DIR.
+
+    One that the server does not know any more, or that is damaged, is moved aside; where none is left, a new one is
+    made first.
+    """
+    # One that makes an account just now has it half made.
+    wait(CERTBOT_CONTAINER)
+    conf, server = f"{directory}/{account['conf']}", account["server"]
+    moved = acme_accounts.set_damaged_aside(conf, server)
+    registered = False
+    while True:
+        ours = acme_accounts.chosen(conf, server, account["name"])
+        answer = _ask(directory, [*args, *(["--account", ours] if ours else [])], moved)
+        if answer["code"] == 0 or registered or not (answer["asked"] and _forgotten(answer["output"], directory)):
+            return answer
+        place = acme_accounts.set_aside(conf, server, ours)
+        if place:
+            moved.append(place)
+        if not acme_accounts.known(conf, server):
+            # Once: an authority that forgets a new one at once would get one after the other.
+            registered = True
+            made = _ask(directory, account["register"], moved)
+            if made["code"]:
+                return made
+        elif not place:
+            return answer
+
+
+def _ask(directory: str, args: list[str], moved: list[str]) -> Ran:
+    ran = run(command(Path(directory), args), CERTBOT_CONTAINER, f"{directory}/{layout.CERTBOT}")
+    return {**ran, "moved": moved}
+
+
+def _forgotten(output: str, directory: str) -> bool:
+    """Whether it failed as there is no such account: here, or at the authority. directory: DEPLOY_DIR."""
+    if acme_accounts.UNKNOWN.search(output):
+        return True
+    logs = Path(directory) / layout.CERTBOT_LOG
+    return beneath.there(logs, LOG) is not None and "error:accountDoesNotExist" in beneath.text(logs, LOG)
 
 
 def command(root: Path, args: list[str]) -> list[str]:
@@ -88,7 +141,7 @@ def run(command: list[str], container: str, directory: str, seconds: float = 120
             written = beneath.there(logs, LOG)
             asked = code == 0 or (written is not None and written.st_mtime >= start - 1)
             later = _retry_after(logs) if asked and code else 0
-            return {"asked": asked, "code": code, "output": output, "retry_after": later}
+            return {"asked": asked, "code": code, "output": output, "retry_after": later, "moved": []}
         _wait(end, "another certbot works in the same directory")
 
 

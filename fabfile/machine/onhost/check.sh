@@ -1,12 +1,12 @@
 # Facts about this host for `check`, one `key value` a line. Changes nothing.
 # $1: DEPLOY_DIR; $2: directories of ours below it, $3: modules that Python must have, both with spaces between;
 # $4: what the registry has, $5: the images, $6: the mark in these, $7: the record of it: of store.py, below DEPLOY_DIR;
-# then every name that the registry must answer to.
+# $8: our Compose project; $9: host:port of the ACME server, or nothing; then every name that the registry must answer to.
 # cron_runs.sh and away.sh stand before it. POSIX sh and nothing else that may be missing: it runs before anything was
 # installed.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
-directory=$1 ours=$2 modules=$3 store=$4 data=$1/$5 mark=$1/$5/$6 record=$1/$7
-shift 7
+directory=$1 ours=$2 modules=$3 store=$4 data=$1/$5 mark=$1/$5/$6 record=$1/$7 project=$8 acme=$9
+shift 9
 
 fact() { printf '%s %s\n' "$1" "$2"; }
 
@@ -47,12 +47,12 @@ done
 
 # Which registry serves the images that are here: an old one, or none.
 [ ! -d "$directory/$store/repositories" ] ||
-    fact store "$(docker ps --filter "name=^private-docker-registry-registry-1$" --format '{{.Image}}' 2>/dev/null)"
+    fact store "$(docker ps --filter "name=^$project-registry-1$" --format '{{.Image}}' 2>/dev/null)"
 
 # Each line below goes out whole, so what takes its time runs beside the rest; `wait` is at the end.
 # Named are the modules of the standard library that ours need and that a distribution may have cut off.
 # shellcheck disable=SC2086
-python3 -I -S -c '
+python3 -I -B -S -c '
 import sys
 print("python %d.%d" % sys.version_info[:2])
 for name in sys.argv[1:]:
@@ -114,12 +114,64 @@ for attempt in 1 2 3 4 5; do
 done
 [ -z "$found" ] || printf '%s\n' "$found"
 
+# Whether something speaks HTTP on port 80 and TLS on 443, here: Docker's own proxy takes connections for nobody, too.
+python3 -I -B -S -c '
+import socket, ssl, sys
+for port in 80, 443:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 3) as wire:
+            if port == 80:
+                wire.sendall(b"HEAD / HTTP/1.0\r\nHost: %s\r\n\r\n" % sys.argv[1].encode())
+                answers = wire.recv(1)
+            else:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                context.wrap_socket(wire, server_hostname=sys.argv[1])
+                answers = True
+        if answers:
+            print("answers", port)
+    except OSError:
+        pass
+' "$1" 2>/dev/null &
+
+# Whether the ACME server is reached from here, and from a container, by the same addresses: names are no matter then.
+reaches() {
+    # shellcheck disable=SC2086 - addresses with spaces between
+    "$@" python3 -I -B -S -c '
+import socket, sys
+for address in sys.argv[2:]:
+    try:
+        socket.create_connection((address, int(sys.argv[1])), 4).close()
+    except OSError:
+        continue
+    print("yes")
+    break
+' "${acme##*:}" $found 2>/dev/null
+}
+way_out() {
+    found=$(getent ahosts "${acme%:*}" | awk '{ print $1 }' | sort -u)
+    fact acme_host "$(reaches env)"
+    pid=$(docker inspect --format '{{.State.Pid}}' "$(docker ps --quiet --filter "name=^$project-nginx-1$" 2>/dev/null)" 2>/dev/null)
+    [ -n "$pid" ] && command -v nsenter >/dev/null 2>&1 && fact acme_container "$(reaches nsenter --target "$pid" --net)"
+}
+[ -z "$acme" ] || way_out &
+grep -qs '"iptables"[[:space:]]*:[[:space:]]*false' /etc/docker/daemon.json && fact no_iptables yes
+
 # Without the bridges of Docker, which nobody outside reaches.
 addresses=$(ip -o addr show 2>/dev/null | awk '$2 !~ /^(lo|docker|br-|veth)/ { sub("/.*", "", $4); printf "%s ", $4 }')
 fact addresses "${addresses:-$(hostname -I 2>/dev/null)}"
+# getent says the same of a name without addresses and of a DNS that is silent (EAI_AGAIN).
+silent='
+import socket, sys
+try:
+    socket.getaddrinfo(sys.argv[1], None)
+except socket.gaierror as error:
+    print("yes" if error.errno == socket.EAI_AGAIN else "")
+'
 for name in "$@"; do
     fact a "$name $(getent ahostsv4 "$name" | awk '{ print $1 }' | sort -u | tr '\n' ' ')"
     fact aaaa "$name $(getent ahostsv6 "$name" | awk '$1 !~ /^::ffff:/ { print $1 }' | sort -u | tr '\n' ' ')"
+    getent ahosts "$name" >/dev/null || [ -z "$(python3 -I -B -S -c "$silent" "$name" 2>/dev/null)" ] || fact dns_silent "$name"
 done
 wait
 exit 0

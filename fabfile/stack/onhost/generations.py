@@ -11,7 +11,6 @@ nginx/started        what `up` started: the digest of compose.yml, containers an
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -24,9 +23,8 @@ from typing import TypedDict
 from ... import layout
 from ...machine.onhost import beneath, outside
 from ...machine.onhost.atomic import FULL, RefusedError, replace, sync_directory
-from .lineage import place
+from .lineage import PAIR, place, require_pair
 
-PAIR = (layout.FULLCHAIN, layout.PRIVKEY)
 USERS = (layout.PASSWD, layout.GROUP)
 SECRET = (f"{layout.TLS}/{layout.PRIVKEY}", "accounts.conf")
 # Candidates that are kept besides those with a name, for whoever wants to look back.
@@ -121,7 +119,7 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
     kept = {name: (live / layout.TLS / name).read_bytes() for name in PAIR if (live / layout.TLS / name).is_file()}
     try:
         newest = {name: beneath.read(*place(lineage, name)) for name in PAIR}
-        _require_pair(newest)
+        require_pair(newest)
     except (FileNotFoundError, NotADirectoryError):
         return kept, ""
     except RefusedError as error:
@@ -131,20 +129,6 @@ def _pair(lineage: Path, live: Path) -> tuple[dict[str, bytes], str]:
         reason = getattr(error, "reason", None) or "unreadable"
         return kept, f"{lineage}: {reason.lower().replace('_', ' ')}"
     return newest, ""
-
-
-def _require_pair(pair: dict[str, bytes]) -> None:
-    """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files."""
-    with contextlib.ExitStack() as stack:
-        # In memory: a full disk must not look like a bad pair.
-        files = [stack.enter_context(open(os.memfd_create(name), "wb")) for name in PAIR]  # noqa: PTH123 - a handle
-        for file, name in zip(files, PAIR, strict=True):
-            file.write(pair[name])
-            file.flush()
-        paths = [f"/proc/self/fd/{file.fileno()}" for file in files]
-        # A passphrase would be asked for on a terminal.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(paths[0], paths[1], password="")
 
 
 def _write_candidate(root: Path, files: dict[str, bytes]) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import ssl
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict, final
 
 from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
+
+PAIR = (layout.FULLCHAIN, layout.PRIVKEY)
 
 
 @final
@@ -63,9 +66,38 @@ def on_disk(lineage: str, renewal: str) -> OnDisk | Broken | None:
     found = re.search(r"^server = (.*)$", text, re.M)
     server = found[1] if found else ""
     try:
-        return {**_facts(pem), "server": server}
+        facts = _facts(pem)
     except ssl.SSLError:
         return {"broken": "not a readable certificate", "server": server}
+    try:
+        key = beneath.read(*place(Path(lineage), layout.PRIVKEY))
+        require_pair({layout.FULLCHAIN: pem, layout.PRIVKEY: key})
+    except (FileNotFoundError, NotADirectoryError):
+        return {"broken": "its key is missing", "server": server}
+    except ssl.SSLError:
+        return {"broken": "its key is not readable, or another one's", "server": server}
+    return {**facts, "server": server}
+
+
+def require_pair(pair: dict[str, bytes]) -> None:
+    """Raise ssl.SSLError unless they fit together: the bytes that were read, whatever becomes of the files.
+
+    pair: the content of fullchain.pem and privkey.pem, by these names.
+    """
+    with contextlib.ExitStack() as stack:
+        chain, key = (stack.enter_context(_in_memory(pair[name])) for name in PAIR)
+        # A passphrase would be asked for on a terminal.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain, key, password="")
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """A path to that content: a full disk must not look like a bad certificate."""
+    with open(os.memfd_create("pem"), "wb") as file:  # noqa: PTH123 - a handle
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def place(lineage: Path, name: str) -> tuple[Path, str]:
@@ -134,10 +166,8 @@ def _facts(pem: bytes) -> Facts:
     The standard library parses a certificate only for this private function, which has been the
     same since Python 2.6; the server has no other parser.
     """
-    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-        file.write(pem)
-        file.flush()
-        parsed: dict[str, Any] = ssl._ssl._test_decode_cert(file.name)  # type: ignore[attr-defined]
+    with _in_memory(pem) as path:
+        parsed: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
     issuer = {key: value for part in parsed["issuer"] for key, value in part}
     return {
         "serial": parsed["serialNumber"],

@@ -56,7 +56,7 @@ def sent(version: str, python: str, top: Path) -> int:
 
     top: where it is put. Returns how many modules that are.
     """
-    for path in sorted((HOME / "fabfile").rglob("onhost/**/*.py")):
+    for path in (HOME / "fabfile/layout.py", *sorted((HOME / "fabfile").rglob("onhost/**/*.py"))):
         copy = top / path.relative_to(HOME)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)

@@ -136,7 +136,8 @@ for port in 80, 443:
 
 # Whether the ACME server is reached from here, and from a container, by the same addresses: names are no matter then.
 reaches() {
-    # shellcheck disable=SC2086 - addresses with spaces between
+    # Addresses with spaces between.
+    # shellcheck disable=SC2086
     "$@" python3 -I -B -S -c '
 import socket, sys
 for address in sys.argv[2:]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Collection, Context, task
 
 from .errors import UsageError, for_people
+from .store_tasks import images
 
 if TYPE_CHECKING:
     from .machine.host import Host
@@ -283,7 +284,7 @@ GROUPS = {
         schedule,
         push_test,
     ),
-    "Every day": (status, renew, logs, down),
+    "Every day": (status, images, renew, logs, down),
     "Now and then": (adopt, unlock),
 }
 ns = Collection(*(each for group in GROUPS.values() for each in group))

@@ -86,6 +86,17 @@ def grouped(program: type[Program]) -> type[Program]:
     return Grouped
 
 
+def spelled_out(argv: list[str], tasks: set[str]) -> list[str]:
+    """The same command line with `images NAME` as `images --repository NAME`: invoke's own arguments without a flag
+    cannot be left out.
+    """
+    words = list(argv)
+    for place in range(len(words) - 1, 0, -1):
+        if words[place - 1] == "images" and not words[place].startswith("-") and words[place] not in tasks:
+            words.insert(place, "--repository")
+    return words
+
+
 def _understood(parse: Callable[[], None]) -> None:
     try:
         parse()
@@ -107,6 +118,8 @@ def main(name: str, argv: list[str]) -> None:
         # A terminal that knows no `…` is no reason to fail.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    from . import ns
+
     if name == "fab":
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
@@ -130,7 +143,7 @@ def main(name: str, argv: list[str]) -> None:
 
         program = grouped(strict(Program))(name="Invoke", version=__version__, config_class=OwnAlone, binary="inv")
     try:
-        program.run([name, *argv])
+        program.run([name, *spelled_out(argv, set(ns.task_names))])
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)

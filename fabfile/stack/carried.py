@@ -12,14 +12,15 @@ from ..settings import HOME
 
 # What the server runs: the launcher, and the tasks that it has there.
 ENTRIES = ("fabfile/__main__.py", "fabfile/server_tasks.py")
+# The laptop's tasks, which a package cannot be without. None of them ever runs on the server.
+LAPTOPS = ("fabfile/__init__.py", "fabfile/store_tasks.py")
 
 
 @cache
 def carried() -> tuple[str, ...]:
     """The paths below HOME: the entries, every module that one of them imports, and the scripts that these name.
 
-    An import inside a function counts, too. Only those of the laptop's tasks do not, in `fabfile/__init__.py`:
-    none of them ever runs on the server.
+    An import inside a function counts, too. Only those of the laptop's tasks do not.
     """
     found: set[str] = set()
     todo = list(ENTRIES)
@@ -37,7 +38,7 @@ def carried() -> tuple[str, ...]:
 def _imported(path: str, tree: ast.Module) -> Iterator[str]:
     """The files of ours that a module imports, and those of the packages that they are in."""
     package = ".".join(Path(path).parts[:-1])
-    for node in tree.body if path == "fabfile/__init__.py" else ast.walk(tree):
+    for node in tree.body if path in LAPTOPS else ast.walk(tree):
         if not isinstance(node, ast.ImportFrom):
             continue
         base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)

@@ -14,6 +14,7 @@ HOOKS = "/hooks"
 REHEARSAL = "/rehearsal"
 SOCKETS = "/sockets"
 BLOBS = "/blobs"
+USES = "/uses"
 
 
 def compose(settings: Settings, *args: str) -> list[str]:

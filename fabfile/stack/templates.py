@@ -69,6 +69,7 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
         "rehearsal": compose.REHEARSAL,
         "sockets": compose.SOCKETS,
         "blobs": compose.BLOBS,
+        "uses": compose.USES,
         "users": {"registry": f"{REGISTRY}:{NGINX}", "auth": f"{AUTH}:{NGINX}", "nginx": NGINX},
         "public": [pattern(text) for text in settings.anonymous_pull],
         "healthy": _healthy,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
+import sys
 from typing import Any
 
 from .. import report
-from ..errors import StepError
+from ..errors import StepError, UsageError
 from ..machine.host import Host, deployed, require_deployed
+from ..report import Outcome
 from ..settings import Settings
 from ..store.onhost import images as onhost
+from ..store.onhost import removal
+from ..store.words import ago, size
 from ..text import one_line
 
-UNITS = ("B", "kB", "MB", "GB", "TB")
 SHORT = 19  # `sha256:` and twelve more, as docker shows it
 
 
@@ -97,21 +99,65 @@ def _platforms(image: dict[str, Any]) -> str:
     return " + ".join(words)
 
 
-def size(count: float) -> str:
-    """A number of bytes for people: `52.4 MB`."""
-    unit = 0
-    while count >= 999.5 and unit < len(UNITS) - 1:
-        count /= 1000
-        unit += 1
-    return f"{count:.0f} {UNITS[unit]}" if unit == 0 or count >= 99.95 else f"{count:.1f} {UNITS[unit]}"
+def named(image: str) -> tuple[str, str]:
+    """Repository, and tag or digest, of `team-a/app:1.0` or `team-a/app@sha256:…`. Raises UsageError."""
+    name, mark, reference = image.partition("@")
+    if not mark:
+        name, mark, reference = image.rpartition(":")
+    if not (name and reference) or "/" in reference:
+        raise UsageError(f"--delete {image}: expected REPOSITORY:TAG or REPOSITORY@sha256:…")
+    return name, reference
 
 
-def ago(when: float) -> str:
-    """How long ago, for people: `3 d`; `-` for a time that is not known."""
-    if not when:
-        return "-"
-    seconds = max(0.0, time.time() - when)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return "now"
+def agreed(found: dict[str, Any], image: str, *, yes: bool) -> bool:
+    """Show what a delete would do, and ask whether to do it. Raises UsageError where nobody can be asked."""
+    name = named(image)[0]
+    print(f"{image} is {found['digest'][:SHORT]}, pushed {ago(found['pushed'])} ago, used {ago(found['used'])} ago")
+    for tag in found["tags"]:
+        print(f"  goes   {name}:{tag}")
+    if found["shared"]:
+        print(f"  stays  the image, which is {', '.join(found['shared'])} too")
+    for index in found["indexes"]:
+        print(f"  stays  the image, which is a part of {index[:SHORT]}")
+    if found["manifests"]:
+        more = f", with {len(found['manifests']) - 1} manifests that belong to it" if found["manifests"][1:] else ""
+        print(f"  goes   the image{more}: a later gc frees {size(found['frees'])}")
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("to delete it needs a yes", "add --yes")
+    return input("Delete it? [y/N] ").strip().lower() == "y"
+
+
+def look(host: Host, settings: Settings, image: str, *, whole: bool) -> dict[str, Any]:
+    """What `delete` would do: see onhost/removal.py. Changes nothing. Raises StepError where there is no such image."""
+    name, reference = named(image)
+    require_deployed(host, settings.deploy_dir)
+    return host.call(removal.look, settings.deploy_dir, name, reference, whole=whole)
+
+
+def delete(host: Host, settings: Settings, image: str, *, whole: bool, digest: str) -> Outcome:
+    """Remove a tag; the image too, where nothing else has it. It can be undone until it is purged, a day later.
+
+    whole: with all its tags; digest: what `look` found. Raises StepError where it is another one by now.
+    """
+    name, reference = named(image)
+    done = host.call(removal.remove, settings.deploy_dir, name, reference, whole=whole, digest=digest)
+    details = [f"{name}:{tag} stays: somebody pushed it just now" for tag in done["newer"]]
+    gone = len(done["tags"]) - len(done["newer"])
+    words = f"{gone} tag{'s' * (gone != 1)}" + (" and the image" if done["manifests"] and not details else "")
+    return Outcome(f"{words} deleted; images --undo brings it back", bool(gone or done["manifests"]), details)
+
+
+def undo(host: Host, settings: Settings, run: str = "") -> Outcome:
+    """Bring the last removal back, or the one of that name. Raises StepError where there is none, or not all of it."""
+    require_deployed(host, settings.deploy_dir)
+    done = host.call(removal.undo, settings.deploy_dir, run)
+    details = [f"{image} was pushed again since, and stays as it is" for image in done["newer"]]
+    if done["incomplete"]:
+        raise StepError(
+            f"{host.name}: {', '.join(done['incomplete'])}: there again, but not complete: the layers were purged",
+            "push it again",
+        )
+    back = [image for image in done["restored"] if "@" not in image] or done["restored"]
+    return Outcome(f"{', '.join(back) or 'nothing'} is there again ({done['run']})", bool(back), details)

@@ -26,9 +26,11 @@ class Store:
         self.now = now
 
     def write(self, path: Path, content: bytes) -> None:
+        made = [above for above in path.parents if not above.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        self.touch(path, path.parent)
+        # What comes into a directory changes its time.
+        self.touch(path, path.parent, *made, *(above.parent for above in made))
 
     def touch(self, *paths: Path) -> None:
         for path in paths if self.now is not None else ():

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fabfile.command import spelled_out
-from fabfile.steps import images as step
+from fabfile.errors import UsageError
+from fabfile.store import words
 from fabfile.store.onhost import handles, images, manifests, uses, walk
 from tests.unit.stores import Store, sha
 
@@ -208,11 +209,14 @@ def test_an_old_use_of_a_layer_is_forgotten_and_a_manifest_s_is_not(tmp_path: Pa
 
 
 def test_texts_for_people() -> None:
-    assert [step.size(n) for n in (0, 999, 1000, 52_428_800, 123_456_789, 999_960_000)] == [
+    assert [words.size(n) for n in (0, 999, 1000, 52_428_800, 123_456_789, 999_960_000)] == [
         "0 B", "999 B", "1.0 kB", "52.4 MB", "123 MB", "1.0 GB",
     ]  # fmt: skip
-    assert [step.ago(time.time() - s) for s in (5, 90, 7300, 900_000)] == ["now", "2 min", "2 h", "10 d"]
-    assert step.ago(0) == "-"
+    assert [words.ago(time.time() - s) for s in (5, 90, 7300, 900_000)] == ["now", "2 min", "2 h", "10 d"]
+    assert words.ago(0) == "-"
+    assert [words.seconds(text, "grace") for text in ("30d", "12h", "15min", "90s")] == [2592000, 43200, 900, 90]
+    with pytest.raises(UsageError, match="--grace 3: expected a number"):
+        words.seconds("3", "grace")
 
 
 def test_images_takes_a_name_without_its_flag() -> None:

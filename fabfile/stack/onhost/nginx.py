@@ -20,6 +20,7 @@ from ...machine.onhost.owner import WRITTEN, give, owned, settle
 from ...machine.onhost.reserve import given, keep
 from .containers import bring_up, containers, healthy, inside, nginx_container, ours_alone, project_of, run
 from .generations import candidate, content, go_back, promote, synced
+from .workers import began, children, workers
 
 ACCOUNTS = "registry/auth/htpasswd"
 MAPS = "accounts.conf"
@@ -217,7 +218,7 @@ def _load(root: Path, project: str) -> int:
     if loaded.is_file() and loaded.read_text() == digest:
         return 0
     master = _master(project)
-    old = _workers(master)
+    old = workers(master)
     # As `nginx -s reload` does it (nginx(8)), without a trip through Docker.
     os.kill(master, signal.SIGHUP)
     _wait_for_takeover(master, old)
@@ -234,16 +235,17 @@ def _master(project: str) -> int:
     return int(run(inspect, "docker inspect", "./fab -H … check").stdout)
 
 
-def _workers(master: int) -> set[int]:
-    """The worker processes that take new connections. One that shuts down has another title."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended in the meantime
-            # Bytes: a process may give itself a name that is no text.
-            parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
-            if parent == master and (process / "cmdline").read_bytes().strip(b"\0 ") == b"nginx: worker process":
-                found.add(int(process.name))
-    return found
+def renewed(project: str) -> dict[int, int]:
+    """Have the project's nginx begin new processes, with what it runs already. Returns the old ones, for workers.alive.
+
+    These go on until their last request is done. Raises RefusedError where nginx does not run.
+    """
+    master = _master(project)
+    old = {pid: started for pid in children(master) if (started := began(pid))}
+    serving = workers(master)
+    os.kill(master, signal.SIGHUP)
+    _wait_for_takeover(master, serving)
+    return old
 
 
 def _wait_for_takeover(master: int, old: set[int]) -> None:
@@ -252,9 +254,9 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
     Old workers finish what they are at, a long push for example; that is not waited for.
     """
     end = time.monotonic() + TAKEOVER_SECONDS
-    while old & _workers(master) or not _workers(master):
+    while old & workers(master) or not workers(master):
         if time.monotonic() > end:
-            if _workers(master) - old:
+            if workers(master) - old:
                 # An old one that does not end answers with what the new ones know of the accounts.
                 return
             raise RefusedError("nginx does not take over the new configuration", "./fab -H … logs shows why")

@@ -24,7 +24,7 @@ DIRECTORIES = {
     "registry": 0o700, "registry/auth": 0o755, "registry/secrets": 0o755, "registry/data": 0o750,
     "registry/sockets": 0o755, "registry/sockets/auth": 0o750, "registry/sockets/registry": 0o750,
     "certbot": 0o700, "certbot/conf": 0o700, "certbot/www": 0o755, "certbot/log": 0o700, "certbot/hooks": 0o755,
-    "certbot/rehearsal": 0o700, "log": 0o755, "nginx": 0o755, "nginx/run": 0o755,
+    "certbot/rehearsal": 0o700, "log": 0o755, "log/uses": 0o700, "nginx": 0o755, "nginx/run": 0o755,
 }  # fmt: skip
 # What containers write, and so might put links or programs into, no other user of the host reaches.
 CLOSED = ("registry", "certbot")

@@ -94,6 +94,11 @@ def stat_of(handle: int, name: str) -> os.stat_result | None:
         return None
 
 
+def written(found: os.stat_result | None) -> float:
+    """When its content was written, or something came into it; 0 for nothing."""
+    return found.st_mtime if found else 0.0
+
+
 def newest(*found: os.stat_result | None) -> float:
     """The time of the last change of these: of what is in them, of their owner, or of their name."""
     return max((max(each.st_mtime, each.st_ctime) for each in found if each), default=0.0)

@@ -28,7 +28,7 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
             used = uses.last(directory)
             graph = Graph(store, manifests)
             found = []
-            for name in sorted(store.repositories):
+            for name in sorted(graph.filled()):
                 if (not only or name == only) and (each := _searched(graph, name, search)) is not None:
                     found.append(_repository(graph, name, each, used, details=details or bool(only)))
             return {"repositories": found, "odd": store.odd}
@@ -76,6 +76,10 @@ class Graph:
         for tag, (digest, _) in repository.tags.items():
             if about := followed(tag):
                 followers.setdefault(about, []).append(digest)
+
+    def filled(self) -> list[str]:
+        """The repositories that are more than a name."""
+        return [name for name, each in self.store.repositories.items() if each.tags or each.revisions or each.layers]
 
     def images(self, name: str) -> list[str]:
         """The digests of a repository's images: what is no part of another one and is about no other one."""

@@ -29,18 +29,22 @@ AGAIN = (0.0, 0.02, 0.2)
 class Repository:
     """One repository. Times are seconds since 1970.
 
-    tags: name -> digest ('' for one that cannot be read) and time; revisions: digest -> time of its link; unlinked:
-    digest -> time at which it was deleted; layers: digest -> time; uploads: name -> time and bytes; broken: what
-    cannot be read, in words; changed: when something came into it or went.
+    parts: the directories that it has; tags: name -> digest ('' for one that cannot be read) and time; revisions: digest -> time of its link; unlinked:
+    digest -> time at which it was deleted; layers: digest -> time; uploads: name -> time and bytes; remains: of tags that
+    are gone, and time; broken: what cannot be read, in words; signatures: blobs beside manifests of schema 1, as
+    version 2 had them; changed: when something came into it or went.
     """
 
     name: str
+    parts: tuple[str, ...] = ()
     tags: dict[str, tuple[str, float]] = field(default_factory=dict)
     revisions: dict[str, float] = field(default_factory=dict)
     unlinked: dict[str, float] = field(default_factory=dict)
     layers: dict[str, float] = field(default_factory=dict)
     uploads: dict[str, tuple[float, int]] = field(default_factory=dict)
+    remains: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    signatures: set[str] = field(default_factory=set)
     changed: float = 0.0
 
 
@@ -62,7 +66,7 @@ def repositories(top: int, only: str = "") -> Store:
             if parts:
                 with _optional(root, name, "", store.odd) as handle:
                     if handle >= 0:
-                        store.repositories[name] = _read(handle, parts, Repository(name), store.odd)
+                        store.repositories[name] = _read(handle, parts, Repository(name, tuple(parts)), store.odd)
     return store
 
 
@@ -116,25 +120,28 @@ def _found(root: int, only: str) -> Iterator[tuple[str, list[str], list[str]]]:
 
 def _read(handle: int, parts: list[str], repository: Repository, odd: list[str]) -> Repository:
     times = [handles.stat_of(handle, part) for part in parts]
-    repository.changed = handles.newest(*times)
+    repository.changed = max(map(handles.written, times))
     where = repository.name
     if "_layers" in parts:
         for digest, below, name in _digests(handle, "_layers", where, odd):
             link = handles.stat_of(below, f"{name}/link")
-            repository.layers[digest] = handles.newest(link or handles.stat_of(below, name))
+            repository.layers[digest] = handles.written(link or handles.stat_of(below, name))
     if "_manifests" in parts:
         for digest, below, name in _digests(handle, "_manifests/revisions", where, odd):
             if link := handles.stat_of(below, f"{name}/link"):
-                repository.revisions[digest] = handles.newest(link)
+                repository.revisions[digest] = handles.written(link)
             elif found := handles.stat_of(below, name):
-                repository.unlinked[digest] = handles.newest(found)
+                repository.unlinked[digest] = handles.written(found)
+            if handles.stat_of(below, f"{name}/signatures"):
+                with _optional(below, name, where, odd) as beside:
+                    repository.signatures |= {each for each, _, _ in _digests(beside, "signatures", where, odd)}
         with _optional(handle, "_manifests/tags", where, odd) as tags:
             for name in _names(tags, f"{where}/_manifests/tags", odd):
                 _read_tag(tags, name, repository)
     if "_uploads" in parts:
         with _optional(handle, "_uploads", where, odd) as uploads:
             for name in _names(uploads, f"{where}/_uploads", odd):
-                repository.uploads[name] = _upload(uploads, name)
+                repository.uploads[name] = upload(uploads, name)
     return repository
 
 
@@ -146,18 +153,19 @@ def _read_tag(tags: int, name: str, repository: Repository) -> None:
             content, found = handles.read(tags, (name, "current", "link"), LINK_BYTES)
         except FileNotFoundError:
             # A tag that is being made or removed, or of which only old entries are left: no client sees one.
+            repository.remains[name] = handles.written(handles.stat_of(tags, name))
             return
         except OSError:
             break
         digest = content.decode("ascii", "replace").strip()
         if DIGEST.match(digest):
-            repository.tags[name] = (intern(digest), handles.newest(found))
+            repository.tags[name] = (intern(digest), handles.written(found))
             return
     repository.tags[name] = ("", 0.0)
     repository.broken.append(f"tag {name}: its link cannot be read")
 
 
-def _upload(uploads: int, name: str) -> tuple[float, int]:
+def upload(uploads: int, name: str) -> tuple[float, int]:
     """When something was last written, and how much is there."""
     found, size = [handles.stat_of(uploads, name)], 0
     try:
@@ -195,6 +203,8 @@ class _optional:
 
     def __init__(self, handle: int, name: str, where: str, odd: list[str]) -> None:
         self.opened = -1
+        if handle < 0:
+            return
         try:
             self.opened = handles.open_below(handle, name.split("/"))
         except FileNotFoundError:

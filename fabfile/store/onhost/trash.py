@@ -1,0 +1,216 @@
+"""What was removed, until it is purged: below `registry/data/.trash`, a directory for each run, at the paths that it had.
+
+Each removal is one rename on one file system, and so is the way back: there is no moment at which a kill loses
+anything, and what is where tells all that there is to know. The registry does not look there, as it is beside its
+`docker`. The directory is root's; whoever is the registry can take it away as a whole, as all the rest.
+"""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...machine.onhost.atomic import RefusedError, locked
+from . import handles, walk
+
+DATA = "registry/data"
+STORE = "docker/registry/v2"
+TRASH = ".trash"
+LOCK = "registry/.lock"
+NAME = "%Y%m%dT%H%M%S"
+
+
+class Bin:
+    """The store and its trash, as handles. owner: whose what is put back must be."""
+
+    def __init__(self, data: int, top: int, trash: int) -> None:
+        self.top, self.trash = top, trash
+        found = os.fstat(data)
+        self.owner = (found.st_uid, found.st_gid)
+
+    def runs(self) -> list[str]:
+        """The runs that are not purged, the oldest first."""
+        return sorted(name for name in handles.names(self.trash)[0] if name[:1].isdigit())
+
+    def begin(self, kind: str, now: float) -> str:
+        """Make a directory for a run; returns its name."""
+        base = f"{time.strftime(NAME, time.gmtime(now))}.{int(now % 1 * 1000):03}Z-{kind}"
+        for number in range(1, 1000):
+            name = base if number == 1 else f"{base}-{number}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self.trash)
+                os.utime(name, (now, now), dir_fd=self.trash)
+                return name
+        raise RefusedError(f"{base} is there a thousand times", "./fab -H … gc")
+
+    def taken(self, run: str) -> float:
+        """When something was last taken in that run."""
+        return handles.written(handles.stat_of(self.trash, run))
+
+    def take(self, run: str, path: str, now: float) -> bool:
+        """Move what is at a path of the store into the trash. False where it went meanwhile, or is a link."""
+        above, _, name = path.rpartition("/")
+        try:
+            with handles.directory(self.top, above) as source, self._made(f"{run}/{above}") as target:
+                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                os.utime(run, (now, now), dir_fd=self.trash)
+        except OSError:
+            return False
+        return True
+
+    def clear(self, path: str) -> bool:
+        """Remove a directory of the store that has nothing but directories in it. False where it has."""
+        above, _, name = path.rpartition("/")
+        with contextlib.suppress(OSError), handles.directory(self.top, above) as handle:
+            _clear(handle, name, 4)
+        return self.gone(path)
+
+    def gone(self, path: str) -> bool:
+        """Whether nothing is at that path of the store."""
+        return handles.stat_of(self.top, path) is None
+
+    def put_back(self, run: str, path: str) -> bool:
+        """Move it where it was. False where something is there again: that is newer, and stays."""
+        above, _, name = path.rpartition("/")
+        try:
+            with handles.directory(self.trash, f"{run}/{above}") as source, self._parents(above) as target:
+                if stat.S_ISDIR(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode):
+                    # Onto one that is empty it is moved, onto any other one it is not (rename(2)).
+                    os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                else:
+                    os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+                    os.unlink(name, dir_fd=source)
+                os.fsync(target)
+        except OSError:
+            return False
+        return True
+
+    def put_back_revision(self, run: str, name: str, digest: str) -> bool:
+        """A manifest's link, and the signatures that version 2 had beside it. Its directory may have stayed."""
+        path = revision(name, digest)
+        done = self.put_back(run, f"{path}/link")
+        self.put_back(run, f"{path}/signatures")
+        return done
+
+    def purge(self, run: str) -> None:
+        """Remove a run for good. rm follows no link, and gets through whatever a container made."""
+        subprocess.run(
+            ["rm", "-rf", "--one-file-system", "--", run],
+            cwd=f"/proc/{os.getpid()}/fd/{self.trash}",
+            check=False,
+            capture_output=True,
+        )
+
+    def read(self, run: str) -> walk.Store:
+        """What is in a run."""
+        with handles.directory(self.trash, run) as top:
+            found = walk.repositories(top)
+            walk.blobs(top, found)
+            return found
+
+    @contextlib.contextmanager
+    def _made(self, name: str) -> Iterator[int]:
+        """A directory in the trash, and all above it."""
+        below = os.dup(self.trash)
+        try:
+            for part in name.split("/"):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o700, dir_fd=below)
+                above, below = below, os.open(part, handles.DIRECTORY, dir_fd=below)
+                os.close(above)
+            yield below
+        finally:
+            os.close(below)
+
+    @contextlib.contextmanager
+    def _parents(self, name: str) -> Iterator[int]:
+        """A directory in the store; what is missing of it is made as the registry makes it."""
+        below = os.dup(self.top)
+        try:
+            for part in name.split("/"):
+                made = False
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o755, dir_fd=below)
+                    made = True
+                above, below = below, os.open(part, handles.DIRECTORY, dir_fd=below)
+                os.close(above)
+                if made and os.geteuid() == 0:
+                    os.fchown(below, *self.owner)
+            yield below
+        finally:
+            os.close(below)
+
+
+@contextlib.contextmanager
+def opened(directory: str, seconds: float = 0) -> Iterator[Bin | None]:
+    """The store of a deployed registry and its trash, which nobody else changes meanwhile. None: nothing was pushed yet.
+
+    seconds: how long to wait for another one who does. Raises RefusedError then.
+    """
+    root = Path(directory)
+    data = root / DATA
+    if not (data / STORE).is_dir():
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(root / LOCK, seconds))
+        except RefusedError:
+            raise RefusedError(
+                "the store is being cleaned up, or something is removed from it, by another command",
+                "wait for it to end, then run this again",
+            ) from None
+        base = stack.enter_context(handles.top(str(data)))
+        top = stack.enter_context(handles.directory(base, STORE))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(TRASH, 0o700, dir_fd=base)
+        trash = stack.enter_context(handles.directory(base, TRASH))
+        if os.geteuid() == 0:
+            os.fchown(trash, 0, 0)
+        os.fchmod(trash, 0o700)
+        yield Bin(base, top, trash)
+
+
+def _clear(handle: int, name: str, deep: int) -> None:
+    """Only what is empty goes (rmdir(2)), so nothing that comes in the meantime can be lost."""
+    with handles.directory(handle, name) as below:
+        for each in handles.names(below)[0] if deep else ():
+            with contextlib.suppress(OSError):
+                _clear(below, each, deep - 1)
+    os.rmdir(name, dir_fd=handle)
+
+
+def begun(run: str) -> float:
+    """When a run began, as its name says; 0 for a name that says nothing."""
+    day, _, rest = run.partition(".")
+    try:
+        return calendar.timegm(time.strptime(day, NAME)) + int(rest[:3]) / 1000
+    except ValueError:
+        return 0.0
+
+
+def blob(digest: str) -> str:
+    """The path of a blob's directory."""
+    algorithm, _, name = digest.partition(":")
+    return f"blobs/{algorithm}/{name[:2]}/{name}"
+
+
+def layer(repository: str, digest: str) -> str:
+    """The path of the directory that says that a repository has a layer."""
+    return f"repositories/{repository}/_layers/{digest.replace(':', '/')}"
+
+
+def revision(repository: str, digest: str) -> str:
+    """The path of the directory that says that a repository has a manifest."""
+    return f"repositories/{repository}/_manifests/revisions/{digest.replace(':', '/')}"
+
+
+def tag(repository: str, name: str) -> str:
+    """The path of a tag's directory."""
+    return f"repositories/{repository}/_manifests/tags/{name}"

@@ -1,7 +1,7 @@
-"""The tasks of the server itself. `./inv renew` is what cron runs."""
+"""The tasks of the server itself, which cron runs: `./inv renew`, `./inv care`."""
 
 from invoke import Collection
 
-from fabfile.server_tasks import renew
+from fabfile.server_tasks import care, renew
 
-ns = Collection(renew)
+ns = Collection(renew, care)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Collection, Context, task
 
 from .errors import UsageError, for_people
-from .store_tasks import gc, images
+from .store_tasks import gc, images, retention
 
 if TYPE_CHECKING:
     from .machine.host import Host
@@ -284,7 +284,7 @@ GROUPS = {
         schedule,
         push_test,
     ),
-    "Every day": (status, images, gc, renew, logs, down),
+    "Every day": (status, images, retention, gc, renew, logs, down),
     "Now and then": (adopt, unlock),
 }
 ns = Collection(*(each for group in GROUPS.values() for each in group))

@@ -71,3 +71,25 @@ def gc(c: Context, dry_run: bool = False, now: bool = False, untagged: str = "",
         run(c, "gc", gc.gc, alone=False, **options)
     else:
         change(c, "gc", gc.gc, **options)
+
+
+@task(
+    help={
+        "yes": "Do it; without this it is only shown.",
+        "yes_really": "With --yes: also where a repository would lose its last tag, or more than half of its tags.",
+        "all": "Show what stays, too.",
+    }
+)
+@for_people
+def retention(c: Context, yes: bool = False, yes_really: bool = False, all: bool = False) -> None:
+    """Show which tags deploy/retention.ini keeps and why; with --yes, remove the others."""
+    from . import change, run
+    from .steps import retention
+
+    if yes_really and not yes:
+        raise UsageError("--yes-really is for --yes")
+    options = {"yes": yes, "really": yes_really, "every": all}
+    if yes:
+        change(c, "retention --yes", retention.retention, **options)
+    else:
+        run(c, "retention", retention.retention, alone=False, **options)

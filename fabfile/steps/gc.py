@@ -43,6 +43,8 @@ def outcome(found: dict[str, Any], *, dry: bool) -> Outcome:
     for name, problems in sorted(found["left"].items()):
         text = f"{name} is left as it is: {problems[0]}"
         report.line("warn", "gc", one_line(text), 0.0)
+    if found["rules"]:
+        report.line("warn", "gc", f"{one_line(found['rules'])}: images without a tag stay", 0.0)
     total = sum(found["bytes"].values())
     things = sum(found["counts"].values())
     details = [f"{size(count):>8}  {one_line(name)}" for name, count in _largest(found["bytes"])]

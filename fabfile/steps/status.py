@@ -15,10 +15,13 @@ from ..errors import StepError
 from ..machine import lock
 from ..machine.host import Host, require_deployed
 from ..machine.onhost import atomic, audit, disk
+from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack import logins
 from ..stack.containers import containers
 from ..stack.onhost import sync
+from ..store import care
+from ..store.onhost import care as nightly
 from ..version import RECORD, VERSION, newer
 
 GB = 1e9
@@ -32,7 +35,7 @@ Row = tuple[str, str, str]
 
 def status(host: Host, settings: Settings) -> dict[str, Any]:
     """What runs on the server, its certificate, accounts and disk. Changes nothing."""
-    deployed = _deployed(host, settings.deploy_dir)
+    deployed, last_care = _deployed(host, settings.deploy_dir)
     try:
         users: list[dict[str, Any]] | str = logins.listed(host, settings)
     except StepError as error:
@@ -47,17 +50,23 @@ def status(host: Host, settings: Settings) -> dict[str, Any]:
         "cron": host.call(cron.installed, cron_text(settings)) | {"twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
+        "care": last_care,
     }
 
 
-def _deployed(host: Host, directory: str) -> str:
-    """The version that deployed this, '' where none is recorded. Raises UsageError where nothing is deployed."""
-    host.foresee([(atomic.exists, (f"{directory}/compose.yml",), {}), (sync.read, (directory, [RECORD]), {})])
+def _deployed(host: Host, directory: str) -> tuple[str, dict[str, Any]]:
+    """The version that deployed this, '' where none is recorded, and what the last night's `care` did.
+
+    Raises UsageError where nothing is deployed.
+    """
+    exists: Call = (atomic.exists, (f"{directory}/compose.yml",), {})
+    host.foresee([exists, (sync.read, (directory, [RECORD]), {}), (nightly.last, (directory,), {})])
     require_deployed(host, directory)
+    night = host.call(nightly.last, directory)
     try:
-        return host.call(sync.read, directory, [RECORD]).get(RECORD, "").partition("\n")[0]
+        return host.call(sync.read, directory, [RECORD]).get(RECORD, "").partition("\n")[0], night
     except StepError:  # a link, for example; `sync` puts it right
-        return ""
+        return "", night
 
 
 def show(found: dict[str, Any], *, as_json: bool) -> None:
@@ -72,6 +81,7 @@ def show(found: dict[str, Any], *, as_json: bool) -> None:
     text = f"{space['free'] / GB:.1f} GB free, {space['data'] / GB:.1f} GB of layers"
     little = space["free"] < max(GB, LITTLE * space["total"])
     rows.append(("warn" if little else "ok", "disk", text))
+    rows.append(care.row(found["care"]))
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))

@@ -12,6 +12,7 @@ import pytest
 
 from fabfile.machine import remote_call
 from fabfile.store.onhost import collect
+from tests.sandbox.commands import ROOT
 
 from .history import Client, History, sha
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World
@@ -166,7 +167,7 @@ def test_the_disk_is_free_again_and_no_image_is_broken(deployed: World) -> None:
     after = used(deployed)
     broken = int(deployed.sandbox.exec("server", "python3", "-c", BROKEN, DATA))
     found.append(("gc --untagged 0s --now", before - after, broken))
-    print("\\n".join(f"{name:45} {size / MB:6.1f} MB freed  {bad} images broken" for name, size, bad in found))
+    print("\n".join(f"{name:45} {size / MB:6.1f} MB freed  {bad} images broken" for name, size, bad in found))
     assert (broken, before - after > 50 * MB) == (0, True)
     client = Client(deployed, LOGIN)
     assert [client.pull(name, "latest") for name in ("disk/ci", "disk/multi")] == ["", ""]
@@ -197,7 +198,100 @@ def test_what_was_taken_waits_and_a_pull_that_began_goes_on(deployed: World) -> 
         assert slow.communicate()[0] == f"200 {20 * MB}"
 
 
+def test_one_tag_is_deleted_and_comes_back(deployed: World) -> None:
+    """Version 2 of the registry has no way to do that; whoever pulls sees it at once."""
+    client = Client(deployed, LOGIN)
+    for tag in ("1.9", "latest"):
+        assert client.image("delete/app", tag, [b"shared"])[0] == 201
+    assert client.image("delete/app", "1.10", [b"alone"])[0] == 201
+    told = deployed.fab("images", "delete/app").stdout
+    assert [line.split()[0] for line in told.splitlines()[1:]] == [
+        f"delete/app:{tag}" for tag in ("1.9", "1.10", "latest")
+    ]
+    refused = deployed.fab("images", "--delete", "delete/app:1.9", ok=False)
+    assert "add --yes" in refused.stderr
+    assert client.pull("delete/app", "1.9") == ""
+    told = deployed.fab("images", "--delete", "delete/app:1.9", "--yes").stdout
+    assert "stays  the image, which is latest too" in told
+    assert [client.pull("delete/app", tag) for tag in ("1.9", "1.10", "latest")] == ["gone", "", ""]
+    told = deployed.fab("images", "--delete", "delete/app:1.10", "--yes").stdout
+    assert "1 tag and the image deleted" in told
+    assert client.pull("delete/app", "1.10") == "gone"
+    deployed.fab("images", "--undo")
+    assert client.pull("delete/app", "1.10") == ""
+    deployed.fab("images", "--undo")
+    assert client.pull("delete/app", "1.9") == ""
+    assert "nothing to undo" in deployed.fab("images", "--undo", ok=False).stderr
+
+
+def test_rules_remove_tags(deployed: World) -> None:
+    """With the file as `sync` brings it."""
+    rules = ROOT / "deploy/retention.ini"
+    client = Client(deployed, LOGIN)
+    for number in range(5):
+        assert client.image("rules/app", f"1.{number}", [b"%d" % number])[0] == 201
+        time.sleep(0.05)
+    try:
+        assert "there is no retention.ini" in deployed.fab("retention", ok=False).stderr
+        rules.write_text("[rules/*]\nkeep = many newest\n")
+        assert "deploy/retention.ini:2: keep: many newest" in deployed.fab("sync", ok=False).stderr
+        rules.write_text("[rules/*]\nkeep = 3 newest\n")
+        deployed.fab("sync")
+        assert "2 of 5 tags would go" in deployed.fab("retention").stdout
+        assert client.pull("rules/app", "1.0") == ""
+        assert "2 tags removed" in deployed.fab("retention", "--yes").stdout
+        assert [client.pull("rules/app", f"1.{number}") for number in range(5)] == ["gone", "gone", "", "", ""]
+        deployed.fab("images", "--undo")
+        assert client.pull("rules/app", "1.0") == ""
+        rules.write_text("[rules/*]\nkeep = pushed 1min\nprotect = 1.4\n")
+        deployed.fab("sync")
+        links = f"{DATA}/docker/registry/v2/repositories/rules/app/_manifests/tags"
+        deployed.server(f"find {links} -name link -exec touch -d '1 hour ago' {{}} +")
+        assert (
+            "may be a mistake in the rules: rules/app (4 of 5 tags"
+            in deployed.fab("retention", "--yes", ok=False).stderr
+        )
+        assert "4 tags removed" in deployed.fab("retention", "--yes", "--yes-really").stdout
+    finally:
+        rules.unlink(missing_ok=True)
+    deployed.fab("sync")
+
+
+def test_the_server_takes_care_of_itself(deployed: World) -> None:
+    """What cron runs, with what the server has; nginx writes the log of uses anew, and no request is lost by that."""
+    client = Client(deployed, LOGIN)
+    assert client.image("night/app", "1", [b"night"])[0] == 201
+    assert client.pull("night/app", "1") == ""
+    deployed.fab("schedule")
+    job = deployed.server("tail -1 /etc/cron.d/private-docker-registry").split(" root ", 1)[1]
+    with subprocess.Popen(
+        [
+            "docker",
+            "exec",
+            deployed.sandbox.container("server"),
+            "env",
+            "-i",
+            "PATH=/usr/bin:/bin:/usr/sbin:/sbin",
+            "sh",
+            "-c",
+            job,
+        ]
+    ) as night:
+        while night.poll() is None:
+            assert client.pull("night/app", "1") == ""
+            time.sleep(0.1)
+        assert night.returncode == 0, deployed.server(f"cat {DEPLOY_DIR}/log/care.log")
+    assert " care " in deployed.server(f"tail -1 {DEPLOY_DIR}/log/care.log")
+    uses = f"{DEPLOY_DIR}/log/uses"
+    digest = client.ask("HEAD", "/v2/night/app/manifests/1")[1]["docker-content-digest"]
+    assert f"night/app\t{digest}" in deployed.server(f"cat {uses}/last.tsv")
+    assert f"HEAD\tnight/app\t1\t{digest}" in deployed.server(f"cat {uses}/uses.log")
+    assert "ok  care " in deployed.fab("status", ok=None).stdout
+    (row,) = json.loads(deployed.fab("images", "--search", "night/app:1", "--json").stdout)["repositories"]
+    assert time.time() - row["images"][0]["used"] < 600
+
+
 def test_a_registry_without_an_image_has_nothing_to_free(clean: World) -> None:
     clean.bootstrap()
-    assert clean.fab("images").stdout == "no images\\n" or "push-test" in clean.fab("images").stdout
+    assert clean.fab("images").stdout == "no images\n" or "push-test" in clean.fab("images").stdout
     clean.fab("gc")

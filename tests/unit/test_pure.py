@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -77,8 +78,14 @@ def test_a_changed_registry_configuration_replaces_the_container(settings: Setti
 
 def test_cron_text(env: Callable[[str], Settings]) -> None:
     text = cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
-    assert text.splitlines()[-1] == (
+    renew, care = text.splitlines()[-2:]
+    assert renew == (
         "* * * * * root cd /docker-registry && mkdir -p log && ./inv renew --log log/renew.log >>log/renew.log 2>&1"
+    )
+    assert re.fullmatch(
+        r"\d{1,2} 4 \* \* \* root cd /docker-registry && mkdir -p log && "
+        r"nice ionice -c 3 \./inv care --log log/care\.log >>log/care\.log 2>&1",
+        care,
     )
     assert text.endswith("\n")  # cron passes over a last line without a line break
     assert "PATH=/usr/local/sbin" in text

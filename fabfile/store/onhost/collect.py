@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...machine.onhost.atomic import RefusedError
-from . import barrier, handles, marks, trash, uses, walk
+from . import barrier, handles, marks, retention, trash, uses, walk
 from .marks import Candidate, Times
 from .settle import settle
 from .tail import Tail
@@ -50,7 +50,7 @@ def collect(  # noqa: PLR0913 - each is a choice
 
     dry: only say what would be taken. now: for a full disk, purge it at once, as soon as every request that began
     before is done; project: whose nginx knows that. untagged: take manifests without a tag, too, that were neither
-    pushed nor used for that many seconds; less than 0 for none. grace, hold, pauses: seconds.
+    pushed nor used for that many seconds; less than 0 for what retention.ini says. grace, hold, pauses: seconds.
     Raises RefusedError where another one is at work, or where it cannot know what is needed.
     """
     with trash.opened(directory) as bin_:
@@ -89,7 +89,7 @@ class Run:
         self.found: list[Candidate] = []
         self.taken: list[Candidate] = []
         self.left: dict[str, list[str]] = {}
-        self.delayed = ""
+        self.delayed = self.rules = ""
         self.restored = self.purged = 0
         self.untagged = self.untagged_bytes = 0
 
@@ -97,7 +97,7 @@ class Run:
     def nothing() -> dict[str, Any]:
         """The answer where nothing was ever pushed."""
         return {"run": "", "bytes": {}, "counts": {}, "left": {}, "restored": 0, "purged": 0, "waiting": 0,
-                "delayed": "", "untagged": 0, "untagged_bytes": 0}  # fmt: skip
+                "delayed": "", "rules": "", "untagged": 0, "untagged_bytes": 0}  # fmt: skip
 
     def settle(self) -> None:
         """Put back what is needed after all."""
@@ -134,8 +134,7 @@ class Run:
                 "./fab -H … check compares the clock; once it is right, `touch` that file",
             )
         oldest = self.now - self.grace
-        without = marks.untagged(store, manifests, used, self.now - max(untagged, self.grace))
-        chosen = without if untagged >= 0 else []
+        chosen = marks.untagged(store, manifests, used, self._ages(store, untagged))
         going = {(each.name, each.digest) for each in chosen if each.kind == "manifest"}
         found = marks.marked(store, manifests, going, oldest)
         self.left = found.left
@@ -145,10 +144,23 @@ class Run:
         self.found.sort(key=lambda each: each.kind == "blob" and each.digest in known)
         self.links = _links(store, {each.digest for each in self.found if each.kind == "blob"})
         if untagged < 0:
-            going = {(each.name, each.digest) for each in without if each.kind == "manifest"}
-            later = marks.marked(store, manifests, going, oldest)
-            self.untagged = len(going)
+            every = marks.untagged(store, manifests, used, dict.fromkeys(store.repositories, oldest))
+            idle = {(each.name, each.digest) for each in every if each.kind == "manifest"}
+            later = marks.marked(store, manifests, idle | going, oldest)
+            self.untagged = len(idle - going)
             self.untagged_bytes = sum(store.blobs[d][1] for d in found.needed - later.needed if d in store.blobs)
+
+    def _ages(self, store: walk.Store, untagged: float) -> dict[str, float]:
+        """Repository -> since when its images without a tag must have been out of use, to go."""
+        if untagged >= 0:
+            return dict.fromkeys(store.repositories, self.now - max(untagged, self.grace))
+        try:
+            found = retention.ages(retention.read(self.directory) or [], list(store.repositories))
+        except RefusedError as error:
+            # What nothing needs may go all the same: the disk may be full.
+            self.rules = error.what
+            return {}
+        return {name: self.now - max(age, self.grace) for name, age in found.items()}
 
     def take(self, manifests: walk.Manifests, tail: Tail) -> None:
         """Move it to the trash, each after one more look at it. tail: of the uses log, from before the plan on."""
@@ -196,8 +208,8 @@ class Run:
     def answer(self) -> dict[str, Any]:
         """{"run": its name, "" where nothing was taken, "bytes": {repository: how many}, "counts": {kind: how many},
         "left": {repository: why it was left as it is}, "restored": how many were put back, "purged": bytes, "waiting":
-        bytes in the trash, "delayed": why it was not purged, "untagged": how many manifests have no tag and are out of
-        use, "untagged_bytes": what they hold}.
+        bytes in the trash, "delayed": why it was not purged, "rules": a mistake in retention.ini, "untagged": how many
+        manifests have no tag and are out of use, "untagged_bytes": what they hold}.
         """
         taken = self.taken if self.name else self.found
         counts: dict[str, int] = {}
@@ -209,8 +221,8 @@ class Run:
         waiting = sum(size for run in self.bin.runs() for _, size in self.bin.read(run).blobs.values())
         return {
             "run": self.name, "bytes": sizes, "counts": counts, "left": self.left, "restored": self.restored,
-            "purged": self.purged, "waiting": waiting, "delayed": self.delayed, "untagged": self.untagged,
-            "untagged_bytes": self.untagged_bytes,
+            "purged": self.purged, "waiting": waiting, "delayed": self.delayed, "rules": self.rules,
+            "untagged": self.untagged, "untagged_bytes": self.untagged_bytes,
         }  # fmt: skip
 
 

@@ -156,8 +156,10 @@ def _links(repository: Repository, marks: Marks, times: Times, oldest: float) ->
     return found
 
 
-def untagged(store: Store, manifests: Manifests, used: Last, oldest: float) -> list[Candidate]:
+def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, float]) -> list[Candidate]:
     """Manifests that no tag leads to, neither pushed nor used since `oldest`, and the signatures of these.
+
+    oldest: of each repository; one that is not in it keeps all.
 
     One that an index contains which stays, or that is about an image which stays, stays. A repository in which
     something cannot be read has none.
@@ -168,10 +170,10 @@ def untagged(store: Store, manifests: Manifests, used: Last, oldest: float) -> l
             known = {digest: manifests.get(digest) for digest in repository.revisions}
         except (UnreadableError, FileNotFoundError):
             continue
-        if repository.broken:
+        if repository.broken or name not in oldest:
             continue
         seen = {d: max(when, used.get((name, d), 0.0)) for d, when in repository.revisions.items()}
-        kept = _kept(repository, known, {digest for digest, when in seen.items() if when > oldest})
+        kept = _kept(repository, known, {digest for digest, when in seen.items() if when > oldest[name]})
         for tag, (digest, when) in repository.tags.items():
             if digest in known and digest not in kept:
                 found.append(Candidate(trash.tag(name, tag), "tag", name, digest, 0, when))

@@ -90,7 +90,7 @@ def remove(directory: str, name: str, reference: str, *, whole: bool, digest: st
                 "delete that one: what it contains goes with it",
             )
         found["run"] = run = bin_.begin("delete", time.time())
-        found["newer"] = [tag for tag in found["tags"] if not _take_tag(bin_, run, store.repositories[name], tag)]
+        found["newer"] = [tag for tag in found["tags"] if not take_tag(bin_, run, store.repositories[name], tag)]
         if not found["newer"]:
             for each in found["manifests"]:
                 _take_link(bin_, run, name, each, store.repositories[name].revisions[each])
@@ -99,7 +99,7 @@ def remove(directory: str, name: str, reference: str, *, whole: bool, digest: st
         return found
 
 
-def _take_tag(bin_: trash.Bin, run: str, repository: walk.Repository, tag: str) -> bool:
+def take_tag(bin_: trash.Bin, run: str, repository: walk.Repository, tag: str) -> bool:
     """False where somebody pushed it meanwhile, or removed it: what was moved goes back then."""
     digest, seen = repository.tags[tag]
     path = trash.tag(repository.name, tag)

@@ -1,0 +1,89 @@
+"""`inv care`: what fails is told, and the rest is done."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabfile.errors import StepError
+from fabfile.machine.host import here
+from fabfile.settings import Settings
+from fabfile.store import care as told
+from fabfile.store.onhost import care, collect, uses
+from tests.unit.stores import sha
+from tests.unit.test_collect import DAY, Server
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Its nginx does not run, and it does not wait."""
+    server = Server(tmp_path)
+    now = server.now
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(care, "nginx_container", lambda _: "")
+    monkeypatch.setattr(collect, "collect", partial(collect.collect, pauses=()))
+    return server
+
+
+def test_a_night(server: Server) -> None:
+    for number in range(3):
+        server.store.now = number + 1.0
+        server.store.image("app", [b"%d" % number], f"1.{number}")
+    server.store.blob(b"nobody's")
+    server.used("app", sha(b"2"), server.now)
+    (server.root / "retention.ini").write_text("[app]\nkeep = 2 newest\n")
+    found = care.care(str(server.root), "project")
+    assert (found["removed"], found["problems"], found["held"], found["left"]) == (1, [], {}, [])
+    assert found["waiting"] > len(b"nobody's")
+    assert (server.root / uses.DIRECTORY / uses.FOLDED).read_text() == f"{server.now:.0f}\tapp\t{sha(b'2')}\n"
+    assert care.last(str(server.root)) == {"when": server.now, **found}
+    assert told.row(care.last(str(server.root)))[0] == "ok"
+
+
+def test_a_night_with_mistakes(server: Server) -> None:
+    """A wrong rule, and a manifest that cannot be read: garbage goes all the same."""
+    bad = server.store.image("bad", [b"x"], "1")
+    server.store.blob_path(bad).write_bytes(b"{}")
+    server.store.blob(b"nobody's")
+    (server.root / "retention.ini").write_text("[app]\nkeep = many newest\n")
+    found = care.care(str(server.root), "project")
+    assert found["problems"][0].startswith("retention.ini:2: ")
+    assert (found["left"], server.has(b"nobody's")) == (["bad"], False)
+    mark, name, text = told.row(care.last(str(server.root)))
+    assert (mark, name) == ("warn", "care")
+    assert "retention.ini:2: keep: many newest" in text
+    assert "cannot be read in bad" in text
+
+
+def test_a_rule_that_would_take_all_does_not_count_at_night(server: Server) -> None:
+    server.store.now = 1.0
+    server.store.image("app", [b"1"], "1")
+    (server.root / "retention.ini").write_text("[app]\nkeep = pushed 1d\n")
+    found = care.care(str(server.root), "project")
+    assert (found["removed"], found["held"]) == (0, {"app": "its only tag would go"})
+
+
+def test_what_status_says() -> None:
+    night: dict[str, Any] = {
+        "when": time.time() - 3 * DAY, "removed": 2, "freed": 5_000_000, "waiting": 0, "left": [], "held": {}, "problems": []
+    }  # fmt: skip
+    assert told.row({}) == ("ok", "care", "not yet: cron runs it at night")
+    mark, _, text = told.row(night)
+    assert mark == "warn"
+    assert text.startswith("3 d ago: 2 tags removed, 5.0 MB freed, 0 B in the trash; cron did not run it since")
+    assert told.row(night | {"when": time.time() - 7200}) == (
+        "ok", "care", "2 h ago: 2 tags removed, 5.0 MB freed, 0 B in the trash"
+    )  # fmt: skip
+
+
+def test_a_failure_is_an_error_with_what_to_do(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = {"removed": 0, "freed": 0, "waiting": 0, "left": [], "held": {}, "problems": ["it is locked"]}
+    monkeypatch.setattr(care, "care", lambda *_: night)
+    with pytest.raises(StepError, match="it is locked"):
+        told.care(here(), settings)
+    monkeypatch.setattr(care, "care", lambda *_: night | {"problems": []})
+    assert told.care(here(), settings).changed is False

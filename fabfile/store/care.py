@@ -30,7 +30,7 @@ def care(host: Host, settings: Settings) -> Outcome:
 
 
 def tell(host: Host, settings: Settings, problem: str) -> str:
-    """Run ALERT_COMMAND on the host, once for each new problem; '' when all is well. Returns a line for the log, or ''."""
+    """Run ALERT_COMMAND on the host, once for each new problem; '' for none. Returns a line for the log, or ''."""
     if not settings.alert_command:
         return ""
     message = printable(f"{settings.registry_domain}: {problem}".replace("-H …", f"-H {settings.registry_domain}"))

@@ -115,8 +115,9 @@ def there(repository, digest):
         return False
     found = json.load(open(data))
     layers = [*found.get("layers", ()), *([found["config"]] if "config" in found else ())]
-    return all(there(repository, each["digest"]) for each in found.get("manifests", ())) and all(
-        os.path.exists(f"{top}blobs/{each['digest'].replace(':', '/' + each['digest'][7:9] + '/')}/data") for each in layers)
+    paths = [each["digest"].replace(":", "/" + each["digest"][7:9] + "/") for each in layers]
+    children = all(there(repository, each["digest"]) for each in found.get("manifests", ()))
+    return children and all(os.path.exists(f"{top}blobs/{path}/data") for path in paths)
 broken = 0
 for name in ("disk/ci", "disk/multi"):
     for tag in os.listdir(f"{top}repositories/{name}/_manifests/tags"):

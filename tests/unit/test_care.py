@@ -69,7 +69,8 @@ def test_a_rule_that_would_take_all_does_not_count_at_night(server: Server) -> N
 
 def test_what_status_says() -> None:
     night: dict[str, Any] = {
-        "when": time.time() - 3 * DAY, "removed": 2, "freed": 5_000_000, "waiting": 0, "left": [], "held": {}, "problems": []
+        "when": time.time() - 3 * DAY, "removed": 2, "freed": 5_000_000, "waiting": 0,
+        "left": [], "held": {}, "problems": [],
     }  # fmt: skip
     assert told.row({}) == ("ok", "care", "not yet: cron runs it at night")
     mark, _, text = told.row(night)

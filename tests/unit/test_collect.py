@@ -170,6 +170,7 @@ def test_what_broke_off_or_was_emptied_goes(server: Server) -> None:
     server.store.image("gone", [b"another, whose name is above"], "1")
     first = server.gc()
     assert first["counts"] == {"upload": 1, "layer": 2, "deleted": 1, "tag": 1, "repository": 2, "blob": 2}
+    assert first["waiting"] == sum(first["bytes"].values())
     assert first["bytes"]["app"] == len(b"half of it") + len(b"2026-01-01T00:00:00Z")
     assert not server.store.part("gone/deep", "_layers").exists()
     assert server.has(b"another, whose name is above")

@@ -204,3 +204,12 @@ def test_nothing_that_was_acknowledged_is_lost(path: Callable[[Model], Steps], n
         states += 1
         failed += play.failed
     print(f"{path.__name__}: {states} orders, 0 lost, {failed} pushes that had to be repeated")
+
+
+@pytest.mark.parametrize("path", [skipping, uploading, mounting], ids=lambda path: path.__name__)
+def test_without_a_look_afterwards_it_would_be_lost(
+    path: Callable[[Model], Steps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So these orders have what they are there for."""
+    monkeypatch.setattr(Run, "settle", lambda self: self.step("settle"))
+    assert any(play.lost for play in everything(path, now=False, share=1.0))

@@ -32,7 +32,7 @@ def care(directory: str, project: str) -> dict[str, Any]:
     except RefusedError as error:
         found["problems"].append(error.what)
     try:
-        done = collect.collect(directory)
+        done = collect.collect(directory, wait=WAIT)
         found |= {"freed": done["purged"], "waiting": done["waiting"], "left": sorted(done["left"])}
     except RefusedError as error:
         found["problems"].append(error.what)

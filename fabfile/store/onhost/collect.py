@@ -45,15 +45,17 @@ def collect(  # noqa: PLR0913 - each is a choice
     hold: float = HOLD,
     pauses: Iterable[float] = PAUSES,
     project: str = "",
+    wait: float = 0.0,
 ) -> dict[str, Any]:
     """Collect what nothing needs. See `Run.answer` for the result.
 
     dry: only say what would be taken. now: for a full disk, purge it at once, as soon as every request that began
     before is done; project: whose nginx knows that. untagged: take manifests without a tag, too, that were neither
-    pushed nor used for that many seconds; less than 0 for what retention.ini says. grace, hold, pauses: seconds.
+    pushed nor used for that many seconds; less than 0 for what retention.ini says. grace, hold, pauses: seconds;
+    wait: how long for another one who is at work.
     Raises RefusedError where another one is at work, or where it cannot know what is needed.
     """
-    with trash.opened(directory) as bin_:
+    with trash.opened(directory, wait) as bin_:
         if bin_ is None:
             return Run.nothing()
         run = Run(directory, bin_, min(grace, LEAST_GRACE) if now else grace, clock=time.time)
@@ -111,7 +113,7 @@ class Run:
             # Of a `delete` there are only links, so to purge it at once would free nothing.
             if age >= hold and (hold or "-delete" not in run):
                 self.step(f"purge {run}")
-                self.purged += sum(size for _, size in self.bin.read(run).blobs.values())
+                self.purged += self.bin.size(run)
                 self.bin.purge(run)
 
     def plan(self, untagged: float, manifests: walk.Manifests) -> None:
@@ -218,7 +220,7 @@ class Run:
             counts[each.kind] = counts.get(each.kind, 0) + 1
             if each.bytes:
                 sizes[each.name] = sizes.get(each.name, 0) + each.bytes
-        waiting = sum(size for run in self.bin.runs() for _, size in self.bin.read(run).blobs.values())
+        waiting = sum(map(self.bin.size, self.bin.runs()))
         return {
             "run": self.name, "bytes": sizes, "counts": counts, "left": self.left, "restored": self.restored,
             "purged": self.purged, "waiting": waiting, "delayed": self.delayed, "rules": self.rules,

@@ -111,7 +111,7 @@ def needs(digest: str, manifests: Manifests, found: set[str]) -> None:
 
 
 def candidates(store: Store, marks: Marks, times: Times, oldest: float) -> list[Candidate]:
-    """What nothing needs and nobody used since `oldest`, in the order in which it goes: links before what they lead to."""
+    """What nothing needs and nobody used since `oldest`, in the order in which it goes: links before their blobs."""
     found: list[Candidate] = []
     holder: dict[str, str] = {}
     for name in sorted(store.repositories):

@@ -1,4 +1,4 @@
-"""What was removed, until it is purged: below `registry/data/.trash`, a directory for each run, at the paths that it had.
+"""What was removed, until it is purged: in `registry/data/.trash`, a directory a run, at the paths that it had.
 
 Each removal is one rename on one file system, and so is the way back: there is no moment at which a kill loses
 anything, and what is where tells all that there is to know. The registry does not look there, as it is beside its
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...machine.onhost.atomic import RefusedError, locked
+from ...machine.onhost.reserve import given
 from . import handles, walk
 
 DATA = "registry/data"
@@ -114,6 +115,12 @@ class Bin:
             walk.blobs(top, found)
             return found
 
+    def size(self, run: str) -> int:
+        """The bytes of layers, manifests and uploads in a run."""
+        found = self.read(run)
+        uploads = (size for each in found.repositories.values() for _, size in each.uploads.values())
+        return sum(size for _, size in found.blobs.values()) + sum(uploads)
+
     @contextlib.contextmanager
     def _made(self, name: str) -> Iterator[int]:
         """A directory in the trash, and all above it."""
@@ -149,7 +156,7 @@ class Bin:
 
 @contextlib.contextmanager
 def opened(directory: str, seconds: float = 0) -> Iterator[Bin | None]:
-    """The store of a deployed registry and its trash, which nobody else changes meanwhile. None: nothing was pushed yet.
+    """The store of a deployed registry and its trash, which nobody else cleans meanwhile. None: nothing was ever pushed.
 
     seconds: how long to wait for another one who does. Raises RefusedError then.
     """
@@ -166,6 +173,8 @@ def opened(directory: str, seconds: float = 0) -> Iterator[Bin | None]:
                 "the store is being cleaned up, or something is removed from it, by another command",
                 "wait for it to end, then run this again",
             ) from None
+        # Of a full disk, too, something can be moved: that takes a directory here and there.
+        stack.enter_context(given(root))
         base = stack.enter_context(handles.top(str(data)))
         top = stack.enter_context(handles.directory(base, STORE))
         with contextlib.suppress(FileExistsError):

@@ -29,9 +29,9 @@ AGAIN = (0.0, 0.02, 0.2)
 class Repository:
     """One repository. Times are seconds since 1970.
 
-    parts: the directories that it has; tags: name -> digest ('' for one that cannot be read) and time; revisions: digest -> time of its link; unlinked:
-    digest -> time at which it was deleted; layers: digest -> time; uploads: name -> time and bytes; remains: of tags that
-    are gone, and time; broken: what cannot be read, in words; signatures: blobs beside manifests of schema 1, as
+    parts: the directories that it has; tags: name -> digest ('' for one that cannot be read) and time; revisions:
+    digest -> time of its link; unlinked: digest -> time at which it was deleted; layers: digest -> time; uploads: name
+    -> time and bytes; remains: of tags that are gone, and time; broken: what cannot be read, in words; signatures: blobs beside manifests of schema 1, as
     version 2 had them; changed: when something came into it or went.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -235,3 +236,46 @@ def test_the_trash_is_roots_alone(server: Server) -> None:
     server.store.blob(b"stale", "app")
     server.gc()
     assert (server.root / "registry/data/.trash").stat().st_mode & 0o777 == 0o700
+
+
+def test_it_comes_back_into_what_a_broken_write_left(server: Server) -> None:
+    """Version 3 writes a temporary file beside the one that it will be."""
+    layer = server.store.blob(b"layer", "app")
+    server.gc()
+    server.fresh().manifest("app", {"layers": [{"digest": layer, "size": 5}]}, "1")
+    server.store.write(server.store.blob_path(layer).with_name("data.123.tmp"), b"la")
+    server.store.write(server.store.part("app", "_layers", layer).with_name("link.123.tmp"), b"sha")
+    assert server.gc()["restored"] == 2
+    assert (server.has(b"layer"), server.store.part("app", "_layers", layer).exists()) == (True, True)
+
+
+@pytest.mark.parametrize("call", ["rename", "mkdir"])
+def test_what_cannot_be_put_back_is_not_purged(server: Server, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full or a dying disk: the run ends, before anything goes for good."""
+    layer = server.store.blob(b"layer", "app")
+    server.gc()
+    server.fresh().manifest("app", {"layers": [{"digest": layer, "size": 5}]}, "1")
+    server.store.blob_path(layer).parent.parent.rmdir()
+    server.now += 10 * DAY
+
+    def full(name: str, *_: object, dir_fd: int = -1, **__: object) -> None:
+        there = call == "mkdir" and name in os.listdir(dir_fd)
+        raise OSError(errno.EEXIST if there else errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(RefusedError, match="is needed and cannot be put back: No space left"):
+            server.gc()
+    assert server.gc()["restored"] >= 1
+    assert server.has(b"layer")
+
+
+def test_a_store_on_two_disks_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.store.blob(b"stale", "app")
+
+    def elsewhere(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", elsewhere)
+    with pytest.raises(RefusedError, match="is not all on one disk"):
+        server.gc()

@@ -80,10 +80,16 @@ class _Settling:
 
     def need_blob(self, digest: str) -> None:
         """Something has it."""
-        if (run := self.blobs.pop(digest, "")) and handles.stat_of(self.bin.top, f"{blob(digest)}/data") is None:
-            self.count += self.bin.put_back(run, blob(digest))
+        if run := self.blobs.pop(digest, ""):
+            self._put_back(run, blob(digest), "data")
 
     def need_layer(self, name: str, digest: str) -> None:
         """A manifest of that repository has it."""
         if run := self.layers.pop((name, digest), ""):
-            self.count += self.bin.put_back(run, layer(name, digest))
+            self._put_back(run, layer(name, digest), "link")
+
+    def _put_back(self, run: str, path: str, file: str) -> None:
+        """A directory, or the file alone where one is there that lacks it: a write that broke off leaves that."""
+        if handles.stat_of(self.bin.top, f"{path}/{file}") is None:
+            done = self.bin.put_back(run, path) or self.bin.put_back(run, f"{path}/{file}")
+            self.count += done

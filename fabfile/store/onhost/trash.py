@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import errno
 import os
 import stat
 import subprocess
@@ -24,6 +25,9 @@ DATA = "registry/data"
 STORE = "docker/registry/v2"
 TRASH = ".trash"
 LOCK = "registry/.lock"
+# Of a rename: it went away, or a link is in the way; something is there already.
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+THERE = (errno.EEXIST, errno.ENOTEMPTY)
 NAME = "%Y%m%dT%H%M%S"
 
 
@@ -55,14 +59,19 @@ class Bin:
         return handles.written(handles.stat_of(self.trash, run))
 
     def take(self, run: str, path: str, now: float) -> bool:
-        """Move what is at a path of the store into the trash. False where it went meanwhile, or is a link."""
+        """Move what is at a path of the store into the trash. False where it went meanwhile, or lies behind a link.
+
+        Raises RefusedError where that cannot be done at all.
+        """
         above, _, name = path.rpartition("/")
         try:
             with handles.directory(self.top, above) as source, self._made(f"{run}/{above}") as target:
                 os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
                 os.utime(run, (now, now), dir_fd=self.trash)
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in GONE or error.errno in THERE:
+                return False
+            raise _failed(f"{path} cannot be moved into the trash", error) from None
         return True
 
     def clear(self, path: str) -> bool:
@@ -77,7 +86,10 @@ class Bin:
         return handles.stat_of(self.top, path) is None
 
     def put_back(self, run: str, path: str) -> bool:
-        """Move it where it was. False where something is there again: that is newer, and stays."""
+        """Move it where it was. False where something is there again, which is newer and stays, or it is not here.
+
+        Raises RefusedError where it should be there and cannot: then nothing may be purged.
+        """
         above, _, name = path.rpartition("/")
         try:
             with handles.directory(self.trash, f"{run}/{above}") as source, self._parents(above) as target:
@@ -88,8 +100,10 @@ class Bin:
                     os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
                     os.unlink(name, dir_fd=source)
                 os.fsync(target)
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno in (errno.ENOENT, *THERE):
+                return False
+            raise _failed(f"{path} is needed and cannot be put back", error) from None
         return True
 
     def put_back_revision(self, run: str, name: str, digest: str) -> bool:
@@ -184,6 +198,14 @@ def opened(directory: str, seconds: float = 0) -> Iterator[Bin | None]:
             os.fchown(trash, 0, 0)
         os.fchmod(trash, 0o700)
         yield Bin(base, top, trash)
+
+
+def _failed(what: str, error: OSError) -> RefusedError:
+    if error.errno == errno.EXDEV:
+        return RefusedError(
+            f"{what}: registry/data is not all on one disk", "mount the disk at registry/data as a whole"
+        )
+    return RefusedError(f"{what}: {error.strerror}", "df -h and dmesg show the disks; then run it again")
 
 
 def _clear(handle: int, name: str, deep: int) -> None:

@@ -10,6 +10,7 @@ from invoke import Collection, Context, task
 
 from .errors import UsageError, for_people
 from .running import change, run, server
+from .store_tasks import gc, images, retention
 
 
 @task(
@@ -253,7 +254,7 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
 GROUPS = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
-    "Every day": (status, renew, logs, down),
+    "Every day": (status, images, retention, gc, renew, logs, down),
     "Now and then": (adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))

@@ -193,6 +193,17 @@ def _as_root(name: str) -> str:
     return name if "@" in name else f"root@{name}"
 
 
+def spelled_out(argv: list[str], tasks: set[str]) -> list[str]:
+    """The same command line with `images NAME` as `images --repository NAME`: invoke's own arguments without a flag
+    cannot be left out.
+    """
+    words = list(argv)
+    for place in range(len(words) - 1, 0, -1):
+        if words[place - 1] == "images" and not words[place].startswith("-") and words[place] not in tasks:
+            words.insert(place, "--repository")
+    return words
+
+
 def _understood(parse: Callable[[], None], program: Program | None = None) -> None:
     """Do that; what is not understood becomes one line. program: for what there is, to guess what was meant."""
     try:
@@ -234,6 +245,8 @@ def main(name: str, argv: list[str]) -> None:
         # A terminal that knows no `…` is no reason to fail.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    from . import ns
+
     if name == "fab":
         from fabric import Config, Executor, __version__
         from fabric.main import Fab
@@ -268,7 +281,7 @@ def main(name: str, argv: list[str]) -> None:
             name="Invoke", version=__version__, config_class=OwnAlone, binary="inv"
         )
     try:
-        program.run([name, *argv])
+        program.run([name, *spelled_out(argv, set(ns.task_names))])
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -57,11 +57,25 @@ RENEW_LOG = f"{LOG}/renew.log"
 # What cron runs, below DEPLOY_DIR, and what it could not have `inv` tell.
 CRON_SCRIPT = "by-cron.sh"
 RENEW_UNHEARD = f"{LOG}/renew.unheard"
+CARE_LOG = f"{LOG}/care.log"
+# What the last night brought, and what people were told of it.
+CARE_RECORD = f"{LOG}/care.json"
+CARE_ALERT = f"{LOG}/care-alert.json"
+# nginx writes there what was used, see store/onhost/uses.py.
+USES = f"{LOG}/uses"
+USES_LOG = f"{USES}/uses.log"
+# Which tags stay, from deploy/.
+RETENTION = "retention.ini"
 
 REGISTRY = "registry"
 DATA = f"{REGISTRY}/data"
 # What the registry has in it (distribution, storage/driver/paths).
-STORE = f"{DATA}/docker/registry/v2"
+IN_DATA = "docker/registry/v2"
+STORE = f"{DATA}/{IN_DATA}"
+# Beside it, on the same disk: what was removed from it, see store/onhost/trash.py.
+TRASH = ".trash"
+# Whoever removes something has it.
+STORE_LOCK = f"{REGISTRY}/.lock"
 # How `registry/data` is known again, see machine/onhost/store.py: in it, wherever it leads, and beside all else.
 STORE_MARK = ".store"
 AUTH = f"{REGISTRY}/auth"
@@ -118,6 +132,8 @@ class Inside:
     ACME = "/acme"
     SOCKETS = "/sockets"
     BLOBS = "/blobs"
+    USES = "/uses"
+    USES_LOG = f"{USES}/uses.log"
 
 
 def version(numbers: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What runs on the server itself, from cron: `inv renew`."""
+"""What runs on the server itself, from cron: `inv renew` and `inv care`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,28 @@ def renew(c: Context, dry_run: bool = False, log: str = "", heard: str = "") -> 
         raise
     _alert(host, settings, "", dry_run)
     _heard(heard)
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
+def care(c: Context, log: str = "") -> None:
+    """Remove tags by retention.ini, free what nothing needs, and fold the log of uses. Nobody waits for it."""
+    from .store import care
+
+    if log:
+        _begin(Path(log))
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    problem = ""
+    try:
+        with lock.audited(host, settings, "care"):
+            report.step("care", lambda: care.care(host, settings))
+    except Exception as error:
+        problem = str(error) or type(error).__name__
+        raise
+    finally:
+        if line := care.tell(host, settings, problem):
+            print(f"{'':15}{line}")
 
 
 def _settings() -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import zlib
 
 from .. import layout
 from ..machine.host import Host
@@ -24,13 +25,23 @@ def cron_text(settings: Settings) -> str:
     directory, script = settings.deploy_dir, layout.CRON_SCRIPT
     # away.sh knows the directory by `cd … &&`.
     renew = f"rm -f {layout.AWAY_TOLD}; cd {directory} && sh ./{script}"
+    log = layout.CARE_LOG
+    care = f"cd {directory} && mkdir -p {layout.LOG} && nice ionice -c 3 ./inv care --log {log} >>{log} 2>&1"
+    there = f"root if [ -f {directory}/{script} ]; then"
     return (
-        "# Written by `schedule`. Renews the registry's certificate where it is due.\n"
+        "# Written by `schedule`. Renews the registry's certificate where it is due; frees space at night.\n"
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         'MAILTO=""\n'
-        f"{settings.cron_schedule} root if [ -f {directory}/{script} ]; then {renew}; else sh {layout.AWAY_FILE}; fi\n"
+        f"{settings.cron_schedule} {there} {renew}; else sh {layout.AWAY_FILE}; fi\n"
+        # Not between one and three, when some clocks are changed; and whoever pulls has the disk first.
+        f"{_minute(settings)} 4 * * * {there} {care}; fi\n"
     )
+
+
+def _minute(settings: Settings) -> int:
+    """One that differs between domains: several registries may share a disk."""
+    return zlib.crc32(settings.registry_domain.encode()) // 7 % 60
 
 
 def away_text(settings: Settings) -> str:

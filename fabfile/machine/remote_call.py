@@ -39,10 +39,11 @@ LOADER = (
 # What they import of the standard library. Debian's python3-minimal has not all of it, nor has a Python that
 # was built where OpenSSL was not.
 MODULES = (
-    "base64", "calendar", "collections.abc", "concurrent.futures", "contextlib", "dataclasses", "email.message",
-    "email.utils", "errno", "fcntl", "functools", "hashlib", "http.client", "itertools", "json", "os", "pathlib",
-    "pwd", "re", "shutil", "signal", "socket", "ssl", "stat", "struct", "subprocess", "tempfile", "threading", "time",
-    "types", "typing", "urllib.error", "urllib.parse", "urllib.request",
+    "base64", "calendar", "collections", "collections.abc", "concurrent.futures", "configparser", "contextlib",
+    "dataclasses", "email.message", "email.utils", "errno", "fcntl", "fnmatch", "functools", "hashlib", "http.client",
+    "itertools", "json", "os", "pathlib", "pwd", "re", "shutil", "signal", "socket", "ssl", "stat", "struct",
+    "subprocess", "sys", "tempfile", "threading", "time", "types", "typing", "urllib.error", "urllib.parse",
+    "urllib.request",
 )  # fmt: skip
 
 # A function of an `onhost` module, its arguments and keyword arguments: what JSON can carry.

@@ -22,6 +22,8 @@ from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
 from ..stack.onhost import sync
+from ..store import care
+from ..store.onhost import care as nightly
 from ..version import VERSION, newer
 
 GB = 1e9
@@ -59,6 +61,7 @@ class Status(TypedDict):
     cron: Cron
     accounts: list[Account] | str
     disk: disk.Usage
+    care: nightly.Night | None
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -74,6 +77,7 @@ def looks(settings: Settings) -> list[Call]:
         orders.look(settings),
         cron.look_at(settings),
         (disk.usage, (directory,), {}),
+        (nightly.last, (directory,), {}),
     ]
 
 
@@ -104,6 +108,7 @@ def status(host: Host, settings: Settings) -> Status:
         "cron": {**cron.looked_at(host, settings), "twice_a_day": not settings.renew_schedule},
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
+        "care": host.call(nightly.last, settings.deploy_dir),
     }
 
 
@@ -127,6 +132,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     ]
     rows.append(_accounts(found["accounts"]))
     rows += _disks(found["disk"])
+    rows.append(care.row(found["care"]))
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))

@@ -9,18 +9,29 @@ from collections.abc import Collection, Sequence
 
 from .. import layout
 from ..certificate import own
-from ..errors import StepError
+from ..errors import StepError, UsageError
 from ..machine import ownership
 from ..machine.host import Host, refuse_away
+from ..machine.onhost.atomic import RefusedError
 from ..machine.remote_call import Call
 from ..report import Outcome
-from ..settings import Settings
+from ..settings import HOME, Settings
 from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
+from ..store.onhost import rules
 
 # Not text, or nobody else's business: keys, tokens.
 UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB)
 SECRET = ("ALERT_COMMAND",)
+
+
+def _check_rules() -> None:
+    """Raises UsageError for a mistake in deploy/retention.ini, before anything is sent."""
+    file = HOME / "deploy" / layout.RETENTION
+    try:
+        rules.parse(file.read_text("utf-8", "replace") if file.is_file() else "")
+    except RefusedError as error:
+        raise UsageError(f"deploy/{error.what}", *error.remedies) from None
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -44,6 +55,7 @@ def sync(
     directory = settings.deploy_dir
     if settings.tls_certificate:
         own.check(settings)
+    _check_rules()
     names = templates.names(settings)
     there = host.call(onhost.state, directory, names)
     # First of all: what a stranger left there, a journal for example, must not be carried out.

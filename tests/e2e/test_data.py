@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import under
-
-from .test_care import CARE, typed
+from .test_care import cleaned_up
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
@@ -32,8 +30,7 @@ def test_d1_the_disk_is_full_during_a_push(deployed: World, tmp_path: Path) -> N
         assert int(answer.split()[-1]) >= 500, answer
         assert "no space left on device" in answer
         assert deployed.status(f"/v2/data/small/blobs/{small}", *LOGIN) == 200
-        (block,) = under(CARE, "When the disk is full")
-        typed(deployed, block, tmp_path)
+        cleaned_up(deployed, tmp_path)
         deployed.push_blob("data/small", b"comes afterwards", *LOGIN)
     finally:
         deployed.fab("down")

@@ -189,8 +189,9 @@ def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
 
 # Of ours, and empty: not worth being taken away.
 ADDED = {
-    "./certbot/hooks", "./certbot/rehearsal", "./certbot/log", "./log", "./log/audit.log", "./registry/secrets",
-    "./registry/secrets/http-secret", "./registry/sockets", "./registry/sockets/auth", "./registry/sockets/registry",
+    "./certbot/hooks", "./certbot/rehearsal", "./certbot/log", "./log", "./log/audit.log", "./log/uses",
+    "./log/uses/uses.log", "./registry/secrets", "./registry/secrets/http-secret", "./registry/sockets",
+    "./registry/sockets/auth", "./registry/sockets/registry",
     "./registry/auth/.lock", "./registry/auth/htpasswd.adopted", "./certbot/attempts.json", "./certbot/www/.well-known",
     "./certbot/www/.well-known/acme-challenge", "./registry/sockets/auth/auth.sock",
     "./registry/sockets/registry/registry.sock", "./registry/auth/htpasswd",
@@ -221,6 +222,8 @@ def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: 
         shown = clean.fab("status", ok=None).stdout
         assert "warn" in next(line for line in shown.splitlines() if " disk " in line)
         assert clean.status("/v2/", *login) == 200
+        clean.server(f"cd {DEPLOY_DIR}/registry/data && find . -path '*_uploads*' -exec touch -d '2 days ago' {{}} +")
+        assert "freed" in clean.fab("gc", "--grace", "0s", "--now").stdout
         # It is kept again by the next change for which there is room.
         clean.server(f"rm {DEPLOY_DIR}/full {DEPLOY_DIR}/before")
         clean.fab("htpasswd", "--user", "later", input="secret\n")

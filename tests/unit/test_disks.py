@@ -18,9 +18,8 @@ from fabfile.machine import away, host, scripts
 from fabfile.machine.onhost import atomic, disk, reserve, store
 from fabfile.machine.rows import Facts
 from fabfile.old_registry.onhost import crontab
-from fabfile.settings import HOME, Settings, load
+from fabfile.settings import Settings, load
 from fabfile.steps import check
-from tests.docs.pages import under
 
 from .test_pure import FACTS
 
@@ -138,29 +137,6 @@ def test_nothing_is_ordered_without_room(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "statvfs", lambda _: full)
     with pytest.raises(atomic.RefusedError, match="40 KiB and 500 files are left"):
         reserve.require_room(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("version", "untagged"),
-    [
-        ("registry github.com/docker/distribution v2.8.3", False),
-        ("registry github.com/docker/distribution 2.8.3+ds1", False),
-        ("registry github.com/distribution/distribution/v3 v3.1.1", True),
-        ("registry github.com/distribution/distribution/v3 3.0.0-rc.1", True),
-    ],
-)
-def test_the_clean_up_asks_for_the_version(tmp_path: Path, version: str, untagged: bool) -> None:
-    """What the block gives the container's shell, with a registry that only says its version: see test_care.py."""
-    (block,) = under(HOME / "docs/care.md", "When the disk is full")
-    script = re.search(r"registry -c '\n(.*?)' </dev/null", block, re.S)
-    assert script is not None
-    program = tmp_path / "registry"
-    program.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo "{version}"; else echo "$@"; fi\n')
-    program.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["sh", "-c", script[1]], env=environment, capture_output=True, text=True, check=True)
-    wanted = "garbage-collect --delete-untagged /etc" if untagged else "garbage-collect /etc"
-    assert done.stdout.startswith(wanted)
 
 
 LINES = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 import shutil
 import subprocess
@@ -116,9 +117,16 @@ def test_a_changed_registry_configuration_replaces_the_container(settings: Setti
 
 def test_cron_text(env: Callable[[str], Settings]) -> None:
     text = cron_text(env("RENEW_SCHEDULE='* * * * *'\n"))
-    assert text.splitlines()[-1] == (
+    renew, care = text.splitlines()[-2:]
+    assert renew == (
         "* * * * * root if [ -f /docker-registry/by-cron.sh ]; then rm -f /run/private-docker-registry.away; "
         "cd /docker-registry && sh ./by-cron.sh; else sh /etc/private-docker-registry/away; fi"
+    )
+    assert re.fullmatch(
+        r"\d{1,2} 4 \* \* \* root if \[ -f /docker-registry/by-cron\.sh \]; then "
+        r"cd /docker-registry && mkdir -p log && "
+        r"nice ionice -c 3 \./inv care --log log/care\.log >>log/care\.log 2>&1; fi",
+        care,
     )
     # away.sh knows the directory by these words, in the file of an older version, too.
     assert "cd /docker-registry && " in text

@@ -40,6 +40,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module that is sent to the server."""
     file = tmp_path / "fabfile/onhost/part.py"
     file.parent.mkdir(parents=True)
+    (tmp_path / "fabfile/layout.py").touch()
     monkeypatch.setattr(pythons, "HOME", tmp_path)
     return file
 

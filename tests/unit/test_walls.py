@@ -24,7 +24,7 @@ from fabfile.stack import capacity, carried, templates
 FABFILE = HOME / "fabfile"
 FILES = sorted(FABFILE.rglob("*.py"))
 # From the lowest to the highest; a folder imports from those before it.
-FLOORS = ("machine", "accounts", "stack", "certificate", "registry", "old_registry", "steps")
+FLOORS = ("machine", "accounts", "stack", "certificate", "registry", "store", "old_registry", "steps")
 # What every folder may import.
 GROUND = {"errors", "report", "rules", "secret", "settings", "text", "version", "layout", "launcher", "names"}
 

@@ -32,6 +32,7 @@ from .containers import (
     try_inside,
 )
 from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
+from .workers import began, children, workers
 
 MAPS = "accounts.conf"
 OVERRIDE = "override.conf"
@@ -226,7 +227,7 @@ def _load(root: Path) -> int:
     if loaded.is_file() and loaded.read_text() == digest:
         return 0
     master = _master()
-    old = _workers(master)
+    old = workers(master)
     # As `nginx -s reload` does it (nginx(8)), without a trip through Docker.
     os.kill(master, signal.SIGHUP)
     _wait_for_takeover(master, old)
@@ -247,16 +248,17 @@ def _master() -> int:
     return int(process)
 
 
-def _workers(master: int) -> set[int]:
-    """The worker processes that take new connections. One that shuts down has another title."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended in the meantime
-            # Bytes: a process may give itself a name that is no text.
-            parent = int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])
-            if parent == master and (process / "cmdline").read_bytes().strip(b"\0 ") == b"nginx: worker process":
-                found.add(int(process.name))
-    return found
+def renewed() -> dict[int, int]:
+    """Have nginx begin new processes, with what it runs already. Returns the old ones, for workers.alive.
+
+    These go on until their last request is done. Raises RefusedError where nginx does not run.
+    """
+    master = _master()
+    old = {pid: started for pid in children(master) if (started := began(pid))}
+    serving = workers(master)
+    os.kill(master, signal.SIGHUP)
+    _wait_for_takeover(master, serving)
+    return old
 
 
 def _wait_for_takeover(master: int, old: set[int]) -> None:
@@ -265,9 +267,9 @@ def _wait_for_takeover(master: int, old: set[int]) -> None:
     Old workers finish what they are at, a long push for example; that is not waited for.
     """
     end = time.monotonic() + TAKEOVER_SECONDS
-    while old & _workers(master) or not _workers(master):
+    while old & workers(master) or not workers(master):
         if time.monotonic() > end:
-            if _workers(master) - old:
+            if workers(master) - old:
                 # An old one that does not end answers with what the new ones know of the accounts.
                 return
             raise RefusedError("nginx does not take over the new configuration", "./fab -H … logs shows why")

@@ -1,0 +1,74 @@
+"""`gc`: space on the disk, while everybody pushes and pulls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import report
+from ..machine.host import Host, require_deployed
+from ..report import Outcome
+from ..settings import Settings
+from ..store.onhost import collect
+from ..store.words import seconds, size
+from ..text import one_line
+
+# How many repositories have a line of their own.
+LINES = 20
+
+
+def gc(  # noqa: PLR0913 - each is an option
+    host: Host, settings: Settings, *, dry: bool = False, now: bool = False, untagged: str = "", grace: str = ""
+) -> Outcome:
+    """Free what nothing needs on the server's disk. No push is refused, no pull notices.
+
+    dry: only say what would go; now: for a full disk, do not keep it for a day; untagged: an age from which on
+    images without a tag go, too; grace: how long something has to be unused, instead of a day.
+    Raises StepError where another one is at work, or where not all of the store can be read.
+    """
+    options: dict[str, Any] = {"dry": dry, "now": now, "untagged": seconds(untagged, "untagged") if untagged else -1.0}
+    if grace:
+        options["grace"] = seconds(grace, "grace")
+        if options["grace"] < collect.LEAST_GRACE:
+            report.line(
+                "warn", "gc", f"--grace {grace}: a push that takes longer than that may have to be repeated", 0.0
+            )
+    require_deployed(host, settings.deploy_dir)
+    found = host.call(collect.collect, settings.deploy_dir, **options)
+    return outcome(found, dry=dry)
+
+
+def outcome(found: collect.Collected, *, dry: bool) -> Outcome:
+    """What the collector did, in words."""
+    for name, problems in sorted(found["left"].items()):
+        text = f"{name} is left as it is: {problems[0]}"
+        report.line("warn", "gc", one_line(text), 0.0)
+    if found["rules"]:
+        report.line("warn", "gc", f"{one_line(found['rules'])}: images without a tag stay", 0.0)
+    total = sum(found["bytes"].values())
+    things = sum(found["counts"].values())
+    details = [f"{size(count):>8}  {one_line(name)}" for name, count in _largest(found["bytes"])]
+    if found["untagged"]:
+        details.append(
+            f"{found['untagged']} images without a tag hold {size(found['untagged_bytes'])}: gc --untagged 30d takes"
+            " those that were neither pushed nor used for 30 days"
+        )
+    if dry:
+        return Outcome(f"would free {size(total)} in {things} parts", changed=False, details=details)
+    words = []
+    if found["purged"]:
+        words.append(f"freed {size(found['purged'])}")
+    if found["waiting"]:
+        words.append(f"{size(found['waiting'])} in the trash, to be freed by a gc a day later")
+    if found["restored"]:
+        words.append(f"{found['restored']} parts put back, as somebody needs them")
+    if found["delayed"]:
+        details.insert(0, f"not freed yet: {found['delayed']}; run it again later")
+    return Outcome(", ".join(words) or "nothing to free", bool(things or found["purged"]), details)
+
+
+def _largest(sizes: dict[str, int]) -> list[tuple[str, int]]:
+    """The repositories that give most, and the rest as one."""
+    rows = sorted(sizes.items(), key=lambda row: (-row[1], row[0]))
+    rows = [(name if name != "-" else "(of no repository)", count) for name, count in rows]
+    rest = rows[LINES:]
+    return rows[:LINES] + ([(f"({len(rest)} more repositories)", sum(count for _, count in rest))] if rest else [])

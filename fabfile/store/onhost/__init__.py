@@ -1,0 +1,1 @@
+"""What the subject store does on the server itself."""

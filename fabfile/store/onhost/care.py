@@ -1,0 +1,90 @@
+"""What the server does by itself each night: the rules, the garbage, and the log of uses."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TypedDict
+
+from ...layout import CARE_RECORD, RETENTION
+from ...machine.onhost import store
+from ...machine.onhost.atomic import RefusedError, replace
+from ...machine.onhost.reserve import given
+from ...stack.onhost import nginx
+from ...stack.onhost.containers import nginx_container
+from . import collect, retention, trash, uses, walk
+
+# Who cleans up by hand is done by then.
+WAIT = 600.0
+
+
+class Night(TypedDict):
+    """What a night brought.
+
+    when: in seconds since 1970. removed: tags. freed, waiting: bytes. left: repositories in which something cannot be
+    read. held: repository -> why the rules do not count there. problems: texts.
+    """
+
+    when: float
+    removed: int
+    freed: int
+    waiting: int
+    left: list[str]
+    held: dict[str, str]
+    problems: list[str]
+
+
+def care(directory: str) -> Night:
+    """Remove tags by the rules, collect, and fold the log of uses. What fails is no reason to leave out the rest.
+
+    It keeps what it returns, for `last`.
+    """
+    found: Night = {"when": 0.0, "removed": 0, "freed": 0, "waiting": 0, "left": [], "held": {}, "problems": []}
+    if away := store.problem(Path(directory)):
+        # Each of them would say the same.
+        found["problems"].append(away[0])
+    else:
+        _care(directory, found)
+    found["when"] = time.time()
+    with given(Path(directory)):
+        replace(Path(directory, CARE_RECORD), json.dumps(found).encode(), 0o600)
+    return found
+
+
+def _care(directory: str, found: Night) -> None:
+    try:
+        if Path(directory, RETENTION).is_file():
+            judged = retention.retention(directory, dry=False, cron=True)
+            found["removed"], found["held"] = judged["removed"], judged["held"]
+    except RefusedError as error:
+        found["problems"].append(error.what)
+    try:
+        done = collect.collect(directory, wait=WAIT)
+        found["freed"], found["waiting"], found["left"] = done["purged"], done["waiting"], sorted(done["left"])
+    except RefusedError as error:
+        found["problems"].append(error.what)
+    try:
+        fold(directory)
+    except RefusedError as error:
+        found["problems"].append(error.what)
+
+
+def fold(directory: str) -> None:
+    """Fold the log of uses, and have nginx begin a new one. Not while `gc` reads its end."""
+    with trash.opened(directory, WAIT) as bin_:
+        known: set[str] = set()
+        for repository in walk.repositories(bin_.top).repositories.values() if bin_ else ():
+            known |= repository.revisions.keys()
+        uses.fold(directory, known, time.time())
+        if nginx_container():
+            nginx.renewed()
+
+
+def last(directory: str) -> Night | None:
+    """What the last night brought; None where there was none. Changes nothing."""
+    try:
+        found: Night = json.loads(Path(directory, CARE_RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    return found

@@ -1,0 +1,117 @@
+"""Retention: tags go by the rules of deploy/retention.ini, into the trash."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TypedDict
+
+from ...layout import RETENTION
+from ...machine.onhost.atomic import RefusedError
+from . import trash, uses, walk
+from .images import Graph, natural
+from .manifests import followed
+from .removal import take_tag
+from .rules import NEVER, Rule, for_repository, judged, parse
+from .settle import settle
+
+WAIT = 30.0
+
+
+class Judged(TypedDict):
+    """What the rules say, and what was done.
+
+    tags: repository, tag, whether it stays, and why. held: repository -> why it is left. removed: how many. run: its
+    name in the trash. unmatched: patterns that match nothing. left: repositories that cannot be read.
+    """
+
+    tags: list[tuple[str, str, bool, str]]
+    held: dict[str, str]
+    removed: int
+    run: str
+    unmatched: list[str]
+    left: list[str]
+
+
+def read(directory: str) -> list[Rule] | None:
+    """The rules of a server; None where there is no file. Raises RefusedError for a mistake in it."""
+    path = Path(directory, RETENTION)
+    return parse(path.read_text("utf-8", "replace")) if path.is_file() else None
+
+
+def ages(rules: list[Rule], names: list[str]) -> dict[str, float]:
+    """Repository -> from which age on its images without a tag go; those that keep all are left out."""
+    found = {name: for_repository(rules, name) for name in names}
+    return {name: rule.untagged for name, rule in found.items() if rule and rule.untagged != NEVER}
+
+
+def retention(directory: str, *, dry: bool, all_of_it: bool = False, cron: bool = False) -> Judged:
+    """Judge every tag, and remove what no rule keeps. dry: only judge.
+
+    all_of_it: also where that is the last tag of a repository, or more than half of its tags. Without it such a
+    repository is left as it is: for cron, which goes on with the others, and else nothing at all is removed.
+    Raises RefusedError where there is no file, or a mistake in it.
+    """
+    rules = read(directory)
+    if rules is None:
+        raise RefusedError(
+            f"there is no {RETENTION}, so nothing is ever removed by itself",
+            f"write deploy/{RETENTION}, then ./fab -H … sync",
+        )
+    with trash.opened(directory, WAIT) as bin_:
+        answer: Judged = {"tags": [], "held": {}, "removed": 0, "run": "", "unmatched": [], "left": []}
+        if bin_ is None:
+            return answer
+        with walk.Manifests(bin_.top) as manifests:
+            store = walk.repositories(bin_.top)
+            graph = Graph(store, manifests)
+        matched = {name: for_repository(rules, name) for name in store.repositories}
+        answer["unmatched"] = [rule.pattern for rule in rules if rule not in matched.values()]
+        going = _judge_all(graph, directory, matched, answer)
+        answer["held"] = {} if all_of_it else _braked(graph, going)
+        if dry or (answer["held"] and not cron):
+            return answer
+        for name in answer["held"]:
+            going.pop(name)
+        if any(going.values()):
+            answer["run"] = run = bin_.begin("retention", time.time())
+            for name, tags in going.items():
+                answer["removed"] += sum(take_tag(bin_, run, store.repositories[name], tag) for tag in tags)
+            settle(bin_)
+        return answer
+
+
+def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], answer: Judged) -> dict[str, list[str]]:
+    """Repository -> tags that may go. What is judged goes into the answer."""
+    now, begun, last = time.time(), uses.begun(directory), uses.last(directory)
+    going: dict[str, list[str]] = {}
+    for name, rule in sorted(matched.items()):
+        repository = graph.store.repositories[name]
+        if rule is None:
+            continue
+        if repository.broken:
+            answer["left"].append(name)
+            continue
+        tags = {tag: when for tag, (_, when) in repository.tags.items() if not followed(tag)}
+        used = {
+            tag: max(
+                (last.get((name, each), 0.0) for each in graph.closure(name, repository.tags[tag][0])), default=0.0
+            )
+            for tag in tags
+        }
+        verdict = judged(rule, tags, used, now, begun)
+        answer["tags"] += [(name, tag, *verdict[tag]) for tag in sorted(tags, key=natural)]
+        going[name] = [tag for tag in tags if not verdict[tag][0]]
+    return going
+
+
+def _braked(graph: Graph, going: dict[str, list[str]]) -> dict[str, str]:
+    """Repositories in which so much would go that it may be a mistake in the file."""
+    held = {}
+    for name, tags in going.items():
+        total = sum(not followed(tag) for tag in graph.store.repositories[name].tags)
+        if tags and len(tags) == total:
+            held[name] = f"all {total} tags would go" if total > 1 else "its only tag would go"
+        elif len(tags) * 2 > total:
+            held[name] = f"{len(tags)} of {total} tags would go"
+    return held

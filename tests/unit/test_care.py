@@ -1,0 +1,107 @@
+"""`inv care`: what fails is told, and the rest is done."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fabfile import layout
+from fabfile.certificate.cron import cron_text
+from fabfile.errors import StepError
+from fabfile.machine.host import here
+from fabfile.settings import Settings
+from fabfile.store import care as told
+from fabfile.store.onhost import care, collect, uses
+from tests.unit.stores import sha
+from tests.unit.test_collect import DAY, Server
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Its nginx does not run, and it does not wait."""
+    server = Server(tmp_path)
+    now = server.now
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(care, "nginx_container", lambda: "")
+    monkeypatch.setattr(collect, "collect", partial(collect.collect, pauses=()))
+    return server
+
+
+def test_a_night(server: Server) -> None:
+    for number in range(3):
+        server.store.now = number + 1.0
+        server.store.image("app", [b"%d" % number], f"1.{number}")
+    server.store.blob(b"nobody's")
+    server.used("app", sha(b"2"), server.now)
+    (server.root / "retention.ini").write_text("[app]\nkeep = 2 newest\n")
+    found = care.care(str(server.root))
+    assert (found["removed"], found["problems"], found["held"], found["left"]) == (1, [], {}, [])
+    assert found["waiting"] > len(b"nobody's")
+    assert (server.root / layout.USES / uses.FOLDED).read_text() == f"{server.now:.0f}\tapp\t{sha(b'2')}\n"
+    assert found["when"] == server.now
+    assert care.last(str(server.root)) == found
+    assert told.row(care.last(str(server.root)))[0] == "ok"
+
+
+def test_a_night_with_mistakes(server: Server) -> None:
+    """A wrong rule, and a manifest that cannot be read: garbage goes all the same."""
+    bad = server.store.image("bad", [b"x"], "1")
+    server.store.blob_path(bad).write_bytes(b"{}")
+    server.store.blob(b"nobody's")
+    (server.root / "retention.ini").write_text("[app]\nkeep = many newest\n")
+    found = care.care(str(server.root))
+    assert found["problems"][0].startswith("retention.ini:2: ")
+    assert (found["left"], server.has(b"nobody's")) == (["bad"], False)
+    mark, name, text = told.row(care.last(str(server.root)))
+    assert (mark, name) == ("warn", "care")
+    assert "retention.ini:2: keep: many newest" in text
+    assert "cannot be read in bad" in text
+
+
+def test_a_rule_that_would_take_all_does_not_count_at_night(server: Server) -> None:
+    server.store.now = 1.0
+    server.store.image("app", [b"1"], "1")
+    (server.root / "retention.ini").write_text("[app]\nkeep = pushed 1d\n")
+    found = care.care(str(server.root))
+    assert (found["removed"], found["held"]) == (0, {"app": "its only tag would go"})
+
+
+def test_what_status_says() -> None:
+    night: care.Night = {
+        "when": time.time() - 3 * DAY, "removed": 2, "freed": 5_000_000, "waiting": 0,
+        "left": [], "held": {}, "problems": [],
+    }  # fmt: skip
+    assert told.row(None) == ("ok", "care", "not yet: cron runs it at night")
+    mark, _, text = told.row(night)
+    assert mark == "warn"
+    assert text.startswith("3 d ago: 2 tags removed, 5.0 MB freed, 0 B in the trash; cron did not run it since")
+    assert told.row({**night, "when": time.time() - 7200}) == (
+        "ok", "care", "2 h ago: 2 tags removed, 5.0 MB freed, 0 B in the trash"
+    )  # fmt: skip
+
+
+def test_a_failure_is_an_error_with_what_to_do(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = {"removed": 0, "freed": 0, "waiting": 0, "left": [], "held": {}, "problems": ["it is locked"]}
+    monkeypatch.setattr(care, "care", lambda *_: night)
+    with pytest.raises(StepError, match="it is locked"):
+        told.care(here(), settings)
+    monkeypatch.setattr(care, "care", lambda *_: night | {"problems": []})
+    assert told.care(here(), settings).changed is False
+
+
+def test_at_night_nothing_is_made_where_the_disk_is_away(env: Callable[[str], Settings], tmp_path: Path) -> None:
+    """Cron's own line, as a shell runs it: with the directory there it would begin a log."""
+    job = cron_text(env(f"DEPLOY_DIR={tmp_path}\n")).splitlines()[-1].split(" root ", 1)[1]
+    assert "./inv care" in job
+    subprocess.run(["sh", "-c", job], check=True)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / layout.CRON_SCRIPT).touch()
+    (tmp_path / "inv").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "inv").chmod(0o755)
+    subprocess.run(["sh", "-c", job], check=True)
+    assert (tmp_path / layout.CARE_LOG).read_text() == f"care --log {layout.CARE_LOG}\n"

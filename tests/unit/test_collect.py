@@ -1,0 +1,324 @@
+"""What `gc` takes, and what it leaves; what comes back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fabfile import layout
+from fabfile.machine.onhost import store as disk
+from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.store.onhost import care, collect, images, manifests, removal, trash, walk
+from fabfile.store.onhost.collect import Run
+from fabfile.store.onhost.tail import Tail
+from tests.unit.stores import Store, sha
+
+DAY = 86400.0
+
+
+class Server:
+    """A store in which all is old, and what `gc` does there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store = Store(root / "registry/data")
+        self.now = time.time() + 100 * DAY
+        (root / layout.USES).mkdir(parents=True)
+
+    def fresh(self) -> Store:
+        self.store.now = self.now
+        return self.store
+
+    def used(self, name: str, digest: str, when: float) -> None:
+        with (self.root / layout.USES_LOG).open("a") as log:
+            log.write(f"{when}\t-\tGET\t{name}\t-\t{digest}\t0\tx\n")
+
+    def gc(self, untagged: float = -1.0, hold: float = DAY) -> collect.Collected:
+        with trash.opened(str(self.root)) as bin_:
+            assert bin_ is not None
+            run = Run(str(self.root), bin_, DAY, clock=lambda: self.now)
+            log = self.root / layout.USES_LOG
+            with walk.Manifests(bin_.top) as known, Tail(log) as tail:
+                run.settle()
+                run.purge(hold)
+                run.plan(untagged, known)
+                run.take(known, tail)
+                run.settle()
+            return run.answer()
+
+    def has(self, content: bytes) -> bool:
+        return self.store.blob_path(sha(content)).exists()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(tmp_path)
+
+
+def test_nothing_was_ever_pushed(tmp_path: Path) -> None:
+    assert collect.collect(str(tmp_path))["run"] == ""
+
+
+def test_what_nothing_needs_goes_and_is_purged_a_day_later(server: Server) -> None:
+    server.store.image("app", [b"kept"], "1")
+    server.store.blob(b"nobody's", "app")
+    server.store.blob(b"of no repository")
+    done = server.gc()
+    assert done["bytes"] == {"app": len(b"nobody's"), "-": len(b"of no repository")}
+    assert done["counts"] == {"layer": 1, "blob": 2}
+    assert done["waiting"] == sum(done["bytes"].values())
+    assert (server.has(b"kept"), server.has(b"nobody's")) == (True, False)
+    again = server.gc()
+    assert (again["run"], again["purged"], again["restored"]) == ("", 0, 0)
+    server.now += 2 * DAY
+    assert server.gc()["purged"] == done["waiting"]
+    assert server.gc()["waiting"] == 0
+
+
+def test_what_is_fresh_or_in_use_stays(server: Server) -> None:
+    for name in (b"linked", b"used", b"written"):
+        server.store.blob(name)
+    server.store.now = server.now - 60
+    server.store.write(server.store.part("app", "_layers", sha(b"linked")), sha(b"linked").encode())
+    server.store.touch(server.store.blob_path(sha(b"written")))
+    server.used("elsewhere", sha(b"used"), server.now - 60)
+    assert server.gc()["counts"] == {}
+    assert all(server.has(name) for name in (b"linked", b"used", b"written"))
+
+
+def test_images_without_a_tag_stay_until_it_is_said(server: Server) -> None:
+    for number in range(3):
+        server.store.image("app", [b"push %d" % number], "latest")
+    done = server.gc()
+    assert (done["run"], done["untagged"]) == ("", 2)
+    assert done["untagged_bytes"] > 2 * len(b"push 0")
+    done = server.gc(untagged=30 * DAY)
+    assert done["counts"] == {"manifest": 2, "layer": 2, "blob": 4}
+    assert sum(done["bytes"].values()) > 2 * len(b"push 0")
+    assert [server.has(b"push %d" % number) for number in range(3)] == [False, False, True]
+
+
+def test_an_image_without_a_tag_that_is_used_stays(server: Server) -> None:
+    old = server.store.image("app", [b"pinned"])
+    server.used("app", old, server.now - 3 * DAY)
+    assert server.gc(untagged=30 * DAY)["counts"] == {}
+    assert server.gc(untagged=2 * DAY)["counts"]["manifest"] == 1
+
+
+def test_platforms_attestations_and_signatures_go_and_stay_with_their_index(server: Server) -> None:
+    def push(tag: str, word: bytes) -> str:
+        child = server.store.image("app", [word + b" amd"])
+        about = server.store.image("app", [word + b" attestation"], config={"os": "unknown", "architecture": "unknown"})
+        listed: list[dict[str, Any]] = [{"digest": child}, {"digest": about, "annotations": {manifests.ATTESTS: child}}]
+        index = server.store.index("app", listed, tag)
+        server.store.image("app", [word + b" signature"], index.replace(":", "-") + ".sig")
+        server.store.image("app", [word + b" referrer"], subject={"digest": index})
+        server.store.image("app", [word + b" of the child"], subject={"digest": child})
+        return index
+
+    push("latest", b"old")
+    push("latest", b"new")
+    done = server.gc(untagged=DAY)
+    assert done["counts"] == {"tag": 1, "manifest": 6, "layer": 5, "blob": 11}
+    for word, there in ((b"new", True), (b"old", False)):
+        for part in (b" amd", b" attestation", b" signature", b" referrer", b" of the child"):
+            assert server.has(word + part) == there, (word, part)
+    (row,) = images.listed(str(server.root), details=True)["repositories"]
+    assert (row["untagged"], row["tags"], row["broken"]) == (0, 1, [])
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "other", "tag"])
+def test_a_repository_in_which_something_cannot_be_read_is_left_as_it_is(server: Server, damage: str) -> None:
+    bad = server.store.image("bad", [b"who knows"], "1")
+    server.store.blob(b"stale in bad", "bad")
+    server.store.image("bad", [b"old"], "2")
+    server.store.image("bad", [b"newer"], "2")
+    server.store.image("good", [b"kept"], "1")
+    server.store.blob(b"stale in good", "good")
+    path = server.store.blob_path(bad)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "tag":
+        server.store.write(server.store.part("bad", "_manifests/tags/torn/current/link"), b"")
+    else:
+        path.write_bytes(b"" if damage == "empty" else b"{}")
+    done = server.gc(untagged=DAY)
+    assert list(done["left"]) == ["bad"]
+    assert (bad if damage != "tag" else "torn") in done["left"]["bad"][0]
+    assert done["bytes"] == {"good": len(b"stale in good")}
+    assert all(server.has(each) for each in (b"who knows", b"stale in bad", b"old", b"newer", b"kept"))
+
+
+def test_schema_1_keeps_its_layers_and_its_signatures(server: Server) -> None:
+    layer = server.store.blob(b"layer of 2015", "old")
+    image = server.store.manifest("old", {"schemaVersion": 1, "fsLayers": [{"blobSum": layer}]}, "1")
+    signature = server.store.blob(b"its signature")
+    link = server.store.part("old", "_manifests/revisions", image).parent.joinpath("signatures", *signature.split(":"))
+    server.store.write(link / "link", signature.encode())
+    assert server.gc(untagged=DAY)["counts"] == {}
+
+
+def test_what_broke_off_or_was_emptied_goes(server: Server) -> None:
+    server.store.image("app", [b"kept"], "1")
+    server.store.upload("app", "broken-off", b"half of it")
+    gone = server.store.image("gone/deep", [b"was here"], "1")
+    server.store.part("gone/deep", "_manifests/revisions", gone).unlink()
+    tags = server.store.part("gone/deep", "_manifests/tags/1")
+    (tags / "current/link").unlink()
+    server.store.image("gone", [b"another, whose name is above"], "1")
+    first = server.gc()
+    assert first["counts"] == {"upload": 1, "layer": 2, "deleted": 1, "tag": 1, "repository": 2, "blob": 2}
+    assert first["waiting"] == sum(first["bytes"].values())
+    assert first["bytes"]["app"] == len(b"half of it") + len(b"2026-01-01T00:00:00Z")
+    assert not server.store.part("gone/deep", "_layers").exists()
+    assert server.has(b"another, whose name is above")
+    server.fresh().upload("app", "at work")
+    assert server.gc()["counts"] == {}
+
+
+def test_a_pull_of_what_was_just_deleted_ends_well(server: Server) -> None:
+    image = server.store.image("app", [b"being pulled"], "1")
+    link = server.store.part("app", "_manifests/revisions", image)
+    link.unlink()
+    server.fresh().touch(link.parent)
+    assert server.gc()["counts"] == {}
+    server.now += 2 * DAY
+    assert server.gc()["counts"]["blob"] == 3
+
+
+def test_nothing_is_taken_where_not_all_can_be_known(server: Server) -> None:
+    server.store.blob(b"stale", "app")
+    (server.store.top / "repositories/planted").symlink_to("/")
+    with pytest.raises(RefusedError, match="planted is neither"):
+        server.gc()
+    assert server.has(b"stale")
+
+
+def test_nothing_is_taken_by_a_clock_that_is_wrong(server: Server) -> None:
+    server.store.blob(b"stale", "app")
+    server.store.blob(b"future", "app")
+    when = server.now + DAY
+    os.utime(server.store.blob_path(sha(b"future")), (when, when))
+    with pytest.raises(RefusedError, match="written in the future"):
+        server.gc()
+    assert server.has(b"stale")
+
+
+def test_a_dry_run_changes_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: server.now)
+    server.store.blob(b"stale", "app")
+    dry = collect.collect(str(server.root), dry=True)
+    assert (dry["bytes"], dry["run"], server.has(b"stale")) == ({"app": 5}, "", True)
+    done = collect.collect(str(server.root), now=True)
+    assert (done["purged"], done["waiting"], done["delayed"], server.has(b"stale")) == (5, 0, "", False)
+
+
+def test_what_was_written_into_a_link_while_it_was_moved_comes_back(server: Server) -> None:
+    """Version 2 writes in place: a client's new link may end in what was its directory a moment before."""
+    server.store.blob(b"layer", "app")
+    server.gc()
+    (link,) = (server.root / "registry/data/.trash").rglob("_layers/sha256/*/link")
+    server.fresh().touch(link)
+    assert server.gc()["restored"] == 2, "the link, and the blob"
+    assert server.store.part("app", "_layers", sha(b"layer")).exists()
+
+
+def test_only_one_at_a_time(server: Server) -> None:
+    server.store.blob(b"stale", "app")
+    with trash.opened(str(server.root)), pytest.raises(RefusedError, match="by another command"):
+        server.gc()
+
+
+def test_the_trash_is_roots_alone(server: Server) -> None:
+    server.store.blob(b"stale", "app")
+    server.gc()
+    assert (server.root / "registry/data/.trash").stat().st_mode & 0o777 == 0o700
+
+
+def test_it_comes_back_into_what_a_broken_write_left(server: Server) -> None:
+    """Version 3 writes a temporary file beside the one that it will be."""
+    layer = server.store.blob(b"layer", "app")
+    server.gc()
+    server.fresh().manifest("app", {"layers": [{"digest": layer, "size": 5}]}, "1")
+    server.store.write(server.store.blob_path(layer).with_name("data.123.tmp"), b"la")
+    server.store.write(server.store.part("app", "_layers", layer).with_name("link.123.tmp"), b"sha")
+    assert server.gc()["restored"] == 2
+    assert (server.has(b"layer"), server.store.part("app", "_layers", layer).exists()) == (True, True)
+
+
+@pytest.mark.parametrize("call", ["rename", "mkdir"])
+def test_what_cannot_be_put_back_is_not_purged(server: Server, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full or a dying disk: the run ends, before anything goes for good."""
+    layer = server.store.blob(b"layer", "app")
+    server.gc()
+    server.fresh().manifest("app", {"layers": [{"digest": layer, "size": 5}]}, "1")
+    server.store.blob_path(layer).parent.parent.rmdir()
+    server.now += 10 * DAY
+
+    def full(name: str, *_: object, dir_fd: int = -1, **__: object) -> None:
+        there = call == "mkdir" and name in os.listdir(dir_fd)
+        raise OSError(errno.EEXIST if there else errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, full)
+        with pytest.raises(RefusedError, match="is needed and cannot be put back: No space left"):
+            server.gc()
+    assert server.gc()["restored"] >= 1
+    assert server.has(b"layer")
+
+
+def test_a_store_on_two_disks_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.store.blob(b"stale", "app")
+
+    def elsewhere(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", elsewhere)
+    with pytest.raises(RefusedError, match="is not all on one disk"):
+        server.gc()
+
+
+def test_where_the_disk_of_the_images_is_away_nothing_is_said_to_be_empty(server: Server) -> None:
+    """Neither is the log of uses folded for a store without images."""
+    server.store.image("app", [b"1"], "1")
+    (server.root / layout.SECRETS).mkdir()
+    disk.mark(server.root)
+    (server.root / layout.DATA).rename(server.root / "away")
+    (server.root / layout.DATA).mkdir()
+    root = str(server.root)
+    for action in (
+        lambda: collect.collect(root, dry=True),
+        lambda: images.listed(root),
+        lambda: removal.look(root, "app", "1", whole=False),
+        lambda: removal.undo(root),
+        lambda: care.fold(root),
+    ):
+        with pytest.raises(RefusedError, match="is not the store that was there before") as refused:
+            action()
+        assert "findmnt -T" in refused.value.remedies[0]
+    (server.root / layout.LOG).mkdir(exist_ok=True)
+    assert care.care(root)["problems"] == [disk.problem(server.root)[0]]
+    assert [*(server.root / layout.DATA).iterdir()] == []
+
+
+def test_the_root_of_the_store_may_be_a_link_and_nothing_in_it(server: Server, tmp_path: Path) -> None:
+    server.store.image("app", [b"kept"], "1")
+    server.store.blob(b"stale", "app")
+    target = tmp_path / "disk/images"
+    target.parent.mkdir()
+    (server.root / layout.DATA).rename(target)
+    (server.root / layout.DATA).symlink_to(target)
+    done = server.gc()
+    assert done["counts"] == {"layer": 1, "blob": 1}
+    assert [path.name for path in (target / layout.TRASH).iterdir()] == [done["run"]]
+    assert images.listed(str(server.root))["repositories"][0]["repository"] == "app"
+    (target / "docker").rename(target / "elsewhere")
+    (target / "docker").symlink_to(target / "elsewhere")
+    for action in (server.gc, lambda: images.listed(str(server.root))):
+        with pytest.raises(RefusedError, match="a link"):
+            action()

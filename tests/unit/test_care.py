@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -94,14 +94,16 @@ def test_a_failure_is_an_error_with_what_to_do(settings: Settings, monkeypatch: 
     assert told.care(here(), settings).changed is False
 
 
-def test_at_night_nothing_is_made_where_the_disk_is_away(env: Callable[[str], Settings], tmp_path: Path) -> None:
+def test_at_night_nothing_is_made_where_the_disk_is_away(settings: Settings, tmp_path: Path) -> None:
     """Cron's own line, as a shell runs it: with the directory there it would begin a log."""
-    job = cron_text(env(f"DEPLOY_DIR={tmp_path}\n")).splitlines()[-1].split(" root ", 1)[1]
+    directory = tmp_path / "mount"
+    directory.mkdir()
+    job = cron_text(replace(settings, deploy_dir=str(directory))).splitlines()[-1].split(" root ", 1)[1]
     assert "./inv care" in job
     subprocess.run(["sh", "-c", job], check=True)
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / layout.CRON_SCRIPT).touch()
-    (tmp_path / "inv").write_text('#!/bin/sh\necho "$@"\n')
-    (tmp_path / "inv").chmod(0o755)
+    assert list(directory.iterdir()) == []
+    (directory / layout.CRON_SCRIPT).touch()
+    (directory / "inv").write_text('#!/bin/sh\necho "$@"\n')
+    (directory / "inv").chmod(0o755)
     subprocess.run(["sh", "-c", job], check=True)
-    assert (tmp_path / layout.CARE_LOG).read_text() == f"care --log {layout.CARE_LOG}\n"
+    assert (directory / layout.CARE_LOG).read_text() == f"care --log {layout.CARE_LOG}\n"

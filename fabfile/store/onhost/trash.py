@@ -113,12 +113,28 @@ class Bin:
 
     def purge(self, run: str) -> None:
         """Remove a run for good. rm follows no link, and gets through whatever a container made."""
+        for name, repository in self.read(run).repositories.items():
+            for upload in repository.uploads:
+                with contextlib.suppress(OSError):
+                    self._empty(f"{run}/repositories/{name}/_uploads/{upload}")
         subprocess.run(
             ["rm", "-rf", "--one-file-system", "--", run],
             cwd=f"/proc/{os.getpid()}/fd/{self.trash}",
             check=False,
             capture_output=True,
         )
+
+    def _empty(self, upload: str) -> None:
+        """The registry keeps one open that broke off on a full disk: without this its room would stay taken."""
+        with handles.directory(self.trash, upload) as handle:
+            file = os.open("data", os.O_WRONLY | handles.FILE, dir_fd=handle)
+            try:
+                found = os.fstat(file)
+                # One that has another name too may be a layer by now.
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                    os.ftruncate(file, 0)
+            finally:
+                os.close(file)
 
     def read(self, run: str) -> walk.Store:
         """What is in a run."""

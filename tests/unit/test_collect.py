@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -322,3 +324,95 @@ def test_the_root_of_the_store_may_be_a_link_and_nothing_in_it(server: Server, t
     for action in (server.gc, lambda: images.listed(str(server.root))):
         with pytest.raises(RefusedError, match="a link"):
             action()
+
+
+def stepped(server: Server, step: Callable[[str], None], untagged: float = -1.0) -> collect.Collected:
+    """A run that tells each step, so that a test can push in between."""
+    with trash.opened(str(server.root)) as bin_:
+        assert bin_ is not None
+        run = Run(str(server.root), bin_, DAY, step=step, clock=lambda: server.now)
+        with walk.Manifests(bin_.top) as known, Tail(server.root / layout.USES_LOG) as tail:
+            run.settle()
+            run.purge(DAY)
+            run.plan(untagged, known)
+            run.take(known, tail)
+            run.settle()
+        return run.answer()
+
+
+def aliased(server: Server, content: bytes, tag: str) -> str:
+    """An image whose layer was pushed by its sha512. Returns that."""
+    alias = server.store.alias(content, "app")
+    server.store.manifest("app", {"layers": [{"digest": alias, "size": len(content)}]}, tag)
+    return alias
+
+
+def test_a_layer_that_was_pushed_by_another_digest_stays(server: Server) -> None:
+    """The client said sha512, so manifests say it, too; the registry has the content by its sha256."""
+    alias = aliased(server, b"by sha512", "1")
+    for _ in range(3):
+        assert server.gc()["counts"] == {}
+        server.now += 2 * DAY
+    assert server.has(b"by sha512")
+    server.store.part("app", "_layers", alias).write_bytes(b"")
+    server.store.blob(b"stale", "app")
+    assert list(server.gc()["left"]) == ["app"], "who knows what it leads to"
+    assert (server.has(b"by sha512"), server.has(b"stale")) == (True, True)
+
+
+def test_a_layer_by_another_digest_is_in_use_by_each_of_them(server: Server) -> None:
+    for content in (b"linked", b"used", b"old"):
+        server.store.alias(content, "app")
+    server.store.now = server.now - 60
+    server.store.alias(b"linked", "app")
+    server.store.touch(server.store.blob_path(sha(b"linked")))
+    old = server.now - 10 * DAY
+    os.utime(server.store.part("app", "_layers", sha(b"linked")), (old, old))
+    server.used("app", f"sha512:{hashlib.sha512(b'used').hexdigest()}", server.now - 60)
+    assert server.gc()["counts"] == {"layer": 4, "blob": 1}
+    assert [server.has(each) for each in (b"linked", b"used", b"old")] == [True, True, False]
+
+
+def test_a_layer_by_another_digest_comes_back(server: Server) -> None:
+    """A client asked for it by its sha512 before it was taken, and pushed the manifest behind that."""
+    server.store.image("app", [b"kept"], "kept")
+    alias = server.store.alias(b"by sha512", "app")
+    assert server.gc()["counts"] == {"layer": 2, "blob": 1}
+    server.fresh().manifest("app", {"layers": [{"digest": alias, "size": 9}]}, "1")
+    assert server.gc()["restored"] == 3
+    assert server.has(b"by sha512")
+    assert server.store.part("app", "_layers", alias).exists()
+
+
+def test_a_link_by_another_digest_brings_its_content_back(server: Server) -> None:
+    """A mount, in the moment in which the content is moved."""
+    alias = server.store.alias(b"by sha512", "app")
+    server.gc()
+    server.fresh().write(server.store.part("other", "_layers", alias), sha(b"by sha512").encode())
+    assert server.gc()["restored"] == 1
+    assert server.has(b"by sha512")
+
+
+def test_a_question_by_another_digest_spares_the_content(server: Server) -> None:
+    (server.root / layout.USES_LOG).touch()
+    alias = server.store.alias(b"by sha512", "app")
+
+    def step(what: str) -> None:
+        if what == "take layer":
+            server.used("app", alias, server.now)
+
+    assert stepped(server, step)["counts"].get("blob", 0) == 0
+    assert server.has(b"by sha512")
+
+
+def test_an_index_of_layers_gets_its_links_back(server: Server) -> None:
+    """BuildKit's cache; the client had asked for the layer before it was marked."""
+    layer = server.store.blob(b"cached layer", "app")
+    done: list[str] = []
+
+    def step(what: str) -> None:
+        if what == "blobs" and not done:
+            done.append(server.fresh().index("app", [{"digest": layer}], "cache"))
+
+    stepped(server, step)
+    assert (server.has(b"cached layer"), server.store.part("app", "_layers", layer).exists()) == (True, True)

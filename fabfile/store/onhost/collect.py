@@ -111,6 +111,7 @@ class Run:
         self.now = clock()
         self.name = ""
         self.links: dict[str, list[str]] = {}
+        self.aliases: dict[str, set[str]] = {}
         self.found: list[Candidate] = []
         self.taken: list[Candidate] = []
         self.left: dict[str, list[str]] = {}
@@ -167,7 +168,8 @@ class Run:
         # No client asks for a manifest before it pushes it, so there is no line about that in the log: these go last.
         known = {each.digest for each in self.found if each.kind in ("manifest", "deleted")}
         self.found.sort(key=lambda each: each.kind == "blob" and each.digest in known)
-        self.links = _links(store, {each.digest for each in self.found if each.kind == "blob"})
+        self.aliases = _aliases(store)
+        self.links = _links(store, {each.digest for each in self.found if each.kind == "blob"}, self.aliases)
         if untagged < 0:
             every = marks.untagged(store, manifests, used, dict.fromkeys(store.repositories, oldest))
             idle = {(each.name, each.digest) for each in every if each.kind == "manifest"}
@@ -212,7 +214,7 @@ class Run:
 
     def _in_use(self, each: Candidate, tail: Tail) -> bool:
         """Whether somebody has used it since it was marked."""
-        if each.digest in tail.digests:
+        if each.digest in tail.digests or not tail.digests.isdisjoint(self.aliases.get(each.digest, ())):
             return True
         top = self.bin.top
         if each.kind in ("layer", "manifest"):
@@ -247,12 +249,22 @@ class Run:
         }  # fmt: skip
 
 
-def _links(store: walk.Store, digests: set[str]) -> dict[str, list[str]]:
+def _aliases(store: walk.Store) -> dict[str, set[str]]:
+    """The other digests of what has any."""
+    found: dict[str, set[str]] = {}
+    for repository in store.repositories.values():
+        for alias, digest in repository.aliases.items():
+            found.setdefault(digest, set()).add(alias)
+    return found
+
+
+def _links(store: walk.Store, digests: set[str], aliases: dict[str, set[str]]) -> dict[str, list[str]]:
     """The paths of all links to these."""
     found: dict[str, list[str]] = {}
     for name, repository in store.repositories.items():
-        for digest in digests & repository.layers.keys():
-            found.setdefault(digest, []).append(trash.layer(name, digest))
+        for digest in digests:
+            for each in repository.layers.keys() & {digest, *aliases.get(digest, ())}:
+                found.setdefault(digest, []).append(trash.layer(name, each))
         for digest in digests & repository.revisions.keys():
             found.setdefault(digest, []).append(trash.revision(name, digest))
     return found

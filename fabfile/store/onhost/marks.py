@@ -52,6 +52,9 @@ class Times:
             for links in (repository.layers, repository.revisions, repository.unlinked):
                 for digest, when in links.items():
                     newest[digest] = max(when, newest.get(digest, 0.0))
+        for repository in store.repositories.values():
+            for alias, digest in repository.aliases.items():
+                newest[digest] = max(newest[alias], newest.get(digest, 0.0))
         return cls(newest, used)
 
 
@@ -71,10 +74,11 @@ def marked(store: Store, manifests: Manifests, going: set[tuple[str, str]], olde
         for digest, when in repository.unlinked.items():
             if when > oldest:
                 _need(digest, manifests, layers)
+        layers.update([target for alias, target in repository.aliases.items() if alias in layers])
         if broken:
             # Whatever it needs, the repository has a link to it, or the registry had refused it.
             marks.left[name] = broken
-            layers.update(repository.layers, repository.revisions, repository.unlinked)
+            layers.update(repository.layers, repository.revisions, repository.unlinked, repository.aliases.values())
         marks.needed |= layers
         marks.needed |= repository.signatures
     return marks

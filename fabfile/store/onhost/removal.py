@@ -209,6 +209,7 @@ def _incomplete(bin_: trash.Bin, restored: list[str]) -> list[str]:
                 needed = [blob for blob, _ in manifests.get(digest).blobs]
             except (UnreadableError, FileNotFoundError):
                 needed = [digest]
-            if any(bin_.gone(f"{trash.blob(each)}/data") for each in (digest, *needed)):
+            aliases = store.repositories[name].aliases
+            if any(bin_.gone(f"{trash.blob(aliases.get(each, each))}/data") for each in (digest, *needed)):
                 bad.append(image)
     return bad

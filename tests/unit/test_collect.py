@@ -416,3 +416,20 @@ def test_an_index_of_layers_gets_its_links_back(server: Server) -> None:
 
     stepped(server, step)
     assert (server.has(b"cached layer"), server.store.part("app", "_layers", layer).exists()) == (True, True)
+
+
+def test_a_tag_that_is_its_own_digest_keeps_its_image(server: Server) -> None:
+    """So people pin by hand; the form is that of a signature's tag."""
+    pinned = server.store.image("app", [b"pinned"])
+    tag = pinned.replace(":", "-")
+    server.store.tag("app", tag, pinned)
+    assert server.gc(untagged=30 * DAY)["counts"] == {}
+    (row,) = images.listed(str(server.root), details=True)["repositories"]
+    assert (row["tags"], row["untagged"], [each["tag"] for each in row["images"]]) == (1, 0, [tag])
+
+
+def test_images_that_are_tagged_as_signatures_of_each_other_stay(server: Server) -> None:
+    one, two = server.store.image("app", [b"one"]), server.store.image("app", [b"two"])
+    server.store.tag("app", one.replace(":", "-") + ".sig", two)
+    server.store.tag("app", two.replace(":", "-") + ".att", one)
+    assert server.gc(untagged=30 * DAY)["counts"] == {}

@@ -105,8 +105,11 @@ def _size(found: dict[str, Any]) -> int:
     return size if isinstance(size, int) and size >= 0 else 0
 
 
-def followed(tag: str) -> str:
-    """The digest that a signature's tag is about; '' for a tag of any other kind."""
+def followed(tag: str, digest: str) -> str:
+    """The digest that a signature's tag is about; '' for a tag of any other kind.
+
+    digest: what it leads to; a tag that is that digest itself is nobody's signature, but keeps it by hand.
+    """
     found = FOLLOWER.match(tag)
-    digest = f"{found[1]}:{found[2]}" if found else ""
-    return digest if DIGEST.match(digest) else ""
+    subject = f"{found[1]}:{found[2]}" if found else ""
+    return subject if DIGEST.match(subject) and subject != digest else ""

@@ -194,8 +194,12 @@ def _kept(repository: Repository, known: dict[str, Manifest], young: set[str]) -
     for digest, manifest in known.items():
         if manifest.subject:
             about.setdefault(manifest.subject, []).append(digest)
+    above: dict[str, set[str]] = {}
     for tag, (digest, _) in repository.tags.items():
-        if (subject := followed(tag)) in known:
+        above.setdefault(digest, set()).add(followed(tag, digest))
+    for tag, (digest, _) in repository.tags.items():
+        # In a circle none is a signature of an image that another tag leads to.
+        if (subject := followed(tag, digest)) in known and not _reaches(above, subject, digest):
             about.setdefault(subject, []).append(digest)
         else:
             todo.append(digest)
@@ -209,6 +213,15 @@ def _kept(repository: Repository, known: dict[str, Manifest], young: set[str]) -
             todo += [child.digest for child in known[digest].children]
             todo += about.get(digest, [])
     return kept
+
+
+def _reaches(above: dict[str, set[str]], digest: str, wanted: str) -> bool:
+    """Whether that digest is about the wanted one, or about what is about it."""
+    todo, done = {digest}, set[str]()
+    while todo:
+        done |= todo
+        todo = {each for below in todo for each in above.get(below, ())} - done
+    return wanted in done
 
 
 def ahead(times: Times, now: float) -> str:

@@ -85,7 +85,7 @@ def _looked(graph: Graph, directory: str, name: str, reference: str, *, whole: b
         for head in graph.images(name):
             kept |= set() if head == digest else graph.closure(name, head).keys()
         for tag, (each, _) in repository.tags.items():
-            if tag not in tags and not followed(tag):
+            if tag not in tags and not followed(tag, each):
                 kept |= graph.closure(name, each).keys() if each else set()
         manifests = [each for each in graph.closure(name, digest) if graph.knows(name, each) and each not in kept]
         tags += [tag for tag, (each, _) in repository.tags.items() if each in manifests and tag not in tags]

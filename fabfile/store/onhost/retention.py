@@ -92,7 +92,7 @@ def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], an
         if repository.broken:
             answer["left"].append(name)
             continue
-        tags = {tag: when for tag, (_, when) in repository.tags.items() if not followed(tag)}
+        tags = {tag: when for tag, (each, when) in repository.tags.items() if not followed(tag, each)}
         used = {
             tag: max(
                 (last.get((name, each), 0.0) for each in graph.closure(name, repository.tags[tag][0])), default=0.0
@@ -109,7 +109,8 @@ def _braked(graph: Graph, going: dict[str, list[str]]) -> dict[str, str]:
     """Repositories in which so much would go that it may be a mistake in the file."""
     held = {}
     for name, tags in going.items():
-        total = sum(not followed(tag) for tag in graph.store.repositories[name].tags)
+        found = graph.store.repositories[name].tags.items()
+        total = sum(not followed(tag, digest) for tag, (digest, _) in found)
         if tags and len(tags) == total:
             held[name] = f"all {total} tags would go" if total > 1 else "its only tag would go"
         elif len(tags) * 2 > total:

@@ -31,6 +31,9 @@ class Server:
         self.store = Store(root / "registry/data")
         self.now = time.time() + 100 * DAY
         (root / layout.USES).mkdir(parents=True)
+        # Uses are written down since before all that is old.
+        (root / layout.USES_BEGUN).touch()
+        os.utime(root / layout.USES_BEGUN, (1_600_000_000, 1_600_000_000))
 
     def fresh(self) -> Store:
         self.store.now = self.now

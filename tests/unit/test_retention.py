@@ -162,8 +162,48 @@ def test_signatures_are_not_judged_by_themselves(server: Server) -> None:
 def test_gc_takes_images_without_a_tag_as_the_file_says(server: Server) -> None:
     server.store.image("app", [b"untagged"])
     server.store.image("other", [b"untagged too"])
-    (server.root / "retention.ini").write_text("[app]\nuntagged = 2d\n[other]\nuntagged = never\n")
+    server.store.image("only-keep", [b"untagged as well"])
+    text = "[app]\nuntagged = 2d\n[other]\nuntagged = never\n[only-keep]\nkeep = 1 newest\n"
+    (server.root / "retention.ini").write_text(text)
     done = server.gc()
     assert done["counts"]["manifest"] == 1
     assert (server.has(b"untagged"), server.has(b"untagged too")) == (False, True)
+    assert server.has(b"untagged as well")
     assert sha(b"untagged too") not in str(done)
+
+
+def test_what_was_used_before_that_was_written_down_stays_for_so_long(server: Server) -> None:
+    """An image that is pinned by its digest, in the first night after an update, and by hand."""
+    pinned = server.store.image("app", [b"pinned by digest"])
+    begun = server.root / layout.USES_BEGUN
+    os.utime(begun, (server.now - 60, server.now - 60))
+    (server.root / "retention.ini").write_text("[*]\nuntagged = 30d\n")
+    assert server.gc()["counts"] == server.gc(untagged=30 * DAY)["counts"] == {}
+    begun.unlink()
+    assert server.gc(untagged=30 * DAY)["counts"] == {}, "nothing is written down"
+    begun.touch()
+    assert [digest for _, digest, _ in server.gc()["manifests"]] == [pinned]
+
+
+def test_images_without_a_tag_have_the_brakes_that_tags_have(server: Server) -> None:
+    for number in range(3):
+        server.store.image("half", [b"half %d" % number], *(["1"] if number < 2 else []))
+    server.store.image("all", [b"without a tag"])
+    server.store.image("app", [b"without a tag, too"])
+    (server.root / "retention.ini").write_text("[*]\nuntagged = 30d\n")
+    done = server.gc()
+    assert done["held"] == {"all": "its only manifest would go", "half": "2 of 3 manifests would go"}
+    assert [(name, done["counts"]["manifest"]) for name, _, _ in done["manifests"]] == [("app", 1)]
+    assert server.has(b"without a tag")
+    assert server.gc(untagged=30 * DAY)["counts"]["manifest"] == 3, "who says it by hand is believed"
+
+
+def test_images_that_would_go_are_shown_before(server: Server) -> None:
+    """Those without a tag, and those that the rules take the last tag from."""
+    lone = server.store.image("app", [b"without a tag"])
+    text = "[*]\nkeep = 4 newest\nuntagged = 30d\n"
+    oldest = (server.store.part("app", "_manifests/tags/1.0") / "current/link").read_text()
+    shown = ruled(server, text, dry=True)["images"]
+    assert sorted(digest for _, digest, _ in shown) == sorted([lone, oldest])
+    assert ruled(server, text)["removed"] == 1
+    assert sorted(digest for _, digest, _ in server.gc()["manifests"]) == sorted([lone, oldest])

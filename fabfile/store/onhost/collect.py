@@ -11,6 +11,7 @@ manifest that was deleted), repository (what is left of one).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypedDict
@@ -22,8 +23,8 @@ from .marks import Candidate, Times
 from .settle import settle
 from .tail import Tail
 
-# A push is done by then: from its first layer to its manifest. And a pull, from its manifest to its last layer.
-GRACE = 86400.0
+# Of the manifests without a tag, so many are named.
+LISTED = 200
 # For a full disk.
 LEAST_GRACE = 900.0
 # What was taken can be brought back for that long.
@@ -39,7 +40,8 @@ class Collected(TypedDict):
     run: its name, "" where nothing was taken. bytes: repository -> how many. counts: kind -> how many. left:
     repository -> why it was left as it is. restored: how many were put back. purged: bytes. waiting: bytes in the
     trash. delayed: why it was not purged. rules: a mistake in retention.ini. untagged: how many manifests have no tag
-    and are out of use. untagged_bytes: what they hold.
+    and are out of use. untagged_bytes: what they hold. manifests: repository, digest and last use of those without a
+    tag that go, the first of them. held: repository -> why its manifests stay, though retention.ini says they go.
     """
 
     run: str
@@ -53,6 +55,8 @@ class Collected(TypedDict):
     rules: str
     untagged: int
     untagged_bytes: int
+    manifests: list[tuple[str, str, float]]
+    held: dict[str, str]
 
 
 Step = Callable[[str], None]
@@ -65,7 +69,7 @@ def collect(  # noqa: PLR0913 - each is a choice
     dry: bool = False,
     now: bool = False,
     untagged: float = -1.0,
-    grace: float = GRACE,
+    grace: float = marks.GRACE,
     hold: float = HOLD,
     pauses: Iterable[float] = PAUSES,
     wait: float = 0.0,
@@ -115,6 +119,7 @@ class Run:
         self.found: list[Candidate] = []
         self.taken: list[Candidate] = []
         self.left: dict[str, list[str]] = {}
+        self.held: dict[str, str] = {}
         self.delayed = self.rules = ""
         self.restored = self.purged = 0
         self.untagged = self.untagged_bytes = 0
@@ -123,7 +128,8 @@ class Run:
     def nothing() -> Collected:
         """The answer where nothing was ever pushed."""
         return {"run": "", "bytes": {}, "counts": {}, "left": {}, "restored": 0, "purged": 0, "waiting": 0,
-                "delayed": "", "rules": "", "untagged": 0, "untagged_bytes": 0}  # fmt: skip
+                "delayed": "", "rules": "", "untagged": 0, "untagged_bytes": 0, "manifests": [],
+                "held": {}}  # fmt: skip
 
     def settle(self) -> None:
         """Put back what is needed after all."""
@@ -160,7 +166,10 @@ class Run:
                 "./fab -H … check compares the clock; once it is right, `touch` that file",
             )
         oldest = self.now - self.grace
-        chosen = marks.untagged(store, manifests, used, self._ages(store, untagged))
+        begun = uses.begun(self.directory, self.now)
+        chosen = marks.untagged(store, manifests, used, self._ages(store, untagged), begun)
+        if untagged < 0:
+            chosen = self._braked(store, chosen)
         going = {(each.name, each.digest) for each in chosen if each.kind == "manifest"}
         found = marks.marked(store, manifests, going, oldest)
         self.left = found.left
@@ -171,7 +180,7 @@ class Run:
         self.aliases = _aliases(store)
         self.links = _links(store, {each.digest for each in self.found if each.kind == "blob"}, self.aliases)
         if untagged < 0:
-            every = marks.untagged(store, manifests, used, dict.fromkeys(store.repositories, oldest))
+            every = marks.untagged(store, manifests, used, dict.fromkeys(store.repositories, oldest), 0.0)
             idle = {(each.name, each.digest) for each in every if each.kind == "manifest"}
             later = marks.marked(store, manifests, idle | going, oldest)
             self.untagged = len(idle - going)
@@ -188,6 +197,14 @@ class Run:
             self.rules = error.what
             return {}
         return {name: self.now - max(age, self.grace) for name, age in found.items()}
+
+    def _braked(self, store: walk.Store, chosen: list[Candidate]) -> list[Candidate]:
+        """Without those of repositories in which so much would go that it may be a mistake in retention.ini."""
+        going = Counter(each.name for each in chosen if each.kind == "manifest")
+        for name, count in going.items():
+            if why := retention.too_much(count, len(store.repositories[name].revisions), "manifest"):
+                self.held[name] = why
+        return [each for each in chosen if each.name not in self.held]
 
     def take(self, manifests: walk.Manifests, tail: Tail) -> None:
         """Move it to the trash, each after one more look at it. tail: of the uses log, from before the plan on."""
@@ -245,7 +262,8 @@ class Run:
         return {
             "run": self.name, "bytes": sizes, "counts": counts, "left": self.left, "restored": self.restored,
             "purged": self.purged, "waiting": waiting, "delayed": self.delayed, "rules": self.rules,
-            "untagged": self.untagged, "untagged_bytes": self.untagged_bytes,
+            "untagged": self.untagged, "untagged_bytes": self.untagged_bytes, "held": self.held,
+            "manifests": [(each.name, each.digest, each.seen) for each in taken if each.kind == "manifest"][:LISTED],
         }  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from .walk import Manifests, Repository, Store
 
 # A clock that another machine of the network has, and ours does not, is that far off at most.
 AHEAD = 300.0
+# A push is done by then: from its first layer to its manifest. And a pull, from its manifest to its last layer.
+GRACE = 86400.0
 NOBODYS = "-"
 
 
@@ -160,10 +162,11 @@ def _links(repository: Repository, marks: Marks, times: Times, oldest: float) ->
     return found
 
 
-def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, float]) -> list[Candidate]:
+def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, float], begun: float) -> list[Candidate]:
     """Manifests that no tag leads to, neither pushed nor used since `oldest`, and the signatures of these.
 
-    oldest: of each repository; one that is not in it keeps all.
+    oldest: of each repository; one that is not in it keeps all. begun: since when uses are written down; what was
+    not used since may have been used until then.
 
     One that an index contains which stays, or that is about an image which stays, stays. A repository in which
     something cannot be read has none.
@@ -176,7 +179,7 @@ def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, f
             continue
         if repository.broken or name not in oldest:
             continue
-        seen = {d: max(when, used.get((name, d), 0.0)) for d, when in repository.revisions.items()}
+        seen = {d: max(when, used.get((name, d), begun)) for d, when in repository.revisions.items()}
         kept = _kept(repository, known, {digest for digest, when in seen.items() if when > oldest[name]})
         for tag, (digest, when) in repository.tags.items():
             if digest in known and digest not in kept:

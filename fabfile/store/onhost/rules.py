@@ -18,8 +18,6 @@ KEYS = ("protect", "keep", "untagged")
 UNITS = {"min": 60, "h": 3600, "d": 86400}
 AGE = re.compile(r"([0-9]{1,5})(min|h|d)\Z")
 NEVER = -1.0
-# Of images without a tag, where a section does not say it.
-UNTAGGED = 30 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Rule:
     newest: int = 0
     pushed: float = 0.0
     used: float = 0.0
-    untagged: float = UNTAGGED
+    untagged: float = NEVER
 
 
 def parse(text: str) -> list[Rule]:
@@ -71,7 +69,7 @@ def _rule(name: str, values: dict[str, str], text: str) -> Rule:
     keep = _line(text, "keep", line)
     for item in values["keep"].split(",") if "keep" in values else ():
         options |= _kept(item.strip(), keep)
-    untagged = values.get("untagged", "30d").strip()
+    untagged = values.get("untagged", "never").strip()
     return Rule(
         name,
         line,

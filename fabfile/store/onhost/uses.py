@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...layout import USES, USES_LOG
+from ...layout import USES, USES_BEGUN, USES_LOG
 from ...machine.onhost.atomic import replace
 from .manifests import DIGEST
 
@@ -34,13 +34,13 @@ def last(directory: str) -> Last:
     return found
 
 
-def begun(directory: str) -> float:
-    """Since when uses are written down; the time of now where they are not."""
-    first = Path(directory, USES, "begun")
+def begun(directory: str, now: float) -> float:
+    """Since when uses are written down; now where they are not."""
+    first = Path(directory, USES_BEGUN)
     try:
-        return first.stat().st_mtime
+        return min(first.stat().st_mtime, now)
     except OSError:
-        return time.time()
+        return now
 
 
 def by_digest(found: Last) -> dict[str, float]:
@@ -59,8 +59,9 @@ def fold(directory: str, manifests: set[str], now: float) -> int:
     root = Path(directory, USES)
     if not root.is_dir():
         return 0
-    if not (root / "begun").exists():
-        replace(root / "begun", b"", 0o600)
+    if not (root / FOLDED).exists():
+        # What was folded before, if ever, is lost.
+        replace(Path(directory, USES_BEGUN), b"", 0o600)
     log = Path(directory, USES_LOG)
     if log.is_file() and log.stat().st_size:
         log.replace(root / time.strftime("uses-%Y%m%dT%H%M%S.log", time.gmtime(now)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from fabfile import layout
 from fabfile.machine.onhost import store as disk
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.store.onhost import care, collect, images, manifests, removal, trash, walk
+from fabfile.store.onhost import care, collect, images, manifests, removal, trash, uses, walk
 from fabfile.store.onhost.collect import Run
 from fabfile.store.onhost.tail import Tail
 from tests.unit.stores import Store, sha
@@ -436,3 +437,68 @@ def test_images_that_are_tagged_as_signatures_of_each_other_stay(server: Server)
     server.store.tag("app", one.replace(":", "-") + ".sig", two)
     server.store.tag("app", two.replace(":", "-") + ".att", one)
     assert server.gc(untagged=30 * DAY)["counts"] == {}
+
+
+def test_a_tag_of_a_manifest_among_the_layers_keeps_it(server: Server) -> None:
+    """So version 2.1 of the registry linked manifests, and 2.8 still serves them."""
+    layer = server.store.blob(b"layer", "app")
+    server.store.tag("app", "1", server.store.blob(b'{"layers": [{"digest": "%s"}]}' % layer.encode(), "app"))
+    assert server.gc(untagged=DAY)["counts"] == {}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"config": {"digest": "%s"}, "Layers": [{"digest": "%s"}]}',
+        '{"config": {"digest": "%s"}, "layers": [{"digest": "%s"}], "LAYERS": []}',
+        '{"config": {"digest": "%s"}, "layers": [{"Digest": "%s"}]}',
+        '{"config": {"digest": "%s"}, "layers": [], "\\u017fubject": {"digest": "%s"}}',
+    ],
+)
+def test_keys_that_only_go_reads_leave_the_repository_as_it_is(server: Server, manifest: str) -> None:
+    """encoding/json takes a key in whatever case, and so the registry accepted and serves such a manifest."""
+    layer, config = server.store.blob(b"layer", "app"), server.store.blob(b"{}", "app")
+    server.store.manifest("app", (manifest % (config, layer)).encode(), "1")
+    assert list(server.gc()["left"]) == ["app"]
+    assert server.has(b"layer")
+
+
+def test_a_use_in_the_future_counts_as_now_and_stops_nothing(server: Server) -> None:
+    """The clock was wrong for a while, and nginx wrote."""
+    image = server.store.image("app", [b"a"])
+    server.store.blob(b"stale", "app")
+    server.used("app", image, server.now + 3650 * DAY)
+    assert server.gc(untagged=DAY)["counts"] == {"layer": 1, "blob": 1}
+    assert uses.last(str(server.root), server.now) == {("app", image): server.now}
+    first = server.now
+    for _ in range(4):
+        uses.fold(str(server.root), {image}, server.now)
+        server.now += DAY
+        server.used("app", sha(b"other"), server.now)
+    assert int(first) <= uses.last(str(server.root), server.now)["app", image] < server.now - DAY / 2
+
+
+def test_what_cannot_be_removed_is_not_called_freed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.store.blob(b"stale", "app")
+    server.gc()
+    server.now += 2 * DAY
+    failed = subprocess.CompletedProcess([], 1, "", "rm: cannot remove 'data': Operation not permitted\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", lambda *_, **__: failed)
+        done = server.gc()
+    assert (done["purged"], done["waiting"]) == (0, 5)
+    assert "cannot be removed: rm: cannot remove 'data': Operation not permitted" in done["delayed"]
+    assert server.gc()["purged"] == 5
+
+
+def test_what_was_folded_and_is_lost_dates_the_log_anew(server: Server) -> None:
+    begun = server.root / layout.USES_BEGUN
+    uses.fold(str(server.root), set(), server.now)
+    first = begun.stat().st_mtime
+    assert first > server.now - 101 * DAY
+    os.utime(begun, (1, 1))
+    uses.fold(str(server.root), set(), server.now)
+    assert begun.stat().st_mtime == 1
+    (server.root / layout.USES / uses.FOLDED).unlink()
+    uses.fold(str(server.root), set(), server.now)
+    assert begun.stat().st_mtime >= first

@@ -11,7 +11,7 @@ import pytest
 
 from fabfile import layout
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.store.onhost import removal, retention, rules
+from fabfile.store.onhost import collect, removal, retention, rules
 from tests.unit.stores import sha
 from tests.unit.test_collect import DAY, Server
 
@@ -55,6 +55,10 @@ def test_a_file_says_what_it_means() -> None:
         ("[A b]\nuntagged = 1d\n", "1: [A b]: expected a pattern"),
         ("[DEFAULT]\nuntagged = 1d\n", "1: [DEFAULT]: expected a pattern"),
         ("[a]\nquota = 5G\n", "2: quota: expected one of"),
+        ("[a]\nkeep = 1 newest\nprotect = v*, stable\n", "3: protect: v*,: expected patterns of tags with blanks"),
+        ("[a]\nprotect = v* , stable\nkeep = 1 newest\n", "2: protect: ,: expected patterns of tags"),
+        ("[a]\nprotect = app:v1\nkeep = 1 newest\n", "2: protect: app:v1: expected patterns"),
+        ("[a]\nprotect =\nkeep = 1 newest\n", "2: protect: nothing: expected patterns"),
     ],
 )
 def test_a_mistake_has_its_line(text: str, said: str) -> None:
@@ -207,3 +211,10 @@ def test_images_that_would_go_are_shown_before(server: Server) -> None:
     assert sorted(digest for _, digest, _ in shown) == sorted([lone, oldest])
     assert ruled(server, text)["removed"] == 1
     assert sorted(digest for _, digest, _ in server.gc()["manifests"]) == sorted([lone, oldest])
+
+
+def test_a_full_disk_takes_no_undo_away(server: Server) -> None:
+    """gc --now purges what gc took; of tags there are only links."""
+    assert ruled(server, "[app]\nkeep = 3 newest\n")["removed"] == 2
+    collect.collect(str(server.root), now=True)
+    assert sorted(removal.undo(str(server.root))["restored"]) == ["app:1.0", "app:1.1"]

@@ -98,10 +98,10 @@ def collect(  # noqa: PLR0913 - each is a choice
             time.sleep(pause)
             run.settle()
         if now:
-            run.delayed = barrier.passed()
-            if not run.delayed:
+            if not (delayed := barrier.passed()):
                 run.settle()
                 run.purge(0.0)
+            run.delayed = run.delayed or delayed
         return run.answer()
 
 
@@ -140,11 +140,14 @@ class Run:
         """Remove for good what was taken longer ago than `hold` seconds. Only after `settle`."""
         for run in self.bin.runs():
             age = self.clock() - max(self.bin.taken(run), trash.begun(run))
-            # Of a `delete` there are only links, so to purge it at once would free nothing.
-            if age >= hold and (hold or "-delete" not in run):
+            # Of the others there are only links, so to purge them at once would free nothing, and nobody could undo.
+            if age >= hold and (hold or trash.kind(run) == "gc"):
                 self.step(f"purge {run}")
-                self.purged += self.bin.size(run)
-                self.bin.purge(run)
+                before = self.bin.size(run)
+                if problem := self.bin.purge(run):
+                    self.delayed = problem
+                    before -= self.bin.size(run)
+                self.purged += before
 
     def plan(self, untagged: float, manifests: walk.Manifests) -> None:
         """Find what may go. Raises RefusedError where that cannot be known."""
@@ -158,7 +161,7 @@ class Run:
                 f"look at it on the server, below {DATA}, and move it away",
             )
         self.step("read")
-        used = uses.last(self.directory)
+        used = uses.last(self.directory, self.now)
         times = Times.of(store, used)
         if digest := marks.ahead(times, self.now):
             raise RefusedError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -82,7 +83,7 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
             Manifests(top) as manifests,
         ):
             store = repositories(top)
-            used = uses.last(directory)
+            used = uses.last(directory, time.time())
             graph = Graph(store, manifests)
             found = []
             for name in sorted(graph.filled()):

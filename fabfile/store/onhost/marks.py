@@ -70,6 +70,10 @@ def marked(store: Store, manifests: Manifests, going: set[tuple[str, str]], olde
         layers = marks.layers.setdefault(name, set())
         broken = list(repository.broken)
         roots = [digest for digest in repository.revisions if (name, digest) not in going]
+        # Version 2.1 of the registry had manifests among the layers, and later ones still serve these.
+        roots += {each for each, _ in repository.tags.values() if each not in repository.revisions} & set(
+            repository.layers
+        )
         for digest in roots:
             if problem := _need(digest, manifests, layers):
                 broken.append(f"manifest {digest}: {problem}")

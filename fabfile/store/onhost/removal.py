@@ -90,7 +90,7 @@ def _looked(graph: Graph, directory: str, name: str, reference: str, *, whole: b
         manifests = [each for each in graph.closure(name, digest) if graph.knows(name, each) and each not in kept]
         tags += [tag for tag, (each, _) in repository.tags.items() if each in manifests and tag not in tags]
     closure = graph.closure(name, digest)
-    used = uses.last(directory)
+    used = uses.last(directory, time.time())
     return {
         "digest": digest,
         "pushed": pushed,

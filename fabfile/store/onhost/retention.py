@@ -88,7 +88,8 @@ def retention(directory: str, *, dry: bool, all_of_it: bool = False, cron: bool 
 
 def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], answer: Judged) -> dict[str, list[str]]:
     """Repository -> tags that may go. What is judged goes into the answer."""
-    now, last = time.time(), uses.last(directory)
+    now = time.time()
+    last = uses.last(directory, now)
     begun = uses.begun(directory, now)
     going: dict[str, list[str]] = {}
     for name, rule in sorted(matched.items()):
@@ -120,7 +121,7 @@ def _images(
         kept = {tag: each for tag, each in repository.tags.items() if tag not in going.get(name, ())}
         found.repositories[name] = replace(repository, tags=kept)
     oldest = {name: now - max(age, marks.GRACE) for name, age in ages(rules, list(found.repositories)).items()}
-    chosen = marks.untagged(found, graph.manifests, uses.last(directory), oldest, uses.begun(directory, now))
+    chosen = marks.untagged(found, graph.manifests, uses.last(directory, now), oldest, uses.begun(directory, now))
     return [(each.name, each.digest, each.seen) for each in chosen if each.kind == "manifest"]
 
 

@@ -17,6 +17,8 @@ from ...machine.onhost.atomic import RefusedError
 KEYS = ("protect", "keep", "untagged")
 UNITS = {"min": 60, "h": 3600, "d": 86400}
 AGE = re.compile(r"([0-9]{1,5})(min|h|d)\Z")
+# What a tag can have (distribution, reference), and what a pattern of it.
+PROTECTED = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+\Z")
 NEVER = -1.0
 
 
@@ -69,11 +71,18 @@ def _rule(name: str, values: dict[str, str], text: str) -> Rule:
     keep = _line(text, "keep", line)
     for item in values["keep"].split(",") if "keep" in values else ():
         options |= _kept(item.strip(), keep)
+    protect = tuple(values.get("protect", "").split())
+    for each in protect or ("",) * ("protect" in values):
+        if not PROTECTED.match(each):
+            raise _wrong(
+                _line(text, "protect", line),
+                f"protect: {each or 'nothing'}: expected patterns of tags with blanks between, for example v* stable",
+            )
     untagged = values.get("untagged", "never").strip()
     return Rule(
         name,
         line,
-        tuple(values.get("protect", "").split()),
+        protect,
         "keep" in values,
         int(options.get("newest", 0)),
         options.get("pushed", 0.0),

@@ -64,6 +64,8 @@ CARE_ALERT = f"{LOG}/care-alert.json"
 # nginx writes there what was used, see store/onhost/uses.py.
 USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"
+# Since when: the time of this file.
+USES_BEGUN = f"{USES}/begun"
 # Which tags stay, from deploy/.
 RETENTION = "retention.ini"
 

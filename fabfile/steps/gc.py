@@ -9,7 +9,7 @@ from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
 from ..store.onhost import collect
-from ..store.words import seconds, size
+from ..store.words import ago, seconds, size
 from ..text import one_line
 
 # How many repositories have a line of their own.
@@ -44,9 +44,13 @@ def outcome(found: collect.Collected, *, dry: bool) -> Outcome:
         report.line("warn", "gc", one_line(text), 0.0)
     if found["rules"]:
         report.line("warn", "gc", f"{one_line(found['rules'])}: images without a tag stay", 0.0)
+    for name, why in sorted(found["held"].items()):
+        text = f"{one_line(name)}: {why} by retention.ini, so they stay: gc --untagged takes them, if that is right"
+        report.line("warn", "gc", text, 0.0)
     total = sum(found["bytes"].values())
     things = sum(found["counts"].values())
     details = [f"{size(count):>8}  {one_line(name)}" for name, count in _largest(found["bytes"])]
+    details += _manifests(found, dry=dry)
     if found["untagged"]:
         details.append(
             f"{found['untagged']} images without a tag hold {size(found['untagged_bytes'])}: gc --untagged 30d takes"
@@ -64,6 +68,17 @@ def outcome(found: collect.Collected, *, dry: bool) -> Outcome:
     if found["delayed"]:
         details.insert(0, f"not freed yet: {found['delayed']}; run it again later")
     return Outcome(", ".join(words) or "nothing to free", bool(things or found["purged"]), details)
+
+
+def _manifests(found: collect.Collected, *, dry: bool) -> list[str]:
+    """The images without a tag that go, one a line."""
+    rows = found["manifests"]
+    lines = [
+        f"{'goes' if dry else 'gone':>8}  {one_line(name)}@{digest}, unused {ago(seen)}"
+        for name, digest, seen in rows[:LINES]
+    ]
+    rest = found["counts"].get("manifest", 0) - len(lines)
+    return lines + ([f"{'':8}  ({rest} more manifests without a tag)"] if rest > 0 else [])
 
 
 def _largest(sizes: dict[str, int]) -> list[tuple[str, int]]:

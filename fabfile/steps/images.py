@@ -12,10 +12,8 @@ from ..report import Outcome
 from ..settings import Settings
 from ..store.onhost import images as onhost
 from ..store.onhost import removal
-from ..store.words import ago, size
+from ..store.words import SHORT, ago, size
 from ..text import one_line
-
-SHORT = 19  # `sha256:` and twelve more, as docker shows it
 
 
 def listed(host: Host, settings: Settings, repository: str = "", search: str = "", *, details: bool) -> onhost.Listed:

@@ -8,6 +8,7 @@ from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
 from ..store.onhost import retention as onhost
+from ..store.words import SHORT, ago
 from ..text import one_line
 
 
@@ -32,7 +33,8 @@ def retention(
         words = f"{found['removed']} tags removed; images --undo brings them back, gc frees what they had"
         return Outcome(words if found["removed"] else "nothing to remove", bool(found["removed"]))
     details = [f"{one_line(name)}: {why}: wants --yes-really" for name, why in found["held"].items()]
-    return Outcome(f"{going} of {len(found['tags'])} tags would go", changed=False, details=details)
+    words = f", and {len(found['images'])} manifests with gc" if found["images"] else ""
+    return Outcome(f"{going} of {len(found['tags'])} tags would go{words}", changed=False, details=details)
 
 
 def _show(found: onhost.Judged, *, every: bool) -> None:
@@ -40,6 +42,10 @@ def _show(found: onhost.Judged, *, every: bool) -> None:
         (f"{name}:{tag}", "stays" if stays else "goes", why)
         for name, tag, stays, why in found["tags"]
         if every or not stays
+    ]
+    rows += [
+        (f"{name}@{digest[:SHORT]}", "goes", f"with gc: no tag, unused {ago(seen)}")
+        for name, digest, seen in found["images"]
     ]
     if rows:
         report.table(("tag", "", "why"), rows)

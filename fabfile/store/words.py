@@ -7,6 +7,8 @@ import time
 
 from ..errors import UsageError
 
+# Of a digest: `sha256:` and twelve more, as docker shows it.
+SHORT = 19
 UNITS = ("B", "kB", "MB", "GB", "TB")
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 

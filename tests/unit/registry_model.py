@@ -32,6 +32,8 @@ class Model:
         self.failed = 0
         (root / layout.USES).mkdir(parents=True)
         (root / layout.USES_LOG).touch()
+        (root / layout.USES_BEGUN).touch()
+        os.utime(root / layout.USES_BEGUN, (1_600_000_000, 1_600_000_000))
 
     def later(self) -> None:
         """From now on all that is written has the time of `now`."""

@@ -52,6 +52,13 @@ class Store:
             self.write(self.part(repository, "_layers", digest), digest.encode())
         return digest
 
+    def alias(self, content: bytes, repository: str) -> str:
+        """A layer that a client pushed with `?digest=sha512:…`: its content is by sha256, and both have a link."""
+        canonical = self.blob(content, repository)
+        alias = f"sha512:{hashlib.sha512(content).hexdigest()}"
+        self.write(self.part(repository, "_layers", alias), canonical.encode())
+        return alias
+
     def manifest(self, repository: str, content: dict[str, Any] | bytes, *tags: str) -> str:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         digest = self.blob(data)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from fabfile import layout
 from fabfile.machine.onhost import store as disk
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.store.onhost import care, collect, images, manifests, removal, trash, walk
+from fabfile.store.onhost import care, collect, images, manifests, removal, trash, uses, walk
 from fabfile.store.onhost.collect import Run
 from fabfile.store.onhost.tail import Tail
 from tests.unit.stores import Store, sha
@@ -29,6 +32,9 @@ class Server:
         self.store = Store(root / "registry/data")
         self.now = time.time() + 100 * DAY
         (root / layout.USES).mkdir(parents=True)
+        # Uses are written down since before all that is old.
+        (root / layout.USES_BEGUN).touch()
+        os.utime(root / layout.USES_BEGUN, (1_600_000_000, 1_600_000_000))
 
     def fresh(self) -> Store:
         self.store.now = self.now
@@ -339,3 +345,177 @@ def test_the_room_of_an_upload_is_free_although_the_registry_has_it_open(server:
         assert server.gc()["purged"]
         assert os.fstat(held.fileno()).st_size == 0
     assert server.store.blob_path(kept).read_bytes() == b"half of it"
+
+
+def stepped(server: Server, step: Callable[[str], None], untagged: float = -1.0) -> collect.Collected:
+    """A run that tells each step, so that a test can push in between."""
+    with trash.opened(str(server.root)) as bin_:
+        assert bin_ is not None
+        run = Run(str(server.root), bin_, DAY, step=step, clock=lambda: server.now)
+        with walk.Manifests(bin_.top) as known, Tail(server.root / layout.USES_LOG) as tail:
+            run.settle()
+            run.purge(DAY)
+            run.plan(untagged, known)
+            run.take(known, tail)
+            run.settle()
+        return run.answer()
+
+
+def aliased(server: Server, content: bytes, tag: str) -> str:
+    """An image whose layer was pushed by its sha512. Returns that."""
+    alias = server.store.alias(content, "app")
+    server.store.manifest("app", {"layers": [{"digest": alias, "size": len(content)}]}, tag)
+    return alias
+
+
+def test_a_layer_that_was_pushed_by_another_digest_stays(server: Server) -> None:
+    """The client said sha512, so manifests say it, too; the registry has the content by its sha256."""
+    alias = aliased(server, b"by sha512", "1")
+    for _ in range(3):
+        assert server.gc()["counts"] == {}
+        server.now += 2 * DAY
+    assert server.has(b"by sha512")
+    server.store.part("app", "_layers", alias).write_bytes(b"")
+    server.store.blob(b"stale", "app")
+    assert list(server.gc()["left"]) == ["app"], "who knows what it leads to"
+    assert (server.has(b"by sha512"), server.has(b"stale")) == (True, True)
+
+
+def test_a_layer_by_another_digest_is_in_use_by_each_of_them(server: Server) -> None:
+    for content in (b"linked", b"used", b"old"):
+        server.store.alias(content, "app")
+    server.store.now = server.now - 60
+    server.store.alias(b"linked", "app")
+    server.store.touch(server.store.blob_path(sha(b"linked")))
+    old = server.now - 10 * DAY
+    os.utime(server.store.part("app", "_layers", sha(b"linked")), (old, old))
+    server.used("app", f"sha512:{hashlib.sha512(b'used').hexdigest()}", server.now - 60)
+    assert server.gc()["counts"] == {"layer": 4, "blob": 1}
+    assert [server.has(each) for each in (b"linked", b"used", b"old")] == [True, True, False]
+
+
+def test_a_layer_by_another_digest_comes_back(server: Server) -> None:
+    """A client asked for it by its sha512 before it was taken, and pushed the manifest behind that."""
+    server.store.image("app", [b"kept"], "kept")
+    alias = server.store.alias(b"by sha512", "app")
+    assert server.gc()["counts"] == {"layer": 2, "blob": 1}
+    server.fresh().manifest("app", {"layers": [{"digest": alias, "size": 9}]}, "1")
+    assert server.gc()["restored"] == 3
+    assert server.has(b"by sha512")
+    assert server.store.part("app", "_layers", alias).exists()
+
+
+def test_a_link_by_another_digest_brings_its_content_back(server: Server) -> None:
+    """A mount, in the moment in which the content is moved."""
+    alias = server.store.alias(b"by sha512", "app")
+    server.gc()
+    server.fresh().write(server.store.part("other", "_layers", alias), sha(b"by sha512").encode())
+    assert server.gc()["restored"] == 1
+    assert server.has(b"by sha512")
+
+
+def test_a_question_by_another_digest_spares_the_content(server: Server) -> None:
+    (server.root / layout.USES_LOG).touch()
+    alias = server.store.alias(b"by sha512", "app")
+
+    def step(what: str) -> None:
+        if what == "take layer":
+            server.used("app", alias, server.now)
+
+    assert stepped(server, step)["counts"].get("blob", 0) == 0
+    assert server.has(b"by sha512")
+
+
+def test_an_index_of_layers_gets_its_links_back(server: Server) -> None:
+    """BuildKit's cache; the client had asked for the layer before it was marked."""
+    layer = server.store.blob(b"cached layer", "app")
+    done: list[str] = []
+
+    def step(what: str) -> None:
+        if what == "blobs" and not done:
+            done.append(server.fresh().index("app", [{"digest": layer}], "cache"))
+
+    stepped(server, step)
+    assert (server.has(b"cached layer"), server.store.part("app", "_layers", layer).exists()) == (True, True)
+
+
+def test_a_tag_that_is_its_own_digest_keeps_its_image(server: Server) -> None:
+    """So people pin by hand; the form is that of a signature's tag."""
+    pinned = server.store.image("app", [b"pinned"])
+    tag = pinned.replace(":", "-")
+    server.store.tag("app", tag, pinned)
+    assert server.gc(untagged=30 * DAY)["counts"] == {}
+    (row,) = images.listed(str(server.root), details=True)["repositories"]
+    assert (row["tags"], row["untagged"], [each["tag"] for each in row["images"]]) == (1, 0, [tag])
+
+
+def test_images_that_are_tagged_as_signatures_of_each_other_stay(server: Server) -> None:
+    one, two = server.store.image("app", [b"one"]), server.store.image("app", [b"two"])
+    server.store.tag("app", one.replace(":", "-") + ".sig", two)
+    server.store.tag("app", two.replace(":", "-") + ".att", one)
+    assert server.gc(untagged=30 * DAY)["counts"] == {}
+
+
+def test_a_tag_of_a_manifest_among_the_layers_keeps_it(server: Server) -> None:
+    """So version 2.1 of the registry linked manifests, and 2.8 still serves them."""
+    layer = server.store.blob(b"layer", "app")
+    server.store.tag("app", "1", server.store.blob(b'{"layers": [{"digest": "%s"}]}' % layer.encode(), "app"))
+    assert server.gc(untagged=DAY)["counts"] == {}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"config": {"digest": "%s"}, "Layers": [{"digest": "%s"}]}',
+        '{"config": {"digest": "%s"}, "layers": [{"digest": "%s"}], "LAYERS": []}',
+        '{"config": {"digest": "%s"}, "layers": [{"Digest": "%s"}]}',
+        '{"config": {"digest": "%s"}, "layers": [], "\\u017fubject": {"digest": "%s"}}',
+    ],
+)
+def test_keys_that_only_go_reads_leave_the_repository_as_it_is(server: Server, manifest: str) -> None:
+    """encoding/json takes a key in whatever case, and so the registry accepted and serves such a manifest."""
+    layer, config = server.store.blob(b"layer", "app"), server.store.blob(b"{}", "app")
+    server.store.manifest("app", (manifest % (config, layer)).encode(), "1")
+    assert list(server.gc()["left"]) == ["app"]
+    assert server.has(b"layer")
+
+
+def test_a_use_in_the_future_counts_as_now_and_stops_nothing(server: Server) -> None:
+    """The clock was wrong for a while, and nginx wrote."""
+    image = server.store.image("app", [b"a"])
+    server.store.blob(b"stale", "app")
+    server.used("app", image, server.now + 3650 * DAY)
+    assert server.gc(untagged=DAY)["counts"] == {"layer": 1, "blob": 1}
+    assert uses.last(str(server.root), server.now) == {("app", image): server.now}
+    first = server.now
+    for _ in range(4):
+        uses.fold(str(server.root), {image}, server.now)
+        server.now += DAY
+        server.used("app", sha(b"other"), server.now)
+    assert int(first) <= uses.last(str(server.root), server.now)["app", image] < server.now - DAY / 2
+
+
+def test_what_cannot_be_removed_is_not_called_freed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.store.blob(b"stale", "app")
+    server.gc()
+    server.now += 2 * DAY
+    failed = subprocess.CompletedProcess([], 1, "", "rm: cannot remove 'data': Operation not permitted\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", lambda *_, **__: failed)
+        done = server.gc()
+    assert (done["purged"], done["waiting"]) == (0, 5)
+    assert "cannot be removed: rm: cannot remove 'data': Operation not permitted" in done["delayed"]
+    assert server.gc()["purged"] == 5
+
+
+def test_what_was_folded_and_is_lost_dates_the_log_anew(server: Server) -> None:
+    begun = server.root / layout.USES_BEGUN
+    uses.fold(str(server.root), set(), server.now)
+    first = begun.stat().st_mtime
+    assert first > server.now - 101 * DAY
+    os.utime(begun, (1, 1))
+    uses.fold(str(server.root), set(), server.now)
+    assert begun.stat().st_mtime == 1
+    (server.root / layout.USES / uses.FOLDED).unlink()
+    uses.fold(str(server.root), set(), server.now)
+    assert begun.stat().st_mtime >= first

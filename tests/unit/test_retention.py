@@ -11,7 +11,7 @@ import pytest
 
 from fabfile import layout
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.store.onhost import removal, retention, rules
+from fabfile.store.onhost import collect, removal, retention, rules
 from tests.unit.stores import sha
 from tests.unit.test_collect import DAY, Server
 
@@ -55,6 +55,10 @@ def test_a_file_says_what_it_means() -> None:
         ("[A b]\nuntagged = 1d\n", "1: [A b]: expected a pattern"),
         ("[DEFAULT]\nuntagged = 1d\n", "1: [DEFAULT]: expected a pattern"),
         ("[a]\nquota = 5G\n", "2: quota: expected one of"),
+        ("[a]\nkeep = 1 newest\nprotect = v*, stable\n", "3: protect: v*,: expected patterns of tags with blanks"),
+        ("[a]\nprotect = v* , stable\nkeep = 1 newest\n", "2: protect: ,: expected patterns of tags"),
+        ("[a]\nprotect = app:v1\nkeep = 1 newest\n", "2: protect: app:v1: expected patterns"),
+        ("[a]\nprotect =\nkeep = 1 newest\n", "2: protect: nothing: expected patterns"),
     ],
 )
 def test_a_mistake_has_its_line(text: str, said: str) -> None:
@@ -162,8 +166,55 @@ def test_signatures_are_not_judged_by_themselves(server: Server) -> None:
 def test_gc_takes_images_without_a_tag_as_the_file_says(server: Server) -> None:
     server.store.image("app", [b"untagged"])
     server.store.image("other", [b"untagged too"])
-    (server.root / "retention.ini").write_text("[app]\nuntagged = 2d\n[other]\nuntagged = never\n")
+    server.store.image("only-keep", [b"untagged as well"])
+    text = "[app]\nuntagged = 2d\n[other]\nuntagged = never\n[only-keep]\nkeep = 1 newest\n"
+    (server.root / "retention.ini").write_text(text)
     done = server.gc()
     assert done["counts"]["manifest"] == 1
     assert (server.has(b"untagged"), server.has(b"untagged too")) == (False, True)
+    assert server.has(b"untagged as well")
     assert sha(b"untagged too") not in str(done)
+
+
+def test_what_was_used_before_that_was_written_down_stays_for_so_long(server: Server) -> None:
+    """An image that is pinned by its digest, in the first night after an update, and by hand."""
+    pinned = server.store.image("app", [b"pinned by digest"])
+    begun = server.root / layout.USES_BEGUN
+    os.utime(begun, (server.now - 60, server.now - 60))
+    (server.root / "retention.ini").write_text("[*]\nuntagged = 30d\n")
+    assert server.gc()["counts"] == server.gc(untagged=30 * DAY)["counts"] == {}
+    begun.unlink()
+    assert server.gc(untagged=30 * DAY)["counts"] == {}, "nothing is written down"
+    begun.touch()
+    assert [digest for _, digest, _ in server.gc()["manifests"]] == [pinned]
+
+
+def test_images_without_a_tag_have_the_brakes_that_tags_have(server: Server) -> None:
+    for number in range(3):
+        server.store.image("half", [b"half %d" % number], *(["1"] if number < 2 else []))
+    server.store.image("all", [b"without a tag"])
+    server.store.image("app", [b"without a tag, too"])
+    (server.root / "retention.ini").write_text("[*]\nuntagged = 30d\n")
+    done = server.gc()
+    assert done["held"] == {"all": "its only manifest would go", "half": "2 of 3 manifests would go"}
+    assert [(name, done["counts"]["manifest"]) for name, _, _ in done["manifests"]] == [("app", 1)]
+    assert server.has(b"without a tag")
+    assert server.gc(untagged=30 * DAY)["counts"]["manifest"] == 3, "who says it by hand is believed"
+
+
+def test_images_that_would_go_are_shown_before(server: Server) -> None:
+    """Those without a tag, and those that the rules take the last tag from."""
+    lone = server.store.image("app", [b"without a tag"])
+    text = "[*]\nkeep = 4 newest\nuntagged = 30d\n"
+    oldest = (server.store.part("app", "_manifests/tags/1.0") / "current/link").read_text()
+    shown = ruled(server, text, dry=True)["images"]
+    assert sorted(digest for _, digest, _ in shown) == sorted([lone, oldest])
+    assert ruled(server, text)["removed"] == 1
+    assert sorted(digest for _, digest, _ in server.gc()["manifests"]) == sorted([lone, oldest])
+
+
+def test_a_full_disk_takes_no_undo_away(server: Server) -> None:
+    """gc --now purges what gc took; of tags there are only links."""
+    assert ruled(server, "[app]\nkeep = 3 newest\n")["removed"] == 2
+    collect.collect(str(server.root), now=True)
+    assert sorted(removal.undo(str(server.root))["restored"]) == ["app:1.0", "app:1.1"]

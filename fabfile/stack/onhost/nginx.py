@@ -78,6 +78,9 @@ def up(directory: str, lineage: str) -> Running:
         started = sorted(name for name, there in after.items() if before.get(name) != there)
         reloaded = bool(_load_or_go_back(root, answer["changed"]))
         _remember_started(root, after)
+        if not (root / layout.USES_BEGUN).exists() and (root / layout.USES).is_dir():
+            # From now on nginx writes it.
+            replace(root / layout.USES_BEGUN, b"", 0o600)
     return {**answer, "started": started, "reloaded": reloaded}
 
 

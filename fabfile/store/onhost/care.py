@@ -62,6 +62,8 @@ def _care(directory: str, found: Night) -> None:
     try:
         done = collect.collect(directory, wait=WAIT)
         found["freed"], found["waiting"], found["left"] = done["purged"], done["waiting"], sorted(done["left"])
+        for name, why in done["held"].items():
+            found["held"][name] = ", ".join(filter(None, (found["held"].get(name), why)))
     except RefusedError as error:
         found["problems"].append(error.what)
     try:

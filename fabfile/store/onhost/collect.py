@@ -11,6 +11,7 @@ manifest that was deleted), repository (what is left of one).
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypedDict
@@ -22,8 +23,8 @@ from .marks import Candidate, Times
 from .settle import settle
 from .tail import Tail
 
-# A push is done by then: from its first layer to its manifest. And a pull, from its manifest to its last layer.
-GRACE = 86400.0
+# Of the manifests without a tag, so many are named.
+LISTED = 200
 # For a full disk.
 LEAST_GRACE = 900.0
 # What was taken can be brought back for that long.
@@ -39,7 +40,8 @@ class Collected(TypedDict):
     run: its name, "" where nothing was taken. bytes: repository -> how many. counts: kind -> how many. left:
     repository -> why it was left as it is. restored: how many were put back. purged: bytes. waiting: bytes in the
     trash. delayed: why it was not purged. rules: a mistake in retention.ini. untagged: how many manifests have no tag
-    and are out of use. untagged_bytes: what they hold.
+    and are out of use. untagged_bytes: what they hold. manifests: repository, digest and last use of those without a
+    tag that go, the first of them. held: repository -> why its manifests stay, though retention.ini says they go.
     """
 
     run: str
@@ -53,6 +55,8 @@ class Collected(TypedDict):
     rules: str
     untagged: int
     untagged_bytes: int
+    manifests: list[tuple[str, str, float]]
+    held: dict[str, str]
 
 
 Step = Callable[[str], None]
@@ -65,7 +69,7 @@ def collect(  # noqa: PLR0913 - each is a choice
     dry: bool = False,
     now: bool = False,
     untagged: float = -1.0,
-    grace: float = GRACE,
+    grace: float = marks.GRACE,
     hold: float = HOLD,
     pauses: Iterable[float] = PAUSES,
     wait: float = 0.0,
@@ -94,10 +98,10 @@ def collect(  # noqa: PLR0913 - each is a choice
             time.sleep(pause)
             run.settle()
         if now:
-            run.delayed = barrier.passed()
-            if not run.delayed:
+            if not (delayed := barrier.passed()):
                 run.settle()
                 run.purge(0.0)
+            run.delayed = run.delayed or delayed
         return run.answer()
 
 
@@ -111,9 +115,11 @@ class Run:
         self.now = clock()
         self.name = ""
         self.links: dict[str, list[str]] = {}
+        self.aliases: dict[str, set[str]] = {}
         self.found: list[Candidate] = []
         self.taken: list[Candidate] = []
         self.left: dict[str, list[str]] = {}
+        self.held: dict[str, str] = {}
         self.delayed = self.rules = ""
         self.restored = self.purged = 0
         self.untagged = self.untagged_bytes = 0
@@ -122,7 +128,8 @@ class Run:
     def nothing() -> Collected:
         """The answer where nothing was ever pushed."""
         return {"run": "", "bytes": {}, "counts": {}, "left": {}, "restored": 0, "purged": 0, "waiting": 0,
-                "delayed": "", "rules": "", "untagged": 0, "untagged_bytes": 0}  # fmt: skip
+                "delayed": "", "rules": "", "untagged": 0, "untagged_bytes": 0, "manifests": [],
+                "held": {}}  # fmt: skip
 
     def settle(self) -> None:
         """Put back what is needed after all."""
@@ -133,11 +140,14 @@ class Run:
         """Remove for good what was taken longer ago than `hold` seconds. Only after `settle`."""
         for run in self.bin.runs():
             age = self.clock() - max(self.bin.taken(run), trash.begun(run))
-            # Of a `delete` there are only links, so to purge it at once would free nothing.
-            if age >= hold and (hold or "-delete" not in run):
+            # Of the others there are only links, so to purge them at once would free nothing, and nobody could undo.
+            if age >= hold and (hold or trash.kind(run) == "gc"):
                 self.step(f"purge {run}")
-                self.purged += self.bin.size(run)
-                self.bin.purge(run)
+                before = self.bin.size(run)
+                if problem := self.bin.purge(run):
+                    self.delayed = problem
+                    before -= self.bin.size(run)
+                self.purged += before
 
     def plan(self, untagged: float, manifests: walk.Manifests) -> None:
         """Find what may go. Raises RefusedError where that cannot be known."""
@@ -151,7 +161,7 @@ class Run:
                 f"look at it on the server, below {DATA}, and move it away",
             )
         self.step("read")
-        used = uses.last(self.directory)
+        used = uses.last(self.directory, self.now)
         times = Times.of(store, used)
         if digest := marks.ahead(times, self.now):
             raise RefusedError(
@@ -159,7 +169,10 @@ class Run:
                 "./fab -H … check compares the clock; once it is right, `touch` that file",
             )
         oldest = self.now - self.grace
-        chosen = marks.untagged(store, manifests, used, self._ages(store, untagged))
+        begun = uses.begun(self.directory, self.now)
+        chosen = marks.untagged(store, manifests, used, self._ages(store, untagged), begun)
+        if untagged < 0:
+            chosen = self._braked(store, chosen)
         going = {(each.name, each.digest) for each in chosen if each.kind == "manifest"}
         found = marks.marked(store, manifests, going, oldest)
         self.left = found.left
@@ -167,9 +180,10 @@ class Run:
         # No client asks for a manifest before it pushes it, so there is no line about that in the log: these go last.
         known = {each.digest for each in self.found if each.kind in ("manifest", "deleted")}
         self.found.sort(key=lambda each: each.kind == "blob" and each.digest in known)
-        self.links = _links(store, {each.digest for each in self.found if each.kind == "blob"})
+        self.aliases = _aliases(store)
+        self.links = _links(store, {each.digest for each in self.found if each.kind == "blob"}, self.aliases)
         if untagged < 0:
-            every = marks.untagged(store, manifests, used, dict.fromkeys(store.repositories, oldest))
+            every = marks.untagged(store, manifests, used, dict.fromkeys(store.repositories, oldest), 0.0)
             idle = {(each.name, each.digest) for each in every if each.kind == "manifest"}
             later = marks.marked(store, manifests, idle | going, oldest)
             self.untagged = len(idle - going)
@@ -186,6 +200,14 @@ class Run:
             self.rules = error.what
             return {}
         return {name: self.now - max(age, self.grace) for name, age in found.items()}
+
+    def _braked(self, store: walk.Store, chosen: list[Candidate]) -> list[Candidate]:
+        """Without those of repositories in which so much would go that it may be a mistake in retention.ini."""
+        going = Counter(each.name for each in chosen if each.kind == "manifest")
+        for name, count in going.items():
+            if why := retention.too_much(count, len(store.repositories[name].revisions), "manifest"):
+                self.held[name] = why
+        return [each for each in chosen if each.name not in self.held]
 
     def take(self, manifests: walk.Manifests, tail: Tail) -> None:
         """Move it to the trash, each after one more look at it. tail: of the uses log, from before the plan on."""
@@ -212,7 +234,7 @@ class Run:
 
     def _in_use(self, each: Candidate, tail: Tail) -> bool:
         """Whether somebody has used it since it was marked."""
-        if each.digest in tail.digests:
+        if each.digest in tail.digests or not tail.digests.isdisjoint(self.aliases.get(each.digest, ())):
             return True
         top = self.bin.top
         if each.kind in ("layer", "manifest"):
@@ -243,16 +265,27 @@ class Run:
         return {
             "run": self.name, "bytes": sizes, "counts": counts, "left": self.left, "restored": self.restored,
             "purged": self.purged, "waiting": waiting, "delayed": self.delayed, "rules": self.rules,
-            "untagged": self.untagged, "untagged_bytes": self.untagged_bytes,
+            "untagged": self.untagged, "untagged_bytes": self.untagged_bytes, "held": self.held,
+            "manifests": [(each.name, each.digest, each.seen) for each in taken if each.kind == "manifest"][:LISTED],
         }  # fmt: skip
 
 
-def _links(store: walk.Store, digests: set[str]) -> dict[str, list[str]]:
+def _aliases(store: walk.Store) -> dict[str, set[str]]:
+    """The other digests of what has any."""
+    found: dict[str, set[str]] = {}
+    for repository in store.repositories.values():
+        for alias, digest in repository.aliases.items():
+            found.setdefault(digest, set()).add(alias)
+    return found
+
+
+def _links(store: walk.Store, digests: set[str], aliases: dict[str, set[str]]) -> dict[str, list[str]]:
     """The paths of all links to these."""
     found: dict[str, list[str]] = {}
     for name, repository in store.repositories.items():
-        for digest in digests & repository.layers.keys():
-            found.setdefault(digest, []).append(trash.layer(name, digest))
+        for digest in digests:
+            for each in repository.layers.keys() & {digest, *aliases.get(digest, ())}:
+                found.setdefault(digest, []).append(trash.layer(name, each))
         for digest in digests & repository.revisions.keys():
             found.setdefault(digest, []).append(trash.revision(name, digest))
     return found

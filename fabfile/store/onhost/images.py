@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -82,7 +83,7 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
             Manifests(top) as manifests,
         ):
             store = repositories(top)
-            used = uses.last(directory)
+            used = uses.last(directory, time.time())
             graph = Graph(store, manifests)
             found = []
             for name in sorted(graph.filled()):
@@ -95,7 +96,7 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
 
 def _searched(graph: Graph, name: str, search: str) -> list[str] | None:
     """The tags to show of a repository; None where there is none of what is searched for."""
-    tags = [tag for tag in graph.store.repositories[name].tags if not followed(tag)]
+    tags = [tag for tag, (digest, _) in graph.store.repositories[name].tags.items() if not followed(tag, digest)]
     if search in name:
         return tags
     return [tag for tag in tags if search in f"{name}:{tag}"] or None
@@ -131,7 +132,7 @@ class Graph:
             if manifest.subject:
                 followers.setdefault(manifest.subject, []).append(digest)
         for tag, (digest, _) in repository.tags.items():
-            if about := followed(tag):
+            if about := followed(tag, digest):
                 followers.setdefault(about, []).append(digest)
 
     def filled(self) -> list[str]:
@@ -194,7 +195,7 @@ def _repository(graph: Graph, name: str, tags: list[str], used: uses.Last, *, de
     total = graph.total(name)
     answer: Listing = {
         "repository": name,
-        "tags": sum(not followed(tag) for tag in repository.tags),
+        "tags": sum(not followed(tag, digest) for tag, (digest, _) in repository.tags.items()),
         "untagged": sum(digest not in tagged for digest in graph.images(name)),
         "bytes": sum(total.values()),
         "frees": graph.frees(total, graph.holders),

@@ -63,9 +63,18 @@ def parse(digest: str, content: bytes) -> Manifest:
         raise UnreadableError("it is no manifest of a form that we know") from None
 
 
+def _exact(found: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The same. Go, and so the registry, takes `Layers` for `layers`; one word that we miss would be an image."""
+    for key in found:
+        if key not in keys and key.casefold() in map(str.casefold, keys):
+            raise UnreadableError(f"it says {key[:40]!r} in place of {key.lower()[:40]!r}")
+    return found
+
+
 def _parsed(found: dict[str, Any], size: int) -> Manifest:
+    _exact(found, "fsLayers", "manifests", "config", "layers", "blobs", "subject")
     if "fsLayers" in found:
-        blobs = tuple((_digest(layer["blobSum"]), 0) for layer in found["fsLayers"])
+        blobs = tuple((_digest(_exact(layer, "blobSum")["blobSum"]), 0) for layer in found["fsLayers"])
         return Manifest(size, True, "", blobs, (), "")
     if not {"manifests", "config", "layers", "blobs"} & set(found):
         raise UnreadableError("it names neither layers nor manifests")
@@ -75,17 +84,17 @@ def _parsed(found: dict[str, Any], size: int) -> Manifest:
     return Manifest(
         size,
         False,
-        _digest(config["digest"]) if config else "",
-        tuple((_digest(each["digest"]), _size(each)) for each in listed),
+        _named(config) if config else "",
+        tuple((_named(each), _size(each)) for each in listed),
         tuple(_child(each) for each in found.get("manifests") or []),
-        _digest(subject["digest"]) if subject else "",
+        _named(subject) if subject else "",
     )
 
 
 def _child(found: dict[str, Any]) -> Child:
     about = (found.get("annotations") or {}).get(ATTESTS, "")
     named = platform(found.get("platform") or {})
-    return Child(_digest(found["digest"]), _size(found), "" if named == "unknown/unknown" else named, str(about))
+    return Child(_named(found), _size(found), "" if named == "unknown/unknown" else named, str(about))
 
 
 def platform(found: dict[str, Any]) -> str:
@@ -100,13 +109,20 @@ def _digest(text: object) -> str:
     return intern(text)
 
 
+def _named(found: dict[str, Any]) -> str:
+    return _digest(_exact(found, "digest")["digest"])
+
+
 def _size(found: dict[str, Any]) -> int:
     size = found.get("size", 0)
     return size if isinstance(size, int) and size >= 0 else 0
 
 
-def followed(tag: str) -> str:
-    """The digest that a signature's tag is about; '' for a tag of any other kind."""
+def followed(tag: str, digest: str) -> str:
+    """The digest that a signature's tag is about; '' for a tag of any other kind.
+
+    digest: what it leads to; a tag that is that digest itself is nobody's signature, but keeps it by hand.
+    """
     found = FOLLOWER.match(tag)
-    digest = f"{found[1]}:{found[2]}" if found else ""
-    return digest if DIGEST.match(digest) else ""
+    subject = f"{found[1]}:{found[2]}" if found else ""
+    return subject if DIGEST.match(subject) and subject != digest else ""

@@ -12,6 +12,8 @@ from .walk import Manifests, Repository, Store
 
 # A clock that another machine of the network has, and ours does not, is that far off at most.
 AHEAD = 300.0
+# A push is done by then: from its first layer to its manifest. And a pull, from its manifest to its last layer.
+GRACE = 86400.0
 NOBODYS = "-"
 
 
@@ -52,6 +54,9 @@ class Times:
             for links in (repository.layers, repository.revisions, repository.unlinked):
                 for digest, when in links.items():
                     newest[digest] = max(when, newest.get(digest, 0.0))
+        for repository in store.repositories.values():
+            for alias, digest in repository.aliases.items():
+                newest[digest] = max(newest[alias], newest.get(digest, 0.0))
         return cls(newest, used)
 
 
@@ -65,16 +70,21 @@ def marked(store: Store, manifests: Manifests, going: set[tuple[str, str]], olde
         layers = marks.layers.setdefault(name, set())
         broken = list(repository.broken)
         roots = [digest for digest in repository.revisions if (name, digest) not in going]
+        # Version 2.1 of the registry had manifests among the layers, and later ones still serve these.
+        roots += {each for each, _ in repository.tags.values() if each not in repository.revisions} & set(
+            repository.layers
+        )
         for digest in roots:
             if problem := _need(digest, manifests, layers):
                 broken.append(f"manifest {digest}: {problem}")
         for digest, when in repository.unlinked.items():
             if when > oldest:
                 _need(digest, manifests, layers)
+        layers.update([target for alias, target in repository.aliases.items() if alias in layers])
         if broken:
             # Whatever it needs, the repository has a link to it, or the registry had refused it.
             marks.left[name] = broken
-            layers.update(repository.layers, repository.revisions, repository.unlinked)
+            layers.update(repository.layers, repository.revisions, repository.unlinked, repository.aliases.values())
         marks.needed |= layers
         marks.needed |= repository.signatures
     return marks
@@ -156,10 +166,11 @@ def _links(repository: Repository, marks: Marks, times: Times, oldest: float) ->
     return found
 
 
-def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, float]) -> list[Candidate]:
+def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, float], begun: float) -> list[Candidate]:
     """Manifests that no tag leads to, neither pushed nor used since `oldest`, and the signatures of these.
 
-    oldest: of each repository; one that is not in it keeps all.
+    oldest: of each repository; one that is not in it keeps all. begun: since when uses are written down; what was
+    not used since may have been used until then.
 
     One that an index contains which stays, or that is about an image which stays, stays. A repository in which
     something cannot be read has none.
@@ -172,7 +183,7 @@ def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, f
             continue
         if repository.broken or name not in oldest:
             continue
-        seen = {d: max(when, used.get((name, d), 0.0)) for d, when in repository.revisions.items()}
+        seen = {d: max(when, used.get((name, d), begun)) for d, when in repository.revisions.items()}
         kept = _kept(repository, known, {digest for digest, when in seen.items() if when > oldest[name]})
         for tag, (digest, when) in repository.tags.items():
             if digest in known and digest not in kept:
@@ -190,8 +201,12 @@ def _kept(repository: Repository, known: dict[str, Manifest], young: set[str]) -
     for digest, manifest in known.items():
         if manifest.subject:
             about.setdefault(manifest.subject, []).append(digest)
+    above: dict[str, set[str]] = {}
     for tag, (digest, _) in repository.tags.items():
-        if (subject := followed(tag)) in known:
+        above.setdefault(digest, set()).add(followed(tag, digest))
+    for tag, (digest, _) in repository.tags.items():
+        # In a circle none is a signature of an image that another tag leads to.
+        if (subject := followed(tag, digest)) in known and not _reaches(above, subject, digest):
             about.setdefault(subject, []).append(digest)
         else:
             todo.append(digest)
@@ -205,6 +220,15 @@ def _kept(repository: Repository, known: dict[str, Manifest], young: set[str]) -
             todo += [child.digest for child in known[digest].children]
             todo += about.get(digest, [])
     return kept
+
+
+def _reaches(above: dict[str, set[str]], digest: str, wanted: str) -> bool:
+    """Whether that digest is about the wanted one, or about what is about it."""
+    todo, done = {digest}, set[str]()
+    while todo:
+        done |= todo
+        todo = {each for below in todo for each in above.get(below, ())} - done
+    return wanted in done
 
 
 def ahead(times: Times, now: float) -> str:

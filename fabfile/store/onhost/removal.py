@@ -85,12 +85,12 @@ def _looked(graph: Graph, directory: str, name: str, reference: str, *, whole: b
         for head in graph.images(name):
             kept |= set() if head == digest else graph.closure(name, head).keys()
         for tag, (each, _) in repository.tags.items():
-            if tag not in tags and not followed(tag):
+            if tag not in tags and not followed(tag, each):
                 kept |= graph.closure(name, each).keys() if each else set()
         manifests = [each for each in graph.closure(name, digest) if graph.knows(name, each) and each not in kept]
         tags += [tag for tag, (each, _) in repository.tags.items() if each in manifests and tag not in tags]
     closure = graph.closure(name, digest)
-    used = uses.last(directory)
+    used = uses.last(directory, time.time())
     return {
         "digest": digest,
         "pushed": pushed,
@@ -209,6 +209,7 @@ def _incomplete(bin_: trash.Bin, restored: list[str]) -> list[str]:
                 needed = [blob for blob, _ in manifests.get(digest).blobs]
             except (UnreadableError, FileNotFoundError):
                 needed = [digest]
-            if any(bin_.gone(f"{trash.blob(each)}/data") for each in (digest, *needed)):
+            aliases = store.repositories[name].aliases
+            if any(bin_.gone(f"{trash.blob(aliases.get(each, each))}/data") for each in (digest, *needed)):
                 bad.append(image)
     return bad

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
 from ...layout import RETENTION
 from ...machine.onhost.atomic import RefusedError
-from . import trash, uses, walk
+from . import marks, trash, uses, walk
 from .images import Graph, natural
 from .manifests import followed
 from .removal import take_tag
@@ -22,7 +23,8 @@ class Judged(TypedDict):
     """What the rules say, and what was done.
 
     tags: repository, tag, whether it stays, and why. held: repository -> why it is left. removed: how many. run: its
-    name in the trash. unmatched: patterns that match nothing. left: repositories that cannot be read.
+    name in the trash. unmatched: patterns that match nothing. left: repositories that cannot be read. images: for
+    `dry`, repository, digest and last use of the manifests that `gc` would take then, as no tag leads to them.
     """
 
     tags: list[tuple[str, str, bool, str]]
@@ -31,6 +33,7 @@ class Judged(TypedDict):
     run: str
     unmatched: list[str]
     left: list[str]
+    images: list[tuple[str, str, float]]
 
 
 def read(directory: str) -> list[Rule] | None:
@@ -59,15 +62,17 @@ def retention(directory: str, *, dry: bool, all_of_it: bool = False, cron: bool 
             f"write deploy/{RETENTION}, then ./fab -H … sync",
         )
     with trash.opened(directory, WAIT) as bin_:
-        answer: Judged = {"tags": [], "held": {}, "removed": 0, "run": "", "unmatched": [], "left": []}
+        answer: Judged = {"tags": [], "held": {}, "removed": 0, "run": "", "unmatched": [], "left": [], "images": []}
         if bin_ is None:
             return answer
         with walk.Manifests(bin_.top) as manifests:
             store = walk.repositories(bin_.top)
             graph = Graph(store, manifests)
-        matched = {name: for_repository(rules, name) for name in store.repositories}
-        answer["unmatched"] = [rule.pattern for rule in rules if rule not in matched.values()]
-        going = _judge_all(graph, directory, matched, answer)
+            matched = {name: for_repository(rules, name) for name in store.repositories}
+            answer["unmatched"] = [rule.pattern for rule in rules if rule not in matched.values()]
+            going = _judge_all(graph, directory, matched, answer)
+            if dry:
+                answer["images"] = _images(graph, directory, rules, going)
         answer["held"] = {} if all_of_it else _braked(graph, going)
         if dry or (answer["held"] and not cron):
             return answer
@@ -83,7 +88,9 @@ def retention(directory: str, *, dry: bool, all_of_it: bool = False, cron: bool 
 
 def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], answer: Judged) -> dict[str, list[str]]:
     """Repository -> tags that may go. What is judged goes into the answer."""
-    now, begun, last = time.time(), uses.begun(directory), uses.last(directory)
+    now = time.time()
+    last = uses.last(directory, now)
+    begun = uses.begun(directory, now)
     going: dict[str, list[str]] = {}
     for name, rule in sorted(matched.items()):
         repository = graph.store.repositories[name]
@@ -92,7 +99,7 @@ def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], an
         if repository.broken:
             answer["left"].append(name)
             continue
-        tags = {tag: when for tag, (_, when) in repository.tags.items() if not followed(tag)}
+        tags = {tag: when for tag, (each, when) in repository.tags.items() if not followed(tag, each)}
         used = {
             tag: max(
                 (last.get((name, each), 0.0) for each in graph.closure(name, repository.tags[tag][0])), default=0.0
@@ -105,13 +112,32 @@ def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], an
     return going
 
 
+def _images(
+    graph: Graph, directory: str, rules: list[Rule], going: dict[str, list[str]]
+) -> list[tuple[str, str, float]]:
+    """What `gc` would take as `untagged` says, once these tags are gone."""
+    now, found = time.time(), walk.Store()
+    for name, repository in graph.store.repositories.items():
+        kept = {tag: each for tag, each in repository.tags.items() if tag not in going.get(name, ())}
+        found.repositories[name] = replace(repository, tags=kept)
+    oldest = {name: now - max(age, marks.GRACE) for name, age in ages(rules, list(found.repositories)).items()}
+    chosen = marks.untagged(found, graph.manifests, uses.last(directory, now), oldest, uses.begun(directory, now))
+    return [(each.name, each.digest, each.seen) for each in chosen if each.kind == "manifest"]
+
+
+def too_much(going: int, total: int, what: str) -> str:
+    """Why that may be a mistake in the file; '' for what may go."""
+    if going and going == total:
+        return f"all {total} {what}s would go" if total > 1 else f"its only {what} would go"
+    return f"{going} of {total} {what}s would go" if going * 2 > total else ""
+
+
 def _braked(graph: Graph, going: dict[str, list[str]]) -> dict[str, str]:
     """Repositories in which so much would go that it may be a mistake in the file."""
     held = {}
     for name, tags in going.items():
-        total = sum(not followed(tag) for tag in graph.store.repositories[name].tags)
-        if tags and len(tags) == total:
-            held[name] = f"all {total} tags would go" if total > 1 else "its only tag would go"
-        elif len(tags) * 2 > total:
-            held[name] = f"{len(tags)} of {total} tags would go"
+        found = graph.store.repositories[name].tags.items()
+        total = sum(not followed(tag, digest) for tag, (digest, _) in found)
+        if why := too_much(len(tags), total, "tag"):
+            held[name] = why
     return held

@@ -17,9 +17,9 @@ from ...machine.onhost.atomic import RefusedError
 KEYS = ("protect", "keep", "untagged")
 UNITS = {"min": 60, "h": 3600, "d": 86400}
 AGE = re.compile(r"([0-9]{1,5})(min|h|d)\Z")
+# What a tag can have (distribution, reference), and what a pattern of it.
+PROTECTED = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+\Z")
 NEVER = -1.0
-# Of images without a tag, where a section does not say it.
-UNTAGGED = 30 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Rule:
     newest: int = 0
     pushed: float = 0.0
     used: float = 0.0
-    untagged: float = UNTAGGED
+    untagged: float = NEVER
 
 
 def parse(text: str) -> list[Rule]:
@@ -71,11 +71,18 @@ def _rule(name: str, values: dict[str, str], text: str) -> Rule:
     keep = _line(text, "keep", line)
     for item in values["keep"].split(",") if "keep" in values else ():
         options |= _kept(item.strip(), keep)
-    untagged = values.get("untagged", "30d").strip()
+    protect = tuple(values.get("protect", "").split())
+    for each in protect or ("",) * ("protect" in values):
+        if not PROTECTED.match(each):
+            raise _wrong(
+                _line(text, "protect", line),
+                f"protect: {each or 'nothing'}: expected patterns of tags with blanks between, for example v* stable",
+            )
+    untagged = values.get("untagged", "never").strip()
     return Rule(
         name,
         line,
-        tuple(values.get("protect", "").split()),
+        protect,
         "keep" in values,
         int(options.get("newest", 0)),
         options.get("pushed", 0.0),

@@ -24,7 +24,7 @@ def settle(bin_: Bin, runs: list[str] | None = None) -> int:
             for digest in list(repository.revisions):
                 work.need_manifest(name, digest)
             for digest in repository.layers:
-                work.need_blob(digest)
+                work.need_blob(repository.aliases.get(digest, digest))
         return work.count
 
 
@@ -38,14 +38,21 @@ class _Settling:
         self.blobs: dict[str, str] = {}
         self.layers: dict[tuple[str, str], str] = {}
         self.revisions: dict[tuple[str, str], str] = {}
+        self.aliases: dict[tuple[str, str], str] = {}
         for run in runs:
             found = bin_.read(run)
             self.blobs |= dict.fromkeys(found.blobs, run)
             for name, repository in found.repositories.items():
                 self.layers |= {(name, digest): run for digest in repository.layers}
                 self.revisions |= {(name, digest): run for digest in repository.revisions}
+                self._aliases(repository)
                 self._late(run, repository)
         self.store = walk.repositories(bin_.top)
+        for repository in self.store.repositories.values():
+            self._aliases(repository)
+
+    def _aliases(self, repository: walk.Repository) -> None:
+        self.aliases |= {(repository.name, alias): digest for alias, digest in repository.aliases.items()}
 
     def _late(self, run: str, repository: walk.Repository) -> None:
         """Somebody wrote a link in the moment in which its directory was moved: after the run had begun."""
@@ -73,8 +80,15 @@ class _Settling:
         except (UnreadableError, FileNotFoundError):
             return
         for child in manifest.children:
+            # BuildKit's cache is an index of layers.
+            self.need_content(name, child.digest)
             self.need_revision(name, child.digest)
         for each, _ in manifest.blobs:
+            self.need_content(name, each)
+
+    def need_content(self, name: str, digest: str) -> None:
+        """A manifest of that repository names it: a layer, by whatever digest."""
+        for each in (self.aliases.get((name, digest), digest), digest):
             self.need_blob(each)
             self.need_layer(name, each)
 

@@ -111,18 +111,26 @@ class Bin:
         self.put_back(run, f"{path}/signatures")
         return done
 
-    def purge(self, run: str) -> None:
-        """Remove a run for good. rm follows no link, and gets through whatever a container made."""
+    def purge(self, run: str) -> str:
+        """Remove a run for good. rm follows no link, and gets through whatever a container made.
+
+        Returns '' once it is gone, else why it is not.
+        """
         for name, repository in self.read(run).repositories.items():
             for upload in repository.uploads:
                 with contextlib.suppress(OSError):
                     self._empty(f"{run}/repositories/{name}/_uploads/{upload}")
-        subprocess.run(
+        done = subprocess.run(
             ["rm", "-rf", "--one-file-system", "--", run],
             cwd=f"/proc/{os.getpid()}/fd/{self.trash}",
             check=False,
             capture_output=True,
+            text=True,
+            errors="replace",
         )
+        if handles.stat_of(self.trash, run) is None:
+            return ""
+        return f"{DATA}/{TRASH}/{run} cannot be removed: {' '.join(done.stderr.split())[:200]}"
 
     def _empty(self, upload: str) -> None:
         """The registry keeps one open that broke off on a full disk: without this its room would stay taken."""
@@ -233,6 +241,11 @@ def _clear(handle: int, name: str, deep: int) -> None:
             with contextlib.suppress(OSError):
                 _clear(below, each, deep - 1)
     os.rmdir(name, dir_fd=handle)
+
+
+def kind(run: str) -> str:
+    """What made it: gc, delete, retention."""
+    return run.partition("Z-")[2].partition("-")[0]
 
 
 def begun(run: str) -> float:

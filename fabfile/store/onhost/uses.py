@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...layout import USES, USES_LOG
+from ...layout import USES, USES_BEGUN, USES_LOG
 from ...machine.onhost.atomic import replace
 from .manifests import DIGEST
 
@@ -26,21 +26,24 @@ KEPT_LOGS = 2
 Last = dict[tuple[str, str], float]
 
 
-def last(directory: str) -> Last:
-    """When each manifest and layer was last used, as far as that was written down. Changes nothing."""
+def last(directory: str, now: float) -> Last:
+    """When each manifest and layer was last used, as far as that was written down. Changes nothing.
+
+    now: a time beyond it, of a clock that was wrong, counts as now.
+    """
     found: Last = {}
     for path in _files(directory):
-        _add(path, found)
+        _add(path, found, now)
     return found
 
 
-def begun(directory: str) -> float:
-    """Since when uses are written down; the time of now where they are not."""
-    first = Path(directory, USES, "begun")
+def begun(directory: str, now: float) -> float:
+    """Since when uses are written down; now where they are not."""
+    first = Path(directory, USES_BEGUN)
     try:
-        return first.stat().st_mtime
+        return min(first.stat().st_mtime, now)
     except OSError:
-        return time.time()
+        return now
 
 
 def by_digest(found: Last) -> dict[str, float]:
@@ -59,13 +62,14 @@ def fold(directory: str, manifests: set[str], now: float) -> int:
     root = Path(directory, USES)
     if not root.is_dir():
         return 0
-    if not (root / "begun").exists():
-        replace(root / "begun", b"", 0o600)
+    if not (root / FOLDED).exists():
+        # What was folded before, if ever, is lost.
+        replace(Path(directory, USES_BEGUN), b"", 0o600)
     log = Path(directory, USES_LOG)
     if log.is_file() and log.stat().st_size:
         log.replace(root / time.strftime("uses-%Y%m%dT%H%M%S.log", time.gmtime(now)))
     found = {
-        key: when for key, when in last(directory).items() if key[1] in manifests or when > now - LAYERS_DAYS * DAY
+        key: when for key, when in last(directory, now).items() if key[1] in manifests or when > now - LAYERS_DAYS * DAY
     }
     lines = (f"{when:.0f}\t{name}\t{digest}\n" for (name, digest), when in sorted(found.items()))
     replace(root / FOLDED, "".join(lines).encode(), 0o600)
@@ -81,13 +85,13 @@ def _files(directory: str) -> Iterator[Path]:
     yield Path(directory, USES_LOG)
 
 
-def _add(path: Path, found: Last) -> None:
+def _add(path: Path, found: Last, now: float) -> None:
     with contextlib.suppress(FileNotFoundError), path.open(encoding="ascii", errors="replace") as lines:
         for line in lines:
             fields = line.rstrip("\n").split("\t")
             name, digest = fields[1:3] if len(fields) == 3 else (fields[3], fields[5]) if len(fields) > 5 else ("", "")
             # A line that is cut off, for example by a full disk.
             with contextlib.suppress(ValueError):
-                when = float(fields[0])
+                when = min(float(fields[0]), now)
                 if name and DIGEST.match(digest) and when > found.get((name, digest), 0.0):
                     found[name, digest] = when

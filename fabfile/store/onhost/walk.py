@@ -7,6 +7,7 @@ throughout is found; what comes or goes meanwhile is found or not.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -21,6 +22,9 @@ PARTS = ("_layers", "_manifests", "_uploads")
 # Of a repository's name (distribution, reference): so its parts are no more than half of that.
 DEEPEST = 128
 LINK_BYTES = 200
+# The registry keeps content by this digest, whatever the client named it by (distribution, blobwriter.go: Commit); the
+# link of another digest says this one.
+CANONICAL = "sha256:"
 # Version 2.8 writes a link in place, so it is empty for a moment.
 AGAIN = (0.0, 0.02, 0.2)
 
@@ -32,7 +36,8 @@ class Repository:
     parts: the directories that it has; tags: name -> digest ('' for one that cannot be read) and time; revisions:
     digest -> time of its link; unlinked: digest -> time at which it was deleted; layers: digest -> time; uploads: name
     -> time and bytes; remains: of tags that are gone, and time; broken: what cannot be read, in words; signatures:
-    blobs beside manifests of schema 1, as version 2 had them; changed: when something came into it or went.
+    blobs beside manifests of schema 1, as version 2 had them; aliases: a layer's other digest -> that of its content;
+    changed: when something came into it or went.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Repository:
     remains: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     signatures: set[str] = field(default_factory=set)
+    aliases: dict[str, str] = field(default_factory=dict)
     changed: float = 0.0
 
 
@@ -126,6 +132,8 @@ def _read(handle: int, parts: list[str], repository: Repository, odd: list[str])
         for digest, below, name in _digests(handle, "_layers", where, odd):
             link = handles.stat_of(below, f"{name}/link")
             repository.layers[digest] = handles.written(link or handles.stat_of(below, name))
+            if link and not digest.startswith(CANONICAL):
+                _read_alias(below, name, digest, repository)
     if "_manifests" in parts:
         for digest, below, name in _digests(handle, "_manifests/revisions", where, odd):
             if link := handles.stat_of(below, f"{name}/link"):
@@ -146,23 +154,39 @@ def _read(handle: int, parts: list[str], repository: Repository, odd: list[str])
 
 
 def _read_tag(tags: int, name: str, repository: Repository) -> None:
+    try:
+        repository.tags[name] = _read_link(tags, (name, "current", "link"))
+    except FileNotFoundError:
+        # A tag that is being made or removed, or of which only old entries are left: no client sees one.
+        repository.remains[name] = handles.written(handles.stat_of(tags, name))
+        return
+    if not repository.tags[name][0]:
+        repository.broken.append(f"tag {name}: its link cannot be read")
+
+
+def _read_alias(layers: int, name: str, digest: str, repository: Repository) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if target := _read_link(layers, (name, "link"))[0]:
+            repository.aliases[digest] = target
+        else:
+            repository.broken.append(f"layer {digest}: its link cannot be read")
+
+
+def _read_link(handle: int, parts: tuple[str, ...]) -> tuple[str, float]:
+    """The digest in a link, and its time; '' and 0 for none that can be read. Raises FileNotFoundError."""
     for pause in AGAIN:
         if pause:
             time.sleep(pause)
         try:
-            content, found = handles.read(tags, (name, "current", "link"), LINK_BYTES)
+            content, found = handles.read(handle, parts, LINK_BYTES)
         except FileNotFoundError:
-            # A tag that is being made or removed, or of which only old entries are left: no client sees one.
-            repository.remains[name] = handles.written(handles.stat_of(tags, name))
-            return
+            raise
         except OSError:
             break
         digest = content.decode("ascii", "replace").strip()
         if DIGEST.match(digest):
-            repository.tags[name] = (intern(digest), handles.written(found))
-            return
-    repository.tags[name] = ("", 0.0)
-    repository.broken.append(f"tag {name}: its link cannot be read")
+            return intern(digest), handles.written(found)
+    return "", 0.0
 
 
 def upload(uploads: int, name: str) -> tuple[float, int]:

@@ -255,7 +255,7 @@ def test_300_wrong_passwords_stop_no_login(small: World, names: list[str], limit
     # Whoever gets no check is told so, and at once; nobody's check is given up.
     assert set(counted(answers)) <= {401, 429}
     assert set(gateway) <= {"401", "429"}
-    assert max(during) < 20
+    assert max(during) < 60  # on a busy machine too; without the limits it is minutes
     assert used < limits.auth_memory
     assert alive(small) == running
     forget_storms(small)

@@ -19,7 +19,7 @@ from tests.sandbox.commands import output
 from tests.sandbox.demo import DOMAIN
 
 from .test_certificates import A
-from .world import DEPLOY_DIR, USER, World
+from .world import DEPLOY_DIR, USER, World, wait_until
 
 OLD_PASSWORD = "old: $word"
 OLD = [f"docker-registry_{name}_1" for name in ("certbot", "nginx", "registry")]
@@ -103,6 +103,7 @@ class Old:
         }.items():  # fmt: skip
             world.sandbox.exec("server", "sh", "-c", write, "sh", name, input=text)
         world.server(SET_UP)
+        wait_until(lambda: world.status("/v2/") == 401, "the old registry answers")
         self.digest = self.push("old-image")
 
     def docker(self, *args: str, input: str | None = None) -> str:

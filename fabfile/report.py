@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +71,8 @@ def paragraph(text: str, indent: int) -> None:
 
 def columns() -> int:
     """How wide the terminal is; without one nothing is wrapped, and this is beyond any line."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    # Not by COLUMNS, which may be that of another terminal.
+    return (os.get_terminal_size(sys.stdout.fileno()).columns or 80) if sys.stdout.isatty() else sys.maxsize
 
 
 def loud(text: str) -> str:

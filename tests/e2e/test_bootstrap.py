@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from fabfile.layout import OUTSIDE
+from fabfile.layout import OUTSIDE, USES
 from tests.sandbox.demo import DOMAIN
 
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
@@ -295,6 +295,7 @@ def test_containers_have_no_more_than_they_need(deployed: World) -> None:
         assert written == {
             "registry": {f"{DEPLOY_DIR}/registry/data", f"{DEPLOY_DIR}/registry/sockets/registry"},
             "auth": {f"{DEPLOY_DIR}/registry/sockets/auth"},
+            "nginx": {f"{DEPLOY_DIR}/{USES}"},
         }.get(service, set())
     for service in ("registry", "auth"):
         assert found[service]["HostConfig"]["NetworkMode"] == "none"

@@ -62,7 +62,7 @@ def test_a_failed_order_says_why_and_leaves_all_as_it_is(deployed: World) -> Non
     failed = deployed.fab("init-letsencrypt", ok=False)
     assert failed.returncode == 1
     assert "nowhere.registry.test" in failed.stderr or "DNS" in failed.stderr
-    assert len(failed.stderr.strip().splitlines()) == 2
+    assert len(failed.stderr.strip().splitlines()) == 3
     assert (deployed.serial(), deployed.certificates()) == (serial, count)
     assert deployed.login(USER, PASSWORD) == 200
 

@@ -190,7 +190,8 @@ def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
 # Of ours, and empty: not worth being taken away.
 ADDED = {
     "./certbot/hooks", "./certbot/rehearsal", "./certbot/log", "./log", "./log/audit.log", "./log/uses",
-    "./log/uses/uses.log", "./registry/secrets", "./registry/secrets/http-secret", "./registry/sockets",
+    "./log/uses/uses.log", "./log/uses/begun",
+    "./registry/secrets", "./registry/secrets/http-secret", "./registry/sockets",
     "./registry/sockets/auth", "./registry/sockets/registry",
     "./registry/auth/.lock", "./registry/auth/htpasswd.adopted", "./certbot/attempts.json", "./certbot/www/.well-known",
     "./certbot/www/.well-known/acme-challenge", "./registry/sockets/auth/auth.sock",

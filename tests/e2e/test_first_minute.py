@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def test_somebody_elses_apt_is_waited_for_and_named(bare: Bare) -> None:
     wait_until(lambda: "held" in bare.shell(lists, check=False) or "update" in processes(bare), "it is at work")
     time.sleep(1)
     # What it says when nobody lets it in, from the server itself.
-    argv = ["docker", "exec", "-i", bare.name, "sh", "-s", "--", "os", "2"]
+    argv = ["docker", "exec", "-i", bare.name, "sh", "-s", "--", "os", "2", "2", "17"]
     done = subprocess.run(argv, input=PROVISION, capture_output=True, text=True, check=True)
     assert re.search(
         r"doing waiting for apt-get .*update \(process \d+\), which works with apt's packages", done.stdout
@@ -151,7 +152,13 @@ def test_what_is_half_there_is_made_whole(bare: Bare) -> None:
 def test_one_interrupt_is_answered_at_once(bare: Bare) -> None:
     """In the middle of apt, on a terminal; then the same command again."""
     argv = bare.command("provision")
-    terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=120, env={**os.environ, "TERM": "dumb"})
+
+    # Whoever runs the tests in the background has it ignored, and so would this.
+    def ours() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    environment = {**os.environ, "TERM": "dumb"}
+    terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=120, env=environment, preexec_fn=ours)
     terminal.expect("provision: installing")
     began = time.monotonic()
     terminal.sendintr()

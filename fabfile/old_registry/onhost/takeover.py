@@ -20,7 +20,7 @@ from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
 from ...registry.onhost import schema1
 from ...stack.onhost.containers import bring_up, remove
-from ...stack.onhost.sync import CLOSED, LARGEST, directories, finish, state
+from ...stack.onhost.sync import CLOSED, DIRECTORIES, LARGEST, directories, finish, state
 from . import crontab, found
 from .found import Container, Old, Record
 
@@ -89,7 +89,7 @@ def record(
         "switched": False,
         "placeholder": placeholder,
         "accounts": had_accounts,
-        "modes": {name: _permissions(root / name) for name in CLOSED if (root / name).is_dir()},
+        "modes": {name: _permissions(root / name) for name in (*CLOSED, *DIRECTORIES) if _directory(root / name)},
         "taken": taken,
         "owners": {name: _owner(root / name) for name in THEIRS if (root / name).is_dir()},
     }
@@ -201,7 +201,8 @@ def back(directory: str) -> list[str]:
     # A record of an earlier version has but the one.
     modes = kept["modes"] if "modes" in kept else {layout.REGISTRY: kept["mode"]}
     for name, mode in modes.items():
-        (root / name).chmod(mode)
+        if _directory(root / name):
+            (root / name).chmod(mode)
     # An old web server may read a directory that has files of ours by now: so these go first.
     _restore_files(root, kept, synced)
     for each in kept["containers"]:
@@ -259,6 +260,10 @@ def _remove_empty(root: Path, directories: set[Path]) -> None:
 
 def _owner(path: Path) -> list[int]:
     return [path.stat().st_uid, path.stat().st_gid]
+
+
+def _directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _permissions(path: Path) -> int:

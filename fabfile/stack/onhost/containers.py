@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 
 from ...layout import COMPOSE_FILE, PROJECT, Inside, Service
 from ...machine.onhost.atomic import RefusedError, told_remedy
+from .said import cannot_ask, full, telling
 
 # How Docker says that an image cannot be had: no answer, no such name, too many questions.
 NO_IMAGE = re.compile(
@@ -21,9 +22,6 @@ NO_IMAGE = re.compile(
     re.M,
 )
 PORT_TAKEN = re.compile(r":(80|443)\b.*(already allocated|already in use)")
-# What Docker needs room for at each command in a container (containerd's go-runc, exec).
-SCRATCH = re.compile(r"OCI runtime .*?(?:write|open) (\S+)/runc-process\S*: (.+?)(?:: unknown)?$", re.M)
-TELLING = re.compile(r"\[emerg\]|\b[Ee]rror\b|level=fatal|^panic:")
 READY_SECONDS = 120
 HEALTH_SECONDS = 5
 # How often a container may end at its start: another may be a moment late.
@@ -173,9 +171,9 @@ def bring_up(root: Path) -> dict[str, str]:
 
 
 def _inspected(ids: list[str]) -> list[dict[str, Any]]:
-    if not ids:
-        return []
-    found: list[dict[str, Any]] = json.loads(run(["docker", "inspect", *ids], "docker inspect", "").stdout)
+    found: list[dict[str, Any]] = json.loads(
+        run(["docker", "inspect", *ids], "docker inspect", "").stdout if ids else "[]"
+    )
     return found
 
 
@@ -198,12 +196,12 @@ def _health(found: dict[str, Any], *, strict: bool = False) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return told
-    if strict:
-        # Docker cannot ask it, however long that is waited for.
-        said = (done.stdout + done.stderr).decode("utf-8", "replace")
-        _refuse_full(said)
-        if done.returncode and (remedy := told_remedy(said)):
-            raise RefusedError(f"docker exec: {_telling(said)}", remedy)
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    if done.returncode and (error := cannot_ask(said)):
+        # However long that is waited for.
+        if strict:
+            raise error
+        return f"{told}: {error.what}: {error.remedies[0]}"
     return told if done.returncode else "healthy"
 
 
@@ -229,14 +227,7 @@ def _last_words(name: str) -> str:
         ["docker", "logs", "--tail", "30", name],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
-    return _telling(done.stdout or "its log is empty")
-
-
-def _telling(text: str) -> str:
-    """The line that says what is wrong, else the last one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    full = [line for line in lines if told_remedy(line)]
-    return (full or [line for line in lines if TELLING.search(line)] or lines[-1:])[0]
+    return telling(done.stdout or "its log is empty")
 
 
 def nginx_container() -> str:
@@ -278,7 +269,8 @@ def run(argv: list[str], what: str, remedy: str | Told, told: Told = str) -> sub
             raise RefusedError("Docker Compose version 2 is missing", "./fab -H … provision")
         if re.search("Cannot connect to the Docker|failed to connect to the docker API", text):
             raise RefusedError("the Docker engine does not run", CHECK)
-        _refuse_full(text)
+        if error := full(text):
+            raise error
         if found := NO_IMAGE.search(text):
             raise RefusedError(
                 f"an image cannot be pulled: {found[0].strip()}",
@@ -287,14 +279,5 @@ def run(argv: list[str], what: str, remedy: str | Told, told: Told = str) -> sub
         if port := PORT_TAKEN.search(text):
             raise RefusedError(f"port {port[1]} is taken by somebody else", "./fab -H … check names it")
         otherwise = remedy if isinstance(remedy, str) else remedy(text)
-        raise RefusedError(f"{what}: {_telling(text)}", told_remedy(text) or otherwise)
+        raise RefusedError(f"{what}: {telling(text)}", told_remedy(text) or otherwise)
     return done
-
-
-def _refuse_full(text: str) -> None:
-    """Raise RefusedError where Docker says that it has no room for its own files; nothing else is wrong then."""
-    if found := SCRATCH.search(text):
-        raise RefusedError(
-            f"Docker cannot write to {found[1]} of the server: {found[2]}",
-            f"on the server: df -h {found[1]}; df -i {found[1]}; make room there, then run this again",
-        )

@@ -152,7 +152,7 @@ def _require_room(host: Host, settings: Settings) -> None:
     if problem := host.call(half_made.no_room, settings.deploy_dir):
         raise StepError(
             f"{host.name}: nothing was ordered: {problem}",
-            "on the server: df -h and df -i show which disk is full; docs/care.md, When the disk is full; then this again",
+            "on the server: df -h and df -i show which disk is full; docs/care.md, When the disk is full; then again",
         )
 
 

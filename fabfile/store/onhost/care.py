@@ -13,7 +13,7 @@ from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.reserve import given
 from ...stack.onhost import nginx
 from ...stack.onhost.containers import nginx_container
-from . import collect, retention, trash, uses, walk
+from . import collect, handles, retention, trash, uses, walk
 
 # Who cleans up by hand is done by then.
 WAIT = 600.0
@@ -76,7 +76,10 @@ def fold(directory: str) -> None:
     """Fold the log of uses, and have nginx begin a new one. Not while `gc` reads its end."""
     with trash.opened(directory, WAIT) as bin_:
         known: set[str] = set()
-        for repository in walk.repositories(bin_.top).repositories.values() if bin_ else ():
+        store = walk.repositories(bin_.top) if bin_ else walk.Store()
+        # What is not seen there would be forgotten.
+        handles.require_known(store.odd, "the uses log was not folded, as ")
+        for repository in store.repositories.values():
             known |= repository.revisions.keys()
         uses.fold(directory, known, time.time())
         if nginx_container():

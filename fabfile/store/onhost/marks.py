@@ -234,3 +234,24 @@ def _reaches(above: dict[str, set[str]], digest: str, wanted: str) -> bool:
 def ahead(times: Times, now: float) -> str:
     """A digest that was used in the future, '' for none."""
     return next((digest for digest, when in times.newest.items() if when > now + AHEAD), "")
+
+
+def aliases(store: Store) -> dict[str, set[str]]:
+    """The other digests of what has any."""
+    found: dict[str, set[str]] = {}
+    for repository in store.repositories.values():
+        for alias, digest in repository.aliases.items():
+            found.setdefault(digest, set()).add(alias)
+    return found
+
+
+def links_to(store: Store, digests: set[str], others: dict[str, set[str]]) -> dict[str, list[str]]:
+    """The paths of all links to these."""
+    found: dict[str, list[str]] = {}
+    for name, repository in store.repositories.items():
+        for digest in digests:
+            for each in repository.layers.keys() & {digest, *others.get(digest, ())}:
+                found.setdefault(digest, []).append(trash.layer(name, each))
+        for digest in digests & repository.revisions.keys():
+            found.setdefault(digest, []).append(trash.revision(name, digest))
+    return found

@@ -20,6 +20,8 @@ AGE = re.compile(r"([0-9]{1,5})(min|h|d)\Z")
 # What a tag can have (distribution, reference), and what a pattern of it.
 PROTECTED = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+\Z")
 NEVER = -1.0
+# What `images --undo` brought back stays for so long, whatever the rules say.
+RESTORED = 30 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,13 @@ def _wrong(line: int, what: str) -> RefusedError:
 def for_repository(rules: list[Rule], name: str) -> Rule | None:
     """The first section that matches: `*` is anything, slashes too, as with accounts."""
     return next((rule for rule in rules if fnmatchcase(name, rule.pattern)), None)
+
+
+def brought_back(restored: dict[str, float], now: float) -> dict[str, tuple[bool, str]]:
+    """The same as `judged` says, for tags that were brought back lately. restored: tag -> when."""
+    return {
+        tag: (True, f"brought back {_days(now - when)} ago") for tag, when in restored.items() if now - when < RESTORED
+    }
 
 
 def judged(

@@ -26,6 +26,9 @@ from . import handles, walk
 # Of a rename: it went away, or a link is in the way; something is there already.
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 THERE = (errno.EEXIST, errno.ENOTEMPTY)
+# In a run: what its tags said when they were taken.
+NOTES = "notes"
+NOTES_BYTES = 64 << 20
 NAME = "%Y%m%dT%H%M%S"
 
 
@@ -71,6 +74,31 @@ class Bin:
                 return False
             raise _failed(f"{path} cannot be moved into the trash", error) from None
         return True
+
+    def note(self, run: str, path: str, digest: str, when: float) -> None:
+        """Remember what a link said when it was taken."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with (
+            handles.directory(self.trash, run) as handle,
+            os.fdopen(os.open(NOTES, flags, 0o600, dir_fd=handle), "w") as file,
+        ):
+            file.write(f"{path}\t{digest}\t{when!r}\n")
+
+    def noted(self, run: str) -> dict[str, tuple[str, float]]:
+        """What was remembered of each."""
+        found = {}
+        with contextlib.suppress(FileNotFoundError), handles.directory(self.trash, run) as handle:
+            for line in handles.read(handle, (NOTES,), NOTES_BYTES)[0].decode("ascii", "replace").splitlines():
+                with contextlib.suppress(ValueError):
+                    path, digest, when = line.split("\t")
+                    found[path] = (digest, float(when))
+        return found
+
+    def touch(self, path: str, now: float) -> None:
+        """Date what is at a path of the store anew."""
+        above, _, name = path.rpartition("/")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), handles.directory(self.top, above) as handle:
+            os.utime(name, (now, now), dir_fd=handle, follow_symlinks=False)
 
     def clear(self, path: str) -> bool:
         """Remove a directory of the store that has nothing but directories in it. False where it has."""
@@ -181,6 +209,11 @@ def opened(directory: str, seconds: float = 0) -> Iterator[Bin | None]:
 
     seconds: how long to wait for another one who does. Raises RefusedError then, and where the store's disk is away.
     """
+    with handles.refused():
+        yield from _opened(directory, seconds)
+
+
+def _opened(directory: str, seconds: float) -> Iterator[Bin | None]:
     root = Path(directory)
     data = root / DATA
     store.require(root)

@@ -51,7 +51,7 @@ def look(host: Host, settings: Settings, offered: acme.Offer, known_unseen: list
     seen = fetch(host, settings)
     inside, outside = seen.inside, seen.outside
     problems += [f"{name} has no address in DNS" for name in inside["nameless"]]
-    problems += [f"{name}: no DNS server answers" for name in inside["unanswered"]]
+    problems += [f"{name}: no DNS server says anything of it" for name in inside["unanswered"]]
     problems += [
         why
         for address, why in inside["wrong"].items()

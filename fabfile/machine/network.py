@@ -59,8 +59,9 @@ def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
     # Behind NAT a host does not know the address that the world sees.
     behind_nat = not any(ipaddress.ip_address(ip).is_global for ip in addresses if ":" not in ip)
     if not a and not aaaa and name in facts.get("dns_silent", ()):
-        yield Row(f"DNS {name}", "failed", "no DNS server answers this server",
-                  "on the server: look at /etc/resolv.conf, and at its firewall (port 53)")  # fmt: skip
+        yield Row(f"DNS {name}", "failed", "no A and no AAAA record: no DNS server says anything of it",
+                  f"at your DNS provider: {name} A ADDRESS-OF-THIS-SERVER (it has {yours}); if other names have no "
+                  "address there either: /etc/resolv.conf of the server, and its firewall (port 53)")  # fmt: skip
         return
     if not a and not aaaa:
         yield Row(f"DNS {name}", "failed", "no A and no AAAA record",

@@ -83,7 +83,8 @@ def connect(c: Connection) -> None:
     c.client.set_missing_host_key_policy(Refuse())
     # fabric's own --connect-timeout comes among these arguments.
     own = "timeout" in c.connect_kwargs
-    c.config.authentication.strategy_class = partial(Login, c)
+    if hasattr(c.config, "authentication"):  # a fabric before 3.2, of a distribution, has but paramiko's own way
+        c.config.authentication.strategy_class = partial(Login, c)
     c.connect_timeout = None if own else c.connect_timeout or CONNECT_SECONDS
     try:
         c.open()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fabfile.layout import AWAY_FILE
 from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN
 
@@ -359,7 +360,7 @@ def test_no_secret_is_printed_or_left(deployed: World) -> None:
         assert secret not in printed, secret
     # Where each may be: readable by its owner alone.
     allowed = {
-        alert: {f"{DEPLOY_DIR}/settings.env"},
+        alert: {f"{DEPLOY_DIR}/settings.env", AWAY_FILE},
         password: set(),
         http: {f"{DEPLOY_DIR}/registry/secrets/http-secret"},
     }

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from fabfile.layout import OUTSIDE
 from tests.sandbox.demo import DOMAIN
 
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
@@ -289,7 +290,7 @@ def test_containers_have_no_more_than_they_need(deployed: World) -> None:
         assert limits["MemorySwap"] == limits["Memory"]
         assert each["Config"]["User"] == user
         mounts = [mount.get("Source", "") for mount in each["Mounts"]]
-        assert all(source.startswith(f"{DEPLOY_DIR}/") for source in mounts)
+        assert all(source.startswith((f"{DEPLOY_DIR}/", f"{OUTSIDE}/")) for source in mounts)
         written = {mount["Source"] for mount in each["Mounts"] if mount["RW"]}
         assert written == {
             "registry": {f"{DEPLOY_DIR}/registry/data", f"{DEPLOY_DIR}/registry/sockets/registry"},

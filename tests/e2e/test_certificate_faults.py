@@ -108,7 +108,7 @@ def test_c3_c4_dns_or_port_80_lead_elsewhere(acme: World, record_property: Recor
     wants(acme)
     with asking(acme, record_property):
         for addresses, told, found in (
-            ((), f"{DOMAIN} has no address in DNS", "no A and no AAAA record"),
+            ((), f"{DOMAIN}: no DNS server says anything of it", "no A and no AAAA record"),
             (
                 (client,),
                 f"port 80 of {client} ({DOMAIN}) does not answer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def disk(clean: World) -> Iterator[World]:
 
 def status_rows(world: World) -> dict[str, str]:
     shown = world.fab("status", ok=None).stdout.splitlines()
-    return {line.split("  ")[1].strip(): line for line in shown if line.count("  ") > 1}
+    return {row[1]: line for line in shown if len(row := re.split(" {2,}", line)) > 2}
 
 
 def test_d7_a_directory_whose_disk_is_away_is_left_alone(disk: World, tmp_path: Path) -> None:

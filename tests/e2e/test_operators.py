@@ -75,7 +75,7 @@ def test_a_user_with_a_sudo_password(anna: World) -> None:
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 0, terminal.before
-    output = terminal.before or ""
+    output = re.sub(r"\x1b\[[0-9;]*m", "", terminal.before or "")
     assert SUDO_PASSWORD not in output
     generated = re.search(r"password \(shown this once\): (\S+)", output)
     assert generated is not None

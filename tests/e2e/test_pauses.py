@@ -111,6 +111,7 @@ def test_who_is_logged_in_may_pause_and_a_stranger_may_not(deployed: World) -> N
         deployed.fab("htpasswd", "--remove", "limited")
 
 
+@pytest.mark.long
 def test_the_pause_is_a_setting(deployed: World) -> None:
     """And nginx's own directive for it is taken already: a second one is refused, and the old configuration goes on."""
     deployed.standard(CLIENT_PAUSE="60")

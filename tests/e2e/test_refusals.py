@@ -236,14 +236,14 @@ def test_a_port_that_somebody_else_has_is_named(clean: World) -> None:
     wait_until(lambda: clean.server("ss -Hltn 'sport = :80'") != "", "the other program listens")
     try:
         refused = clean.fab("bootstrap", ok=False)
-        assert "port 80: taken by python3 (process " in refused.stderr
+        assert "port 80 (taken by python3 (process " in refused.stderr
         assert clean.server("kill -0 $(cat /root/web.pid) && echo alive") == "alive\n"
     finally:
         clean.server("kill $(cat /root/web.pid)")
     clean.server("docker run -d --name neighbour -p 443:443 --entrypoint sleep registry-sandbox/nginx 600")
     before = states(clean)
     refused = clean.fab("bootstrap", ok=False)
-    assert "port 443: taken by the container neighbour" in refused.stderr
+    assert "port 443 (taken by the container neighbour" in refused.stderr
     assert states(clean) == before
     assert clean.server(f"test -e {DEPLOY_DIR} || echo absent") == "absent\n"
 
@@ -251,10 +251,10 @@ def test_a_port_that_somebody_else_has_is_named(clean: World) -> None:
 def test_dns_that_points_elsewhere_is_named(clean: World) -> None:
     """C3: no record, another address, a stale AAAA; no order is made."""
     for addresses, words in (
-        ((), f"DNS {DOMAIN}: no A and no AAAA record"),
+        ((), f"DNS {DOMAIN} (no A and no AAAA record"),
         (
             (clean.sandbox.address("server"), "2001:db8::5"),
-            f"AAAA {DOMAIN}: 2001:db8::5, but this server has",
+            f"AAAA {DOMAIN} (2001:db8::5, but this server has",
         ),
     ):
         clean.sandbox.dns(DOMAIN, *addresses)

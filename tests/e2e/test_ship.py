@@ -76,6 +76,7 @@ def test_podman_under_dockers_name_proves_it_from_the_server(deployed: World, do
     assert "equal" in done.stdout
 
 
+@pytest.mark.long
 def test_podman_ships_three_images_and_not_one_three_times(shipping: World, docker_that: Wrapper) -> None:
     client = shipping.sandbox.container("client")
     for image in IMAGES:
@@ -111,6 +112,7 @@ def test_a_server_that_has_all_images_needs_nothing(deployed: World, docker_that
     deployed.configure()
 
 
+@pytest.mark.long
 def test_who_may_not_use_docker_is_told_how(shipping: World, docker_that: Wrapper) -> None:
     """The real client, as a user who is not in the group; and `push-test` goes on from the server."""
     nobody = 'HOME=/nonexistent exec setpriv --reuid 65534 --regid 65534 --clear-groups $DOCKER "$@"'
@@ -140,11 +142,12 @@ def test_warnings_are_not_read(deployed: World, docker_that: Wrapper) -> None:
         assert rows["docker"]["mark"] == "ok"
         assert re.fullmatch(r"\d+\.\d+\.\d+\S*", rows["docker"]["found"])
         deployed.server(f"printf '#!/bin/sh\\necho podman version 5.4.2\\n' >{program}")
-        assert "docker is Podman there" in deployed.fab("check", ok=False).stdout
+        assert "Podman under the name of docker" in deployed.fab("check", ok=False).stdout
     finally:
         deployed.server(f"mv {program}.real {program}")
 
 
+@pytest.mark.long
 def test_an_archive_that_docker_refuses_is_not_sent_again(
     shipping: World, docker_that: Wrapper, tmp_path: Path
 ) -> None:

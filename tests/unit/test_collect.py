@@ -667,3 +667,20 @@ def test_a_dying_disk_is_told_in_a_line(server: Server, monkeypatch: pytest.Monk
         with pytest.raises(RefusedError, match="not all of the store can be read") as refused:
             action()
         assert refused.value.remedies
+
+
+def test_the_room_of_an_upload_is_free_although_the_registry_has_it_open(server: Server) -> None:
+    """Measured with 3.1: it keeps a file open in which it could not write any more."""
+    kept = server.store.blob(b"half of it")
+    (server.store.part("app", "_uploads/linked")).mkdir(parents=True)
+    (server.store.part("app", "_uploads/linked") / "data").hardlink_to(server.store.blob_path(kept))
+    server.store.tag("app", "1", server.store.manifest("app", {"layers": [{"digest": kept, "size": 10}]}))
+    place = server.store.upload("app", "broken-off", b"half of it")
+    server.now = time.time() + 100 * DAY
+    with (place / "data").open("ab") as held:
+        assert server.gc()["counts"]["upload"] == 2
+        assert os.fstat(held.fileno()).st_size == 10
+        server.now += 2 * DAY
+        assert server.gc()["purged"]
+        assert os.fstat(held.fileno()).st_size == 0
+    assert server.store.blob_path(kept).read_bytes() == b"half of it"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 
 from . import handles, trash, walk
 
+# In a run: what its tags said when they were taken.
+NOTES = "notes"
+NOTES_BYTES = 64 << 20
 # Of a tag's link: the digest in it, and its time.
 Said = tuple[str, float]
 NOTHING: Said = ("", 0.0)
@@ -17,7 +22,7 @@ def take(bin_: trash.Bin, run: str, image: tuple[str, str], seen: Said, now: flo
     image: repository and tag; seen: what the tag said when that was decided, NOTHING for one without a link.
     """
     path = trash.tag(*image)
-    bin_.note(run, path, *seen)
+    _note(bin_, run, path, seen)
     if not bin_.take(run, path, now):
         return False
     if _said(bin_, run, path) == seen:
@@ -32,7 +37,7 @@ def written(bin_: trash.Bin, run: str, repository: walk.Repository) -> Iterator[
     Version 2 opens the file, and empties and writes it a moment later (distribution 2.8,
     registry/storage/driver/filesystem): so it may do that in the trash, and say 201.
     """
-    noted, begun = bin_.noted(run), trash.begun(run)
+    noted, begun = _noted(bin_, run), trash.begun(run)
     for tag, said in repository.tags.items():
         seen = noted.get(trash.tag(repository.name, tag))
         if said != seen if seen else said[1] > begun:
@@ -46,3 +51,23 @@ def _said(bin_: trash.Bin, run: str, path: str) -> Said:
     except FileNotFoundError:
         return NOTHING
     return content.decode("ascii", "replace").strip(), handles.written(found)
+
+
+def _note(bin_: trash.Bin, run: str, path: str, said: Said) -> None:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with (
+        handles.directory(bin_.trash, run) as handle,
+        os.fdopen(os.open(NOTES, flags, 0o600, dir_fd=handle), "w") as file,
+    ):
+        file.write(f"{path}\t{said[0]}\t{said[1]!r}\n")
+
+
+def _noted(bin_: trash.Bin, run: str) -> dict[str, Said]:
+    found = {}
+    with contextlib.suppress(FileNotFoundError), handles.directory(bin_.trash, run) as handle:
+        for line in handles.read(handle, (NOTES,), NOTES_BYTES)[0].decode("ascii", "replace").splitlines():
+            # The last line of a full disk.
+            with contextlib.suppress(ValueError):
+                path, digest, when = line.split("\t")
+                found[path] = (digest, float(when))
+    return found

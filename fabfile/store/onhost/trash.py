@@ -26,9 +26,6 @@ from . import handles, walk
 # Of a rename: it went away, or a link is in the way; something is there already.
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 THERE = (errno.EEXIST, errno.ENOTEMPTY)
-# In a run: what its tags said when they were taken.
-NOTES = "notes"
-NOTES_BYTES = 64 << 20
 NAME = "%Y%m%dT%H%M%S"
 
 
@@ -74,25 +71,6 @@ class Bin:
                 return False
             raise _failed(f"{path} cannot be moved into the trash", error) from None
         return True
-
-    def note(self, run: str, path: str, digest: str, when: float) -> None:
-        """Remember what a link said when it was taken."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with (
-            handles.directory(self.trash, run) as handle,
-            os.fdopen(os.open(NOTES, flags, 0o600, dir_fd=handle), "w") as file,
-        ):
-            file.write(f"{path}\t{digest}\t{when!r}\n")
-
-    def noted(self, run: str) -> dict[str, tuple[str, float]]:
-        """What was remembered of each."""
-        found = {}
-        with contextlib.suppress(FileNotFoundError), handles.directory(self.trash, run) as handle:
-            for line in handles.read(handle, (NOTES,), NOTES_BYTES)[0].decode("ascii", "replace").splitlines():
-                with contextlib.suppress(ValueError):
-                    path, digest, when = line.split("\t")
-                    found[path] = (digest, float(when))
-        return found
 
     def touch(self, path: str, now: float) -> None:
         """Date what is at a path of the store anew."""
@@ -144,6 +122,10 @@ class Bin:
 
         Returns '' once it is gone, else why it is not.
         """
+        for name, repository in self.read(run).repositories.items():
+            for upload in repository.uploads:
+                with contextlib.suppress(OSError):
+                    self._empty(f"{run}/repositories/{name}/_uploads/{upload}")
         done = subprocess.run(
             ["rm", "-rf", "--one-file-system", "--", run],
             cwd=f"/proc/{os.getpid()}/fd/{self.trash}",
@@ -155,6 +137,18 @@ class Bin:
         if handles.stat_of(self.trash, run) is None:
             return ""
         return f"{DATA}/{TRASH}/{run} cannot be removed: {' '.join(done.stderr.split())[:200]}"
+
+    def _empty(self, upload: str) -> None:
+        """The registry keeps one open that broke off on a full disk: without this its room would stay taken."""
+        with handles.directory(self.trash, upload) as handle:
+            file = os.open("data", os.O_WRONLY | handles.FILE, dir_fd=handle)
+            try:
+                found = os.fstat(file)
+                # One that has another name too may be a layer by now.
+                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                    os.ftruncate(file, 0)
+            finally:
+                os.close(file)
 
     def read(self, run: str) -> walk.Store:
         """What is in a run."""

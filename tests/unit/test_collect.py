@@ -16,6 +16,7 @@ import pytest
 from fabfile import layout
 from fabfile.machine.onhost import store as disk
 from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.stack.onhost import uses_log
 from fabfile.store.onhost import care, collect, images, manifests, removal, trash, uses, walk
 from fabfile.store.onhost.collect import Run
 from fabfile.store.onhost.tail import Tail
@@ -684,3 +685,25 @@ def test_the_room_of_an_upload_is_free_although_the_registry_has_it_open(server:
         assert server.gc()["purged"]
         assert os.fstat(held.fileno()).st_size == 0
     assert server.store.blob_path(kept).read_bytes() == b"half of it"
+
+
+def test_the_log_of_uses_does_not_grow_for_ever_where_nothing_folds_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` puts a large one aside; what an earlier one had is gone, so all counts as used now."""
+    directory, begun = server.root / layout.USES, server.root / layout.USES_BEGUN
+    begun.unlink()
+    assert not uses_log.keep(server.root)
+    first = begun.stat().st_mtime
+    os.utime(begun, (1, 1))
+    monkeypatch.setattr(uses_log, "LARGEST", 10)
+    image = server.store.image("app", [b"1"])
+    server.used("app", image, 1000.0)
+    assert uses_log.keep(server.root)
+    assert (begun.stat().st_mtime, uses.last(str(server.root), server.now)) == (1, {("app", image): 1000.0})
+    server.used("app", image, 2000.0)
+    (old,) = directory.glob("uses-*.log")
+    old.rename(directory / "uses-20260101T000000.log")
+    assert uses_log.keep(server.root)
+    assert (begun.stat().st_mtime >= first, len([*directory.glob("uses*.log")])) == (True, 1)
+    assert uses.last(str(server.root), server.now) == {("app", image): 2000.0}

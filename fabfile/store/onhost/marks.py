@@ -183,7 +183,7 @@ def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, f
             continue
         if repository.broken or name not in oldest:
             continue
-        seen = {d: max(when, used.get((name, d), begun)) for d, when in repository.revisions.items()}
+        seen = {d: max(when, begun, used.get((name, d), 0.0)) for d, when in repository.revisions.items()}
         kept = _kept(repository, known, {digest for digest, when in seen.items() if when > oldest[name]})
         for tag, (digest, when) in repository.tags.items():
             if digest in known and digest not in kept:

@@ -139,8 +139,8 @@ def judged(
 ) -> dict[str, tuple[bool, str]]:
     """Tag -> whether it stays, and why.
 
-    tags: tag -> when it was pushed; used: tag -> when it was last used, 0 for never since `begun`, when that began to
-    be written down. Those that are as new as the last of the newest stay, too.
+    tags: tag -> when it was pushed; used: tag -> when it was last used, 0 for never; `begun`: since when all that is
+    written down, so what was used before counts as used then. Those that are as new as the last of the newest stay, too.
     """
     answer: dict[str, tuple[bool, str]] = {}
     open_ = {}
@@ -153,7 +153,7 @@ def judged(
             open_[tag] = pushed
     newest = sorted(open_.values(), reverse=True)[: rule.newest]
     for tag, pushed in open_.items():
-        last = used[tag] or begun
+        last = max(used[tag], begun)
         against = []
         if rule.newest:
             if newest and pushed >= newest[-1]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import report
 from ..errors import UsageError
+from ..layout import RETENTION
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
@@ -58,7 +59,7 @@ def outcome(found: collect.Collected, *, dry: bool) -> Outcome:
     if found["rules"]:
         report.line("warn", "gc", f"{one_line(found['rules'])}: images without a tag stay", 0.0)
     for name, why in sorted(found["held"].items()):
-        text = f"{one_line(name)}: {why} by retention.ini, so they stay: gc --untagged takes them, if that is right"
+        text = f"{one_line(name)}: {why} by {RETENTION}, so they stay: gc --untagged takes them, if that is right"
         report.line("warn", "gc", text, 0.0)
     total = sum(found["bytes"].values())
     things = sum(found["counts"].values())

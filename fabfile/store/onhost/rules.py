@@ -139,8 +139,8 @@ def judged(
 ) -> dict[str, tuple[bool, str]]:
     """Tag -> whether it stays, and why.
 
-    tags: tag -> when it was pushed; used: tag -> when it was last used, 0 for never; `begun`: since when all that is
-    written down, so what was used before counts as used then. Those that are as new as the last of the newest stay, too.
+    tags: tag -> when it was pushed; used: tag -> when it was last used, 0 for never; begun: since when that is written
+    down, so what was used before counts as used then. Those that are as new as the last of the newest stay, too.
     """
     answer: dict[str, tuple[bool, str]] = {}
     open_ = {}

@@ -66,7 +66,7 @@ def renew(c: Context, dry_run: bool = False, log: str = "", heard: str = "") -> 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
 @for_people
 def care(c: Context, log: str = "") -> None:
-    """Remove tags by retention.ini, free what nothing needs, and fold the log of uses. Nobody waits for it."""
+    """Fold the log of uses; where there is a retention.ini, first remove tags by it, and free what nothing needs."""
     from .store import care
 
     if log:

@@ -57,20 +57,28 @@ def images(  # noqa: PLR0913, PLR0917 - each is an option
         "dry_run": "Only say what would be freed.",
         "now": "For a full disk: what goes is not kept for a day.",
         "untagged": "Images without a tag go, too, that were neither pushed nor used for that long: 30d, 12h.",
+        "yes": "Do not ask.",
         "grace": "How long a layer must be unused, instead of 1d; with --now it is 15min at most.",
     }
 )
 @for_people
-def gc(c: Context, dry_run: bool = False, now: bool = False, untagged: str = "", grace: str = "") -> None:
-    """Free what nothing needs on the disk, while everybody pushes and pulls."""
+def gc(  # noqa: PLR0913, PLR0917 - each is an option
+    c: Context, dry_run: bool = False, now: bool = False, untagged: str = "", yes: bool = False, grace: str = ""
+) -> None:
+    """Free what nothing needs on the disk, while everybody pushes and pulls. It shows what goes, and asks."""
     from .running import change, run
     from .steps import gc
 
-    options = {"dry": dry_run, "now": now, "untagged": untagged, "grace": grace}
+    options = {"now": now, "untagged": untagged, "grace": grace}
+    gc.require_asked(yes=yes or dry_run)
+    if not yes or dry_run:
+        run(c, "gc", gc.gc, alone=False, dry=True, **options)
     if dry_run:
-        run(c, "gc", gc.gc, alone=False, **options)
-    else:
+        return
+    if yes or gc.agreed():
         change(c, "gc", gc.gc, **options)
+    else:
+        print("nothing was taken")
 
 
 @task(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from .. import report
+from ..errors import UsageError
 from ..layout import RETENTION
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
@@ -15,6 +17,17 @@ from ..text import one_line
 
 # How many repositories have a line of their own.
 LINES = 20
+
+
+def require_asked(*, yes: bool) -> None:
+    """Raises UsageError where nobody can be asked, and nobody said yes."""
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("to take something it needs a yes", "add --yes; --dry-run only shows what would go")
+
+
+def agreed() -> bool:
+    """Ask whether to do what was shown."""
+    return input("Take it? [y/N] ").strip().lower() == "y"
 
 
 def gc(  # noqa: PLR0913 - each is an option
@@ -58,6 +71,8 @@ def outcome(found: collect.Collected, *, dry: bool) -> Outcome:
             " those that were neither pushed nor used for 30 days"
         )
     if dry:
+        if found["waiting"]:
+            details.append(f"{size(found['waiting'])} in the trash: what is there for a day goes for good")
         return Outcome(f"would free {size(total)} in {things} parts", changed=False, details=details)
     words = []
     if found["purged"]:

@@ -18,7 +18,7 @@ SILENT_SECONDS = 2 * 86400
 
 
 def care(host: Host, settings: Settings) -> Outcome:
-    """Remove tags by the rules, free what nothing needs, fold the log of uses.
+    """Fold the log of uses; where there are rules, first remove tags by them, and free what nothing needs.
 
     Raises StepError, once all that can be done is done, for what could not.
     """
@@ -45,6 +45,8 @@ def row(found: onhost.Night | None) -> tuple[str, str, str]:
     if not found:
         return "ok", "care", "not yet: cron runs it at night"
     text = f"{ago(found['when'])} ago: {_said(found)}"
+    if found["by_hand"] and not found["problems"]:
+        text = "only by hand: ./fab -H … gc"
     if problem := _problem(found):
         return "warn", "care", f"{ago(found['when'])} ago: {problem}"
     if time.time() - found["when"] > SILENT_SECONDS:
@@ -53,6 +55,8 @@ def row(found: onhost.Night | None) -> tuple[str, str, str]:
 
 
 def _said(found: onhost.Night) -> str:
+    if found["by_hand"]:
+        return f"nothing was taken, as there is no {layout.RETENTION}; the log of uses was folded"
     return f"{found['removed']} tags removed, {size(found['freed'])} freed, {size(found['waiting'])} in the trash"
 
 

@@ -57,9 +57,9 @@ def put_manifest(world: World, name: str, text: str, kind: str, tag: str) -> str
 def cleaned_up(world: World, directory: Path) -> None:
     """What the page says about a full disk; but what was pushed just now is old enough, too."""
     (block,) = under(CARE, "When the disk is full")
-    command = "gc --untagged 30d --now"
+    command = "gc --untagged 30d --now --yes"
     assert command in block
-    typed(world, block.replace(command, "gc --untagged 0s --grace 0s --now"), directory)
+    typed(world, block.replace(command, "gc --untagged 0s --grace 0s --now --yes"), directory)
 
 
 def test_layers_of_deleted_images_are_freed(deployed: World, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: 
         assert "warn" in next(line for line in shown.splitlines() if " disk " in line)
         assert clean.status("/v2/", *login) == 200
         clean.server(f"cd {DEPLOY_DIR}/registry/data && find . -path '*_uploads*' -exec touch -d '2 days ago' {{}} +")
-        assert "freed" in clean.fab("gc", "--grace", "0s", "--now").stdout
+        assert "freed" in clean.fab("gc", "--yes", "--grace", "0s", "--now").stdout
         # It is kept again by the next change for which there is room.
         clean.server(f"rm {DEPLOY_DIR}/full {DEPLOY_DIR}/before")
         clean.fab("htpasswd", "--user", "later", input="secret\n")

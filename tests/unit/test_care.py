@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from invoke import Context
 
-from fabfile import layout
+from fabfile import layout, running, store_tasks
 from fabfile.certificate.cron import cron_text
-from fabfile.errors import StepError
+from fabfile.errors import StepError, UsageError
 from fabfile.machine.host import here
 from fabfile.settings import Settings
 from fabfile.store import care as told
@@ -63,6 +66,20 @@ def test_a_night_with_mistakes(server: Server) -> None:
     assert "cannot be read in bad" in text
 
 
+def test_a_night_without_rules_takes_nothing(server: Server) -> None:
+    """After an update, for example: nobody asked for it."""
+    server.store.image("app", [b"no tag"])
+    server.store.blob(b"nobody's")
+    server.used("app", sha(b"2"), server.now)
+    found = care.care(str(server.root))
+    assert (found["by_hand"], found["waiting"], server.has(b"nobody's")) == (True, 0, True)
+    assert (server.root / layout.USES / uses.FOLDED).read_text() == f"{server.now:.0f}\tapp\t{sha(b'2')}\n"
+    assert told.row(care.last(str(server.root))) == ("ok", "care", "only by hand: ./fab -H … gc")
+    found["when"] -= 3 * DAY
+    assert told.row(found)[0] == "warn", "cron does not run it"
+    assert told.row({**found, "problems": ["it is locked"]})[0] == "warn"
+
+
 def test_a_rule_that_would_take_all_does_not_count_at_night(server: Server) -> None:
     server.store.now = 1.0
     server.store.image("app", [b"1"], "1")
@@ -74,7 +91,7 @@ def test_a_rule_that_would_take_all_does_not_count_at_night(server: Server) -> N
 def test_what_status_says() -> None:
     night: care.Night = {
         "when": time.time() - 3 * DAY, "removed": 2, "freed": 5_000_000, "waiting": 0,
-        "left": [], "held": {}, "problems": [],
+        "left": [], "held": {}, "problems": [], "by_hand": False,
     }  # fmt: skip
     assert told.row(None) == ("ok", "care", "not yet: cron runs it at night")
     mark, _, text = told.row(night)
@@ -86,12 +103,48 @@ def test_what_status_says() -> None:
 
 
 def test_a_failure_is_an_error_with_what_to_do(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    night = {"removed": 0, "freed": 0, "waiting": 0, "left": [], "held": {}, "problems": ["it is locked"]}
+    night = {
+        "removed": 0,
+        "freed": 0,
+        "waiting": 0,
+        "left": [],
+        "held": {},
+        "problems": ["it is locked"],
+        "by_hand": False,
+    }
     monkeypatch.setattr(care, "care", lambda *_: night)
     with pytest.raises(StepError, match="it is locked"):
         told.care(here(), settings)
     monkeypatch.setattr(care, "care", lambda *_: night | {"problems": []})
     assert told.care(here(), settings).changed is False
+    monkeypatch.setattr(care, "care", lambda *_: night | {"problems": [], "by_hand": True})
+    said = "nothing was taken, as there is no retention.ini; the log of uses was folded"
+    assert told.care(here(), settings).summary == said
+
+
+def test_gc_by_hand_takes_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal it shows what would go and asks; elsewhere it wants --yes."""
+    done: list[tuple[str, bool]] = []
+    monkeypatch.setattr(running, "run", lambda _, name, __, **options: done.append((name, options["dry"])))
+    monkeypatch.setattr(
+        running, "change", lambda _, name, __, **options: done.append((name, options.get("dry", False)))
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\ny\n"))
+
+    def typed(**options: bool) -> list[tuple[str, bool]]:
+        done.clear()
+        store_tasks.gc(Context(), **options)
+        return [*done]
+
+    with pytest.raises(UsageError, match="needs a yes"):
+        store_tasks.gc.body.__wrapped__(Context())
+    assert done == []
+    assert typed(dry_run=True) == [("gc", True)]
+    assert typed(yes=True) == [("gc", False)]
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: sys.stdin.readline())
+    assert typed() == [("gc", True)]
+    assert typed() == [("gc", True), ("gc", False)]
 
 
 def test_at_night_nothing_is_made_where_the_disk_is_away(settings: Settings, tmp_path: Path) -> None:

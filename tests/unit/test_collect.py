@@ -16,6 +16,7 @@ import pytest
 from fabfile import layout
 from fabfile.machine.onhost import store as disk
 from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.stack.onhost import uses_log
 from fabfile.store.onhost import care, collect, images, manifests, removal, trash, uses, walk
 from fabfile.store.onhost.collect import Run
 from fabfile.store.onhost.tail import Tail
@@ -330,23 +331,6 @@ def test_the_root_of_the_store_may_be_a_link_and_nothing_in_it(server: Server, t
             action()
 
 
-def test_the_room_of_an_upload_is_free_although_the_registry_has_it_open(server: Server) -> None:
-    """Measured with 3.1: it keeps a file open in which it could not write any more."""
-    kept = server.store.blob(b"half of it")
-    (server.store.part("app", "_uploads/linked")).mkdir(parents=True)
-    (server.store.part("app", "_uploads/linked") / "data").hardlink_to(server.store.blob_path(kept))
-    server.store.tag("app", "1", server.store.manifest("app", {"layers": [{"digest": kept, "size": 10}]}))
-    place = server.store.upload("app", "broken-off", b"half of it")
-    server.now = time.time() + 100 * DAY
-    with (place / "data").open("ab") as held:
-        assert server.gc()["counts"]["upload"] == 2
-        assert os.fstat(held.fileno()).st_size == 10
-        server.now += 2 * DAY
-        assert server.gc()["purged"]
-        assert os.fstat(held.fileno()).st_size == 0
-    assert server.store.blob_path(kept).read_bytes() == b"half of it"
-
-
 def stepped(server: Server, step: Callable[[str], None], untagged: float = -1.0) -> collect.Collected:
     """A run that tells each step, so that a test can push in between."""
     with trash.opened(str(server.root)) as bin_:
@@ -519,3 +503,207 @@ def test_what_was_folded_and_is_lost_dates_the_log_anew(server: Server) -> None:
     (server.root / layout.USES / uses.FOLDED).unlink()
     uses.fold(str(server.root), set(), server.now)
     assert begun.stat().st_mtime >= first
+
+
+def signed(server: Server, tag: str = "") -> tuple[str, str]:
+    """An old image with a signature; returns its digest and the signature's tag."""
+    image = server.store.image("app", [b"old image"], *([tag] if tag else []))
+    signature = image.replace(":", "-") + ".sig"
+    server.store.image("app", [b"old signature"], signature)
+    return image, signature
+
+
+def once(when: str, action: Callable[[], Any]) -> Callable[[str], None]:
+    """A step that does it before the first one of that name."""
+    done: list[str] = []
+
+    def step(what: str) -> None:
+        if what == when and not done:
+            done.append(what)
+            action()
+
+    return step
+
+
+def test_a_signature_that_is_pushed_between_the_look_and_the_move_stays(server: Server) -> None:
+    """The tag says something else when it is in the trash, whatever its time is."""
+    _, tag = signed(server)
+    pushed: list[str] = []
+
+    def push() -> None:
+        pushed.append(server.store.image("app", [b"new signature"], tag))
+
+    stepped(server, once("rename", push), untagged=30 * DAY)
+    link = server.store.part("app", f"_manifests/tags/{tag}") / "current/link"
+    assert [link.read_text()] == pushed
+    assert server.has(b"new signature")
+
+
+def test_a_tag_that_is_written_in_the_trash_comes_back(server: Server) -> None:
+    """Version 2 opens the link before the move, and writes a second later; gc was killed meanwhile."""
+    _, tag = signed(server)
+    new = server.store.image("app", [b"new signature"], "new")
+    link = server.store.part("app", f"_manifests/tags/{tag}") / "current/link"
+    with link.open("r+") as opened:
+        assert server.gc(untagged=30 * DAY)["counts"]["tag"] == 1
+        opened.truncate(0)
+        opened.write(new)
+    server.store.touch(*(server.root / layout.DATA / layout.TRASH).rglob("current/link"))
+    assert server.gc()["restored"] >= 1
+    assert link.read_text() == new
+
+
+def test_the_signature_of_an_image_that_is_pushed_again_meanwhile_comes_back(server: Server) -> None:
+    _, tag = signed(server)
+    step = once("take manifest", lambda: server.fresh().image("app", [b"old image"], "again"))
+    stepped(server, step, untagged=30 * DAY)
+    assert (server.store.part("app", f"_manifests/tags/{tag}") / "current/link").exists()
+    assert server.has(b"old signature")
+
+
+@pytest.mark.parametrize("referrer", [False, True])
+def test_a_signature_comes_back_with_its_image(server: Server, referrer: bool) -> None:
+    """And what is about the signature; each by its tag, or by what it says itself."""
+    image, _ = signed(server)
+    last = server.store.image("app", [b"old image, signed"], subject={"digest": image}) if referrer else image
+    server.store.image("app", [b"signature of the signature"], last.replace(":", "-") + ".att")
+    assert server.gc(untagged=30 * DAY)["counts"]["manifest"] == 3 + referrer
+    server.fresh().image("app", [b"old image"], "again")
+    server.gc()
+    assert all(server.has(each) for each in (b"old image", b"old signature", b"signature of the signature"))
+    assert server.has(b"old image, signed") == referrer
+    assert server.gc(untagged=30 * DAY)["counts"] == {}
+
+
+def test_nothing_is_purged_where_not_all_can_be_known(server: Server) -> None:
+    """A repository that cannot be read may need what is in the trash."""
+    layer = server.store.blob(b"layer", "app")
+    server.gc()
+    server.fresh().manifest("app", {"layers": [{"digest": layer, "size": 5}]}, "1")
+    place, away = server.store.part("app", "_manifests"), server.root / "away"
+    place.rename(away)
+    place.symlink_to(away)
+    server.now += 2 * DAY
+    with pytest.raises(RefusedError, match="nothing was purged, as not all of the store can be read: app: _manifests"):
+        server.gc()
+    place.unlink()
+    away.rename(place)
+    server.gc()
+    assert server.has(b"layer")
+
+
+def test_no_use_is_forgotten_where_not_all_can_be_known(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image of a repository that cannot be read this night."""
+    monkeypatch.setattr(care, "nginx_container", lambda: "")
+    image = server.store.image("app", [b"1"])
+    server.used("app", image, 1_000_000_000.0)
+    place, away = server.store.part("app", "_manifests"), server.root / "away"
+    place.rename(away)
+    place.symlink_to(away)
+    with pytest.raises(RefusedError, match="the uses log was not folded"):
+        care.fold(str(server.root))
+    place.unlink()
+    away.rename(place)
+    for _ in range(5):
+        care.fold(str(server.root))
+    assert uses.last(str(server.root), server.now) == {("app", image): 1_000_000_000.0}
+
+
+def test_where_a_manifest_cannot_be_read_all_of_its_repository_comes_back(server: Server) -> None:
+    """It was pushed when its layer was in the trash; and the trash of the others is purged all the same."""
+    layer = server.store.blob(b"layer", "app")
+    server.store.blob(b"stale", "other")
+    server.gc()
+    image = server.fresh().manifest("app", {"layers": [{"digest": layer, "size": 5}]}, "1")
+    path = server.store.blob_path(image)
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    server.now += 2 * DAY
+    done = server.gc()
+    assert (done["restored"], done["purged"], list(done["left"])) == (2, len(b"stale"), ["app"])
+    path.write_bytes(content)
+    assert server.gc()["left"] == {}
+    assert server.has(b"layer")
+
+
+@pytest.mark.parametrize("error", [RefusedError("the disk", "look"), OSError(errno.EIO, "Input/output error")])
+def test_what_stops_in_the_middle_puts_back_what_is_needed(
+    server: Server, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = server.store.blob(b"layer", "app")
+    server.store.blob(b"stale", "other")
+    take, taken = trash.Bin.take, []
+
+    def broken(self: trash.Bin, run: str, path: str, now: float) -> bool:
+        taken.append(path)
+        if len(taken) == 3:
+            server.fresh().manifest("app", {"layers": [{"digest": layer, "size": 5}]}, "1")
+            raise error
+        return take(self, run, path, now)
+
+    monkeypatch.setattr(trash.Bin, "take", broken)
+    with pytest.raises(RefusedError) as refused:
+        stepped(server, lambda _: None)
+    assert refused.value.remedies
+    assert (server.has(b"layer"), server.store.part("app", "_layers", layer).exists()) == (True, True)
+
+
+def test_a_dying_disk_is_told_in_a_line(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is met: not as a stack trace."""
+    server.store.image("app", [b"1"], "1")
+
+    def dying(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", "blobs")
+
+    monkeypatch.setattr(os, "scandir", dying)
+    root = str(server.root)
+    for action in (
+        lambda: collect.collect(root),
+        lambda: collect.collect(root, dry=True),
+        lambda: images.listed(root),
+        lambda: removal.look(root, "app", "1", whole=False),
+        lambda: removal.undo(root),
+        lambda: care.fold(root),
+    ):
+        with pytest.raises(RefusedError, match="not all of the store can be read") as refused:
+            action()
+        assert refused.value.remedies
+
+
+def test_the_room_of_an_upload_is_free_although_the_registry_has_it_open(server: Server) -> None:
+    """Measured with 3.1: it keeps a file open in which it could not write any more."""
+    kept = server.store.blob(b"half of it")
+    (server.store.part("app", "_uploads/linked")).mkdir(parents=True)
+    (server.store.part("app", "_uploads/linked") / "data").hardlink_to(server.store.blob_path(kept))
+    server.store.tag("app", "1", server.store.manifest("app", {"layers": [{"digest": kept, "size": 10}]}))
+    place = server.store.upload("app", "broken-off", b"half of it")
+    server.now = time.time() + 100 * DAY
+    with (place / "data").open("ab") as held:
+        assert server.gc()["counts"]["upload"] == 2
+        assert os.fstat(held.fileno()).st_size == 10
+        server.now += 2 * DAY
+        assert server.gc()["purged"]
+        assert os.fstat(held.fileno()).st_size == 0
+    assert server.store.blob_path(kept).read_bytes() == b"half of it"
+
+
+def test_the_log_of_uses_does_not_grow_for_ever_where_nothing_folds_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` puts a large one aside; what an earlier one had is gone, so all counts as used now."""
+    directory, begun = server.root / layout.USES, server.root / layout.USES_BEGUN
+    begun.unlink()
+    assert not uses_log.keep(server.root)
+    first = begun.stat().st_mtime
+    os.utime(begun, (1, 1))
+    monkeypatch.setattr(uses_log, "LARGEST", 10)
+    image = server.store.image("app", [b"1"])
+    server.used("app", image, 1000.0)
+    assert uses_log.keep(server.root)
+    assert (begun.stat().st_mtime, uses.last(str(server.root), server.now)) == (1, {("app", image): 1000.0})
+    server.used("app", image, 2000.0)
+    (old,) = directory.glob("uses-*.log")
+    old.rename(directory / "uses-20260101T000000.log")
+    assert uses_log.keep(server.root)
+    assert (begun.stat().st_mtime >= first, len([*directory.glob("uses*.log")])) == (True, 1)
+    assert uses.last(str(server.root), server.now) == {("app", image): 2000.0}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.store.onhost import images, removal, trash
+from fabfile.store.onhost import images, removal, retention, trash
+from fabfile.store.onhost import tags as tags_
 from tests.unit.stores import Store, sha
 from tests.unit.test_collect import DAY, Server
 
@@ -165,3 +166,51 @@ def test_there_is_nothing_to_undo(server: Server) -> None:
         removed(server, "app", "2.0")
     with pytest.raises(RefusedError, match=r"there is no other:1\.0"):
         removed(server, "other", "1.0")
+
+
+def test_a_tag_that_is_written_in_place_while_it_is_removed_stays(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2 opens the link, and empties and writes it a moment later; then it says 201."""
+    server.store.image("app", [b"one"], "t", "u")
+    new = server.store.image("app", [b"two"], "u")
+    link = server.store.part("app", "_manifests/tags/t/current/link")
+    take = tags_.take
+    with link.open("r+") as opened:
+
+        def written_after(*arguments: Any) -> bool:
+            done = take(*arguments)
+            opened.truncate(0)
+            opened.write(new)
+            opened.flush()
+            return done
+
+        monkeypatch.setattr(tags_, "take", written_after)
+        removed(server, "app", "t")
+    assert link.read_text() == new
+
+
+def test_undo_is_of_what_somebody_removed_and_not_of_what_gc_took(server: Server) -> None:
+    server.store.image("app", [b"one"], "1")
+    server.store.image("app", [b"two"], "2")
+    server.store.image("app", [b"no tag"])
+    removed(server, "app", "1")
+    assert server.gc(untagged=DAY, hold=1000 * DAY)["counts"]["manifest"] == 1
+    assert "app:1" in removal.undo(str(server.root))["restored"]
+    assert removal.undo(str(server.root))["restored"] == [f"app@{server.store.image('elsewhere', [b'no tag'])}"]
+
+
+@pytest.mark.parametrize("untagged", ["never", "1d"])
+def test_what_was_brought_back_stays_in_the_next_night(server: Server, untagged: str) -> None:
+    """And takes nobody's place among the newest."""
+    for number in range(5):
+        server.store.now = 1_700_000_000 + number * DAY
+        server.store.image("app", [b"%d" % number], f"v{number}")
+    (server.root / "retention.ini").write_text(f"[*]\nkeep = 3 newest\nuntagged = {untagged}\n")
+    assert retention.retention(str(server.root), dry=False)["removed"] == 2
+    server.gc(hold=1000 * DAY)
+    back = removal.undo(str(server.root))
+    assert ({"app:v0", "app:v1"} <= {*back["restored"]}, back["incomplete"]) == (True, [])
+    again = retention.retention(str(server.root), dry=False)
+    assert (again["removed"], ("app", "v0", True, "brought back 0 d ago") in again["tags"]) == (0, True)
+    assert tags(server, "app") == ["v0", "v1", "v2", "v3", "v4"]

@@ -79,8 +79,11 @@ def test_every_tag_has_a_reason() -> None:
         "new": (True, "pushed 9 d ago"),
         "used": (True, "used 10 d ago"),
         "unknown": (True, "used 15 d ago"),
-        "old": (False, "not among the 1 newest, pushed 99 d ago, used 99 d ago"),
-    }
+        "old": (True, "used 15 d ago"),
+    }, "whatever was written down before the log began anew"
+    assert rules.judged(rule, pushed, used, now, begun=DAY)["old"] == (
+        False, "not among the 1 newest, pushed 99 d ago, used 99 d ago"
+    )  # fmt: skip
     (other,) = rules.parse("[*]\nuntagged = 1d\n")
     assert rules.judged(other, {"old": 0.0}, used, now, 0.0) == {"old": (True, "[*] has no keep")}
 

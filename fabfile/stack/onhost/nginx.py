@@ -20,6 +20,7 @@ from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle
 from ...machine.onhost.reserve import given, keep
+from . import uses_log
 from .containers import (
     bring_up,
     containers,
@@ -78,9 +79,8 @@ def up(directory: str, lineage: str) -> Running:
         started = sorted(name for name, there in after.items() if before.get(name) != there)
         reloaded = bool(_load_or_go_back(root, answer["changed"]))
         _remember_started(root, after)
-        if not (root / layout.USES_BEGUN).exists() and (root / layout.USES).is_dir():
-            # From now on nginx writes it.
-            replace(root / layout.USES_BEGUN, b"", 0o600)
+        if uses_log.keep(root):
+            renewed()
     return {**answer, "started": started, "reloaded": reloaded}
 
 

@@ -1,4 +1,4 @@
-"""What the server does by itself each night: the rules, the garbage, and the log of uses."""
+"""What the server does by itself each night: the log of uses; where there are rules, these and the garbage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.reserve import given
 from ...stack.onhost import nginx
 from ...stack.onhost.containers import nginx_container
-from . import collect, retention, trash, uses, walk
+from . import collect, handles, retention, trash, uses, walk
 
 # Who cleans up by hand is done by then.
 WAIT = 600.0
@@ -23,7 +23,8 @@ class Night(TypedDict):
     """What a night brought.
 
     when: in seconds since 1970. removed: tags. freed, waiting: bytes. left: repositories in which something cannot be
-    read. held: repository -> why the rules do not count there. problems: texts.
+    read. held: repository -> why the rules do not count there. problems: texts. by_hand: there are no rules, so
+    nothing is taken unasked.
     """
 
     when: float
@@ -33,14 +34,18 @@ class Night(TypedDict):
     left: list[str]
     held: dict[str, str]
     problems: list[str]
+    by_hand: bool
 
 
 def care(directory: str) -> Night:
-    """Remove tags by the rules, collect, and fold the log of uses. What fails is no reason to leave out the rest.
+    """Fold the log of uses; where there is a retention.ini, first remove tags by it, and collect.
 
-    It keeps what it returns, for `last`.
+    What fails is no reason to leave out the rest. It keeps what it returns, for `last`.
     """
-    found: Night = {"when": 0.0, "removed": 0, "freed": 0, "waiting": 0, "left": [], "held": {}, "problems": []}
+    found: Night = {
+        "when": 0.0, "removed": 0, "freed": 0, "waiting": 0, "left": [], "held": {}, "problems": [],
+        "by_hand": not Path(directory, RETENTION).is_file(),
+    }  # fmt: skip
     if away := store.problem(Path(directory)):
         # Each of them would say the same.
         found["problems"].append(away[0])
@@ -53,30 +58,37 @@ def care(directory: str) -> Night:
 
 
 def _care(directory: str, found: Night) -> None:
-    try:
-        if Path(directory, RETENTION).is_file():
-            judged = retention.retention(directory, dry=False, cron=True)
-            found["removed"], found["held"] = judged["removed"], judged["held"]
-    except RefusedError as error:
-        found["problems"].append(error.what)
-    try:
-        done = collect.collect(directory, wait=WAIT)
-        found["freed"], found["waiting"], found["left"] = done["purged"], done["waiting"], sorted(done["left"])
-        for name, why in done["held"].items():
-            found["held"][name] = ", ".join(filter(None, (found["held"].get(name), why)))
-    except RefusedError as error:
-        found["problems"].append(error.what)
-    try:
-        fold(directory)
-    except RefusedError as error:
-        found["problems"].append(error.what)
+    for part in (_fold,) if found["by_hand"] else (_rules, _collect, _fold):
+        try:
+            part(directory, found)
+        except RefusedError as error:
+            found["problems"].append(error.what)
+
+
+def _rules(directory: str, found: Night) -> None:
+    judged = retention.retention(directory, dry=False, cron=True)
+    found["removed"], found["held"] = judged["removed"], judged["held"]
+
+
+def _collect(directory: str, found: Night) -> None:
+    done = collect.collect(directory, wait=WAIT)
+    found["freed"], found["waiting"], found["left"] = done["purged"], done["waiting"], sorted(done["left"])
+    for name, why in done["held"].items():
+        found["held"][name] = ", ".join(filter(None, (found["held"].get(name), why)))
+
+
+def _fold(directory: str, _: Night) -> None:
+    fold(directory)
 
 
 def fold(directory: str) -> None:
     """Fold the log of uses, and have nginx begin a new one. Not while `gc` reads its end."""
     with trash.opened(directory, WAIT) as bin_:
         known: set[str] = set()
-        for repository in walk.repositories(bin_.top).repositories.values() if bin_ else ():
+        store = walk.repositories(bin_.top) if bin_ else walk.Store()
+        # What is not seen there would be forgotten.
+        handles.require_known(store.odd, "the uses log was not folded, as ")
+        for repository in store.repositories.values():
             known |= repository.revisions.keys()
         uses.fold(directory, known, time.time())
         if nginx_container():
@@ -89,4 +101,6 @@ def last(directory: str) -> Night | None:
         found: Night = json.loads(Path(directory, CARE_RECORD).read_text())
     except (OSError, ValueError):
         return None
+    # Of an earlier version.
+    found.setdefault("by_hand", False)
     return found

@@ -10,15 +10,16 @@ manifest that was deleted), repository (what is left of one).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypedDict
 
-from ...layout import DATA, USES_LOG
+from ...layout import USES_LOG
 from ...machine.onhost.atomic import RefusedError
-from . import barrier, handles, marks, retention, trash, uses, walk
+from . import barrier, handles, marks, retention, tags, trash, uses, walk
 from .marks import Candidate, Times
 from .settle import settle
 from .tail import Tail
@@ -134,7 +135,7 @@ class Run:
     def settle(self) -> None:
         """Put back what is needed after all."""
         self.step("settle")
-        self.restored += settle(self.bin)
+        self.restored += settle(self.bin, purging=True)
 
     def purge(self, hold: float) -> None:
         """Remove for good what was taken longer ago than `hold` seconds. Only after `settle`."""
@@ -155,11 +156,7 @@ class Run:
         store = walk.repositories(self.bin.top)
         self.step("blobs")
         walk.blobs(self.bin.top, store)
-        if store.odd:
-            raise RefusedError(
-                f"nothing was taken, as not all of the store can be read: {store.odd[0]}",
-                f"look at it on the server, below {DATA}, and move it away",
-            )
+        handles.require_known(store.odd, "nothing was taken, as ")
         self.step("read")
         used = uses.last(self.directory, self.now)
         times = Times.of(store, used)
@@ -180,8 +177,8 @@ class Run:
         # No client asks for a manifest before it pushes it, so there is no line about that in the log: these go last.
         known = {each.digest for each in self.found if each.kind in ("manifest", "deleted")}
         self.found.sort(key=lambda each: each.kind == "blob" and each.digest in known)
-        self.aliases = _aliases(store)
-        self.links = _links(store, {each.digest for each in self.found if each.kind == "blob"}, self.aliases)
+        self.aliases = marks.aliases(store)
+        self.links = marks.links_to(store, {each.digest for each in self.found if each.kind == "blob"}, self.aliases)
         if untagged < 0:
             every = marks.untagged(store, manifests, used, dict.fromkeys(store.repositories, oldest), 0.0)
             idle = {(each.name, each.digest) for each in every if each.kind == "manifest"}
@@ -213,6 +210,15 @@ class Run:
         """Move it to the trash, each after one more look at it. tail: of the uses log, from before the plan on."""
         if not self.found:
             return
+        try:
+            self._take(manifests, tail)
+        except (RefusedError, OSError):
+            # What a push needs of what is taken so far must not wait for the next run.
+            with contextlib.suppress(RefusedError, OSError):
+                self.settle()
+            raise
+
+    def _take(self, manifests: walk.Manifests, tail: Tail) -> None:
         self.name = self.bin.begin("gc", self.now)
         spared: set[str] = set()
         for each in self.found:
@@ -227,6 +233,10 @@ class Run:
             self.step("rename")
             if each.kind == "repository":
                 done = self.bin.clear(each.path)
+            elif each.kind == "tag":
+                image = (each.name, each.path.rpartition("/")[2])
+                seen = (each.digest, each.seen) if each.digest else tags.NOTHING
+                done = tags.take(self.bin, self.name, image, seen, self.clock())
             else:
                 done = self.bin.take(self.name, each.path, self.clock())
             if done:
@@ -268,24 +278,3 @@ class Run:
             "untagged": self.untagged, "untagged_bytes": self.untagged_bytes, "held": self.held,
             "manifests": [(each.name, each.digest, each.seen) for each in taken if each.kind == "manifest"][:LISTED],
         }  # fmt: skip
-
-
-def _aliases(store: walk.Store) -> dict[str, set[str]]:
-    """The other digests of what has any."""
-    found: dict[str, set[str]] = {}
-    for repository in store.repositories.values():
-        for alias, digest in repository.aliases.items():
-            found.setdefault(digest, set()).add(alias)
-    return found
-
-
-def _links(store: walk.Store, digests: set[str], aliases: dict[str, set[str]]) -> dict[str, list[str]]:
-    """The paths of all links to these."""
-    found: dict[str, list[str]] = {}
-    for name, repository in store.repositories.items():
-        for digest in digests:
-            for each in repository.layers.keys() & {digest, *aliases.get(digest, ())}:
-                found.setdefault(digest, []).append(trash.layer(name, each))
-        for digest in digests & repository.revisions.keys():
-            found.setdefault(digest, []).append(trash.revision(name, digest))
-    return found

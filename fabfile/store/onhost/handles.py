@@ -12,10 +12,37 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...layout import DATA, IN_DATA, STORE
-from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.atomic import RefusedError, disk_remedy
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """What the operating system refuses, for example on a dying disk, as RefusedError."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(error) from None
+
+
+def refusal(error: OSError) -> RefusedError:
+    """The same, of one."""
+    where = f": {error.filename}" if error.filename else ""
+    return RefusedError(
+        f"not all of the store can be read or changed{where}: {error.strerror or error}",
+        disk_remedy(error.errno or 0) or "on the server: dmesg shows why; then run it again",
+    )
+
+
+def require_known(odd: list[str], so: str = "") -> None:
+    """Raises RefusedError where not all of a store could be read. odd: its Store's; so: what that means."""
+    if odd:
+        raise RefusedError(
+            f"{so}not all of the store can be read: {odd[0]}",
+            f"look at it on the server, below {DATA}, and move it away",
+        )
 
 
 def open_below(handle: int, parts: Sequence[str]) -> int:

@@ -92,6 +92,8 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
             return {"repositories": found, "odd": store.odd}
     except FileNotFoundError:
         return {"repositories": [], "odd": []}
+    except OSError as error:
+        raise handles.refusal(error) from None
 
 
 def _searched(graph: Graph, name: str, search: str) -> list[str] | None:

@@ -183,7 +183,7 @@ def untagged(store: Store, manifests: Manifests, used: Last, oldest: dict[str, f
             continue
         if repository.broken or name not in oldest:
             continue
-        seen = {d: max(when, used.get((name, d), begun)) for d, when in repository.revisions.items()}
+        seen = {d: max(when, begun, used.get((name, d), 0.0)) for d, when in repository.revisions.items()}
         kept = _kept(repository, known, {digest for digest, when in seen.items() if when > oldest[name]})
         for tag, (digest, when) in repository.tags.items():
             if digest in known and digest not in kept:
@@ -234,3 +234,24 @@ def _reaches(above: dict[str, set[str]], digest: str, wanted: str) -> bool:
 def ahead(times: Times, now: float) -> str:
     """A digest that was used in the future, '' for none."""
     return next((digest for digest, when in times.newest.items() if when > now + AHEAD), "")
+
+
+def aliases(store: Store) -> dict[str, set[str]]:
+    """The other digests of what has any."""
+    found: dict[str, set[str]] = {}
+    for repository in store.repositories.values():
+        for alias, digest in repository.aliases.items():
+            found.setdefault(digest, set()).add(alias)
+    return found
+
+
+def links_to(store: Store, digests: set[str], others: dict[str, set[str]]) -> dict[str, list[str]]:
+    """The paths of all links to these."""
+    found: dict[str, list[str]] = {}
+    for name, repository in store.repositories.items():
+        for digest in digests:
+            for each in repository.layers.keys() & {digest, *others.get(digest, ())}:
+                found.setdefault(digest, []).append(trash.layer(name, each))
+        for digest in digests & repository.revisions.keys():
+            found.setdefault(digest, []).append(trash.revision(name, digest))
+    return found

@@ -6,7 +6,7 @@ import time
 from typing import TypedDict
 
 from ...machine.onhost.atomic import RefusedError
-from . import handles, trash, uses, walk
+from . import handles, tags, trash, uses, walk
 from .images import Graph, natural
 from .manifests import DIGEST, UnreadableError, followed
 from .settle import settle
@@ -69,6 +69,7 @@ def _looked(graph: Graph, directory: str, name: str, reference: str, *, whole: b
     by_digest = bool(DIGEST.match(reference))
     there = repository and (reference in repository.revisions if by_digest else reference in repository.tags)
     if repository is None or not there:
+        handles.require_known(graph.store.odd)
         raise RefusedError(f"there is no {name}{'@' if by_digest else ':'}{reference}", f"./fab -H … images {name}")
     digest, pushed = (reference, 0.0) if by_digest else repository.tags[reference]
     if not digest:
@@ -76,8 +77,8 @@ def _looked(graph: Graph, directory: str, name: str, reference: str, *, whole: b
             f"the tag {name}:{reference} cannot be read, so who knows what goes with it", "look at it there"
         )
     same = sorted((tag for tag, (each, _) in repository.tags.items() if each == digest), key=natural)
-    tags = same if whole or by_digest else [reference]
-    shared = [tag for tag in same if tag not in tags]
+    going = same if whole or by_digest else [reference]
+    shared = [tag for tag in same if tag not in going]
     indexes = graph.parents[name].get(digest, [])
     manifests: list[str] = []
     if not shared and not indexes:
@@ -85,17 +86,17 @@ def _looked(graph: Graph, directory: str, name: str, reference: str, *, whole: b
         for head in graph.images(name):
             kept |= set() if head == digest else graph.closure(name, head).keys()
         for tag, (each, _) in repository.tags.items():
-            if tag not in tags and not followed(tag, each):
+            if tag not in going and not followed(tag, each):
                 kept |= graph.closure(name, each).keys() if each else set()
         manifests = [each for each in graph.closure(name, digest) if graph.knows(name, each) and each not in kept]
-        tags += [tag for tag, (each, _) in repository.tags.items() if each in manifests and tag not in tags]
+        going += [tag for tag, (each, _) in repository.tags.items() if each in manifests and tag not in going]
     closure = graph.closure(name, digest)
     used = uses.last(directory, time.time())
     return {
         "digest": digest,
         "pushed": pushed,
         "used": max((used.get((name, each), 0.0) for each in closure), default=0.0),
-        "tags": tags,
+        "tags": going,
         "shared": shared,
         "indexes": indexes,
         "manifests": manifests,
@@ -122,27 +123,14 @@ def remove(directory: str, name: str, reference: str, *, whole: bool, digest: st
                 "delete that one: what it contains goes with it",
             )
         run = bin_.begin("delete", time.time())
-        newer = [tag for tag in found["tags"] if not take_tag(bin_, run, store.repositories[name], tag)]
+        seen = store.repositories[name].tags
+        newer = [tag for tag in found["tags"] if not tags.take(bin_, run, (name, tag), seen[tag], time.time())]
         if not newer:
             for each in found["manifests"]:
                 _take_link(bin_, run, name, each, store.repositories[name].revisions[each])
         time.sleep(PAUSE)
         settle(bin_)
         return {**found, "run": run, "newer": newer}
-
-
-def take_tag(bin_: trash.Bin, run: str, repository: walk.Repository, tag: str) -> bool:
-    """False where somebody pushed it meanwhile, or removed it: what was moved goes back then."""
-    digest, seen = repository.tags[tag]
-    path = trash.tag(repository.name, tag)
-    if not bin_.take(run, path, time.time()):
-        return False
-    with handles.directory(bin_.trash, f"{run}/{path}") as moved:
-        content, found = handles.read(moved, ("current", "link"), walk.LINK_BYTES)
-    if content.decode("ascii", "replace").strip() == digest and found.st_mtime == seen:
-        return True
-    bin_.put_back(run, path)
-    return False
 
 
 def _take_link(bin_: trash.Bin, run: str, name: str, digest: str, seen: float) -> None:
@@ -153,14 +141,15 @@ def _take_link(bin_: trash.Bin, run: str, name: str, digest: str, seen: float) -
 
 
 def undo(directory: str, wanted: str = "") -> Undone:
-    """Bring the last removal back, or the one of that name.
+    """Bring the last removal back, or the one of that name. What comes back counts as new for the rules.
 
+    Without a name it is the last one that somebody, or a rule, meant: what gc took only where there is none.
     Raises RefusedError where there is none.
     """
     with trash.opened(directory, WAIT) as bin_:
         runs = bin_.runs() if bin_ else []
         chosen = ""
-        for run in reversed(runs):
+        for run in sorted(runs, key=lambda each: (trash.kind(each) == "gc", -runs.index(each))):
             found = bin_.read(run) if bin_ else walk.Store()
             if (wanted in ("", run)) and any(each.tags or each.revisions for each in found.repositories.values()):
                 chosen = run
@@ -181,6 +170,7 @@ def _put_back(bin_: trash.Bin, run: str, found: walk.Store) -> tuple[list[str], 
     """In the order in which the registry writes it: what is needed before what needs it."""
     restored: list[str] = []
     newer: list[str] = []
+    now = time.time()
     for digest in found.blobs:
         bin_.put_back(run, trash.blob(digest))
     for name, repository in found.repositories.items():
@@ -188,10 +178,15 @@ def _put_back(bin_: trash.Bin, run: str, found: walk.Store) -> tuple[list[str], 
             bin_.put_back(run, trash.layer(name, digest))
         for digest in repository.revisions:
             if bin_.put_back_revision(run, name, digest):
+                bin_.touch(f"{trash.revision(name, digest)}/link", now)
                 restored.append(f"{name}@{digest}")
     for name, repository in found.repositories.items():
         for tag in repository.tags:
-            (restored if bin_.put_back(run, trash.tag(name, tag)) else newer).append(f"{name}:{tag}")
+            done = bin_.put_back(run, trash.tag(name, tag))
+            (restored if done else newer).append(f"{name}:{tag}")
+            if done:
+                # Not its link: it would be the newest, and another tag would go in its place.
+                bin_.touch(trash.tag(name, tag), now)
     return restored, newer
 
 

@@ -9,11 +9,10 @@ from typing import TypedDict
 
 from ...layout import RETENTION
 from ...machine.onhost.atomic import RefusedError
-from . import marks, trash, uses, walk
+from . import marks, tags, trash, uses, walk
 from .images import Graph, natural
 from .manifests import followed
-from .removal import take_tag
-from .rules import NEVER, Rule, for_repository, judged, parse
+from .rules import NEVER, Rule, brought_back, for_repository, judged, parse
 from .settle import settle
 
 WAIT = 30.0
@@ -80,8 +79,9 @@ def retention(directory: str, *, dry: bool, all_of_it: bool = False, cron: bool 
             going.pop(name)
         if any(going.values()):
             answer["run"] = run = bin_.begin("retention", time.time())
-            for name, tags in going.items():
-                answer["removed"] += sum(take_tag(bin_, run, store.repositories[name], tag) for tag in tags)
+            for name, each in going.items():
+                seen = store.repositories[name].tags
+                answer["removed"] += sum(tags.take(bin_, run, (name, tag), seen[tag], time.time()) for tag in each)
             settle(bin_)
         return answer
 
@@ -99,16 +99,19 @@ def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], an
         if repository.broken:
             answer["left"].append(name)
             continue
-        tags = {tag: when for tag, (each, when) in repository.tags.items() if not followed(tag, each)}
+        pushed = {tag: when for tag, (each, when) in repository.tags.items() if not followed(tag, each)}
         used = {
             tag: max(
                 (last.get((name, each), 0.0) for each in graph.closure(name, repository.tags[tag][0])), default=0.0
             )
-            for tag in tags
+            for tag in pushed
         }
-        verdict = judged(rule, tags, used, now, begun)
-        answer["tags"] += [(name, tag, *verdict[tag]) for tag in sorted(tags, key=natural)]
-        going[name] = [tag for tag in tags if not verdict[tag][0]]
+        back = brought_back({tag: repository.restored[tag] for tag in pushed if tag in repository.restored}, now)
+        # They take nobody's place among the newest.
+        open_ = {tag: when for tag, when in pushed.items() if tag not in back}
+        verdict = judged(rule, open_, used, now, begun) | back
+        answer["tags"] += [(name, tag, *verdict[tag]) for tag in sorted(pushed, key=natural)]
+        going[name] = [tag for tag in pushed if not verdict[tag][0]]
     return going
 
 
@@ -135,9 +138,9 @@ def too_much(going: int, total: int, what: str) -> str:
 def _braked(graph: Graph, going: dict[str, list[str]]) -> dict[str, str]:
     """Repositories in which so much would go that it may be a mistake in the file."""
     held = {}
-    for name, tags in going.items():
+    for name, gone in going.items():
         found = graph.store.repositories[name].tags.items()
         total = sum(not followed(tag, digest) for tag, (digest, _) in found)
-        if why := too_much(len(tags), total, "tag"):
+        if why := too_much(len(gone), total, "tag"):
             held[name] = why
     return held

@@ -20,6 +20,8 @@ AGE = re.compile(r"([0-9]{1,5})(min|h|d)\Z")
 # What a tag can have (distribution, reference), and what a pattern of it.
 PROTECTED = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+\Z")
 NEVER = -1.0
+# What `images --undo` brought back stays for so long, whatever the rules say.
+RESTORED = 30 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,20 @@ def for_repository(rules: list[Rule], name: str) -> Rule | None:
     return next((rule for rule in rules if fnmatchcase(name, rule.pattern)), None)
 
 
+def brought_back(restored: dict[str, float], now: float) -> dict[str, tuple[bool, str]]:
+    """The same as `judged` says, for tags that were brought back lately. restored: tag -> when."""
+    return {
+        tag: (True, f"brought back {_days(now - when)} ago") for tag, when in restored.items() if now - when < RESTORED
+    }
+
+
 def judged(
     rule: Rule, tags: dict[str, float], used: dict[str, float], now: float, begun: float
 ) -> dict[str, tuple[bool, str]]:
     """Tag -> whether it stays, and why.
 
-    tags: tag -> when it was pushed; used: tag -> when it was last used, 0 for never since `begun`, when that began to
-    be written down. Those that are as new as the last of the newest stay, too.
+    tags: tag -> when it was pushed; used: tag -> when it was last used, 0 for never; begun: since when that is written
+    down, so what was used before counts as used then. Those that are as new as the last of the newest stay, too.
     """
     answer: dict[str, tuple[bool, str]] = {}
     open_ = {}
@@ -144,7 +153,7 @@ def judged(
             open_[tag] = pushed
     newest = sorted(open_.values(), reverse=True)[: rule.newest]
     for tag, pushed in open_.items():
-        last = used[tag] or begun
+        last = max(used[tag], begun)
         against = []
         if rule.newest:
             if newest and pushed >= newest[-1]:

@@ -72,6 +72,12 @@ class Bin:
             raise _failed(f"{path} cannot be moved into the trash", error) from None
         return True
 
+    def touch(self, path: str, now: float) -> None:
+        """Date what is at a path of the store anew."""
+        above, _, name = path.rpartition("/")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), handles.directory(self.top, above) as handle:
+            os.utime(name, (now, now), dir_fd=handle, follow_symlinks=False)
+
     def clear(self, path: str) -> bool:
         """Remove a directory of the store that has nothing but directories in it. False where it has."""
         above, _, name = path.rpartition("/")
@@ -197,6 +203,11 @@ def opened(directory: str, seconds: float = 0) -> Iterator[Bin | None]:
 
     seconds: how long to wait for another one who does. Raises RefusedError then, and where the store's disk is away.
     """
+    with handles.refused():
+        yield from _opened(directory, seconds)
+
+
+def _opened(directory: str, seconds: float) -> Iterator[Bin | None]:
     root = Path(directory)
     data = root / DATA
     store.require(root)

@@ -37,7 +37,7 @@ class Repository:
     digest -> time of its link; unlinked: digest -> time at which it was deleted; layers: digest -> time; uploads: name
     -> time and bytes; remains: of tags that are gone, and time; broken: what cannot be read, in words; signatures:
     blobs beside manifests of schema 1, as version 2 had them; aliases: a layer's other digest -> that of its content;
-    changed: when something came into it or went.
+    restored: tag -> when `images --undo` brought it back; changed: when something came into it or went.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Repository:
     broken: list[str] = field(default_factory=list)
     signatures: set[str] = field(default_factory=set)
     aliases: dict[str, str] = field(default_factory=dict)
+    restored: dict[str, float] = field(default_factory=dict)
     changed: float = 0.0
 
 
@@ -160,6 +161,9 @@ def _read_tag(tags: int, name: str, repository: Repository) -> None:
         # A tag that is being made or removed, or of which only old entries are left: no client sees one.
         repository.remains[name] = handles.written(handles.stat_of(tags, name))
         return
+    # A push has the link written last.
+    if (found := handles.written(handles.stat_of(tags, name))) > repository.tags[name][1] + 1:
+        repository.restored[name] = found
     if not repository.tags[name][0]:
         repository.broken.append(f"tag {name}: its link cannot be read")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -15,7 +16,7 @@ from fabfile.machine import remote_call
 from fabfile.store.onhost import collect
 from tests.sandbox.commands import ROOT
 
-from .history import Client, History, sha
+from .history import IMAGE, Client, History, sha
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World
 
 LOGIN = f"{USER}:{PASSWORD}"
@@ -203,6 +204,34 @@ def test_what_was_taken_waits_and_a_pull_that_began_goes_on(deployed: World) -> 
         old = "pgrep -fc '^nginx: worker process is shutting [d]own' || true"
         assert deployed.server(old).strip() == "0", "gc waited for the pull"
         assert slow.communicate()[0] == f"200 {60 * MB}"
+
+
+def test_a_layer_that_was_pushed_by_its_sha512_stays(deployed: World) -> None:
+    """The registry itself keeps it by its sha256; so where its content lies only its link says."""
+    client = Client(deployed, LOGIN)
+    assert client.image("alias/app", "sha256", [b"any"])[0] == 201
+    content = b"pushed by its sha512"
+    digest = f"sha512:{hashlib.sha512(content).hexdigest()}"
+    _, headers, _ = client.ask("POST", "/v2/alias/app/blobs/uploads/")
+    place = "/" + headers["location"].split("/", 3)[3]
+    _, headers, _ = client.ask("PATCH", place, content, "application/octet-stream")
+    place = "/" + headers["location"].split("/", 3)[3]
+    assert client.ask("PUT", f"{place}&digest={digest}")[0] == 201
+    config = b'{"os": "linux", "architecture": "amd64"}'
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "config": {"digest": sha(config), "size": len(config), "mediaType": "application/vnd.oci.image.config.v1+json"},
+        "layers": [{"digest": digest, "size": len(content), "mediaType": "application/octet-stream"}],
+    }
+    assert client.put("alias/app", "1", manifest)[0] == 201
+    store = f"{DATA}/docker/registry/v2"
+    assert deployed.server(f"cat {store}/repositories/alias/app/_layers/sha512/*/link").strip() == sha(content)
+    deployed.server(f"find {store} -exec touch -d '2 days ago' {{}} +")
+    for _ in range(2):
+        deployed.fab("gc", "--yes", "--grace", "0s", "--now")
+    status, _, body = client.ask("GET", f"/v2/alias/app/blobs/{digest}")
+    assert (status, body) == (200, content)
 
 
 def test_one_tag_is_deleted_and_comes_back(deployed: World) -> None:

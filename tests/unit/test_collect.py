@@ -707,3 +707,28 @@ def test_the_log_of_uses_does_not_grow_for_ever_where_nothing_folds_it(
     assert uses_log.keep(server.root)
     assert (begun.stat().st_mtime >= first, len([*directory.glob("uses*.log")])) == (True, 1)
     assert uses.last(str(server.root), server.now) == {("app", image): 2000.0}
+
+
+def test_where_a_tag_cannot_be_read_all_of_its_repository_comes_back(server: Server) -> None:
+    """Who knows which image of the trash it leads to."""
+    image = server.store.image("app", [b"old image"])
+    server.store.image("app", [b"kept"], "kept")
+    assert server.gc(untagged=DAY)["counts"]["manifest"] == 1
+    link = server.store.part("app", "_manifests/tags/again/current/link")
+    server.fresh().write(link, b"")
+    server.now += 2 * DAY
+    done = server.gc(untagged=DAY)
+    assert (list(done["left"]), done["purged"], server.has(b"old image")) == (["app"], 0, True)
+    link.write_bytes(image.encode())
+    assert server.gc()["left"] == {}
+
+
+def test_a_tag_brings_a_manifest_among_the_layers_back(server: Server) -> None:
+    """Tagged in the moment in which that is moved, as version 2.1 of the registry linked it."""
+    server.store.image("app", [b"kept"], "kept")
+    layer = server.store.blob(b"layer", "app")
+    image = server.store.blob(b'{"layers": [{"digest": "%s"}]}' % layer.encode(), "app")
+    assert server.gc()["counts"] == {"layer": 2, "blob": 2}
+    server.fresh().tag("app", "1", image)
+    assert server.gc()["restored"] == 4
+    assert all(server.store.part("app", "_layers", each).exists() for each in (layer, image))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,26 @@ def test_what_was_brought_back_stays_in_the_next_night(server: Server, untagged:
     again = retention.retention(str(server.root), dry=False)
     assert (again["removed"], ("app", "v0", True, "brought back 0 d ago") in again["tags"]) == (0, True)
     assert tags(server, "app") == ["v0", "v1", "v2", "v3", "v4"]
+
+
+def test_what_was_brought_back_takes_nobodys_place_among_the_newest(server: Server) -> None:
+    for number in range(4):
+        server.store.now = 1_700_000_000 + number * DAY
+        server.store.image("app", [b"%d" % number], f"v{number}")
+    removed(server, "app", "v3")
+    removal.undo(str(server.root))
+    (server.root / "retention.ini").write_text("[*]\nkeep = 2 newest\n")
+    assert retention.retention(str(server.root), dry=False)["removed"] == 1
+    assert tags(server, "app") == ["v1", "v2", "v3"]
+
+
+def test_an_image_without_a_tag_that_was_brought_back_stays_in_the_next_night(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: server.now)
+    server.store.image("app", [b"no tag"])
+    server.store.image("app", [b"kept"], "1")
+    assert server.gc(untagged=30 * DAY)["counts"]["manifest"] == 1
+    removal.undo(str(server.root))
+    server.now += 2 * DAY
+    assert server.gc(untagged=30 * DAY)["counts"] == {}

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from invoke import Exit
 
 from . import launcher
-from .text import printable, wrapped
+from .text import columns, printable, wrapped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,9 +118,9 @@ def _end(error: BaseException, message: str, code: int) -> Exit:
 def shown(text: str) -> str:
     """An error as a person reads it: printable, and in lines of the terminal's width, broken between words."""
     text = printable(f"error: {text}")
-    if not sys.stderr.isatty():
+    width = columns(sys.stderr)
+    if width == sys.maxsize:
         return text
-    width = os.get_terminal_size(sys.stderr.fileno()).columns
     return "\n".join(
         indent + wrapped(line.strip(), width, len(indent) + (3 if line.strip().startswith("->") else 2), len(indent))
         for line in text.splitlines()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .errors import addressed
+from .text import columns as width_of
 from .text import printable, wrapped
 
 COLOURS = {"ok": "32", "warn": "33", "failed": "31"}
@@ -70,9 +71,13 @@ def paragraph(text: str, indent: int) -> None:
 
 
 def columns() -> int:
-    """How wide the terminal is; without one nothing is wrapped, and this is beyond any line."""
-    # Not by COLUMNS, which may be that of another terminal.
-    return (os.get_terminal_size(sys.stdout.fileno()).columns or 80) if sys.stdout.isatty() else sys.maxsize
+    """How wide the terminal is that all this is printed on; see text.columns."""
+    return width_of(sys.stdout)
+
+
+def agreed(question: str) -> bool:
+    """Ask on a terminal; anything but a `y` is a no."""
+    return input(f"{question} [y/N] ").strip().lower() == "y"
 
 
 def loud(text: str) -> str:

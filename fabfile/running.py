@@ -35,19 +35,23 @@ def server(c: Context) -> Server:
 
 def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
     """Do one step on the server and print its line; alone: while nobody else does one."""
-    from . import report
     from .machine import lock
 
     host, settings = server(c)
     with lock.exclusive(host, settings, name) if alone else nullcontext():
-        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.option)
+        _step(host, settings, name, action, options)
 
 
 def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any) -> None:
     """Do one change on the server that may happen beside others, and print its line."""
-    from . import report
     from .machine import lock
 
     host, settings = server(c)
     with lock.audited(host, settings, name):
-        report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.option)
+        _step(host, settings, name, action, options)
+
+
+def _step(host: Host, settings: Settings, name: str, action: Callable[..., Outcome], options: dict[str, Any]) -> None:
+    from . import report
+
+    report.step(name.split(maxsplit=1)[0], lambda: action(host, settings, **options), host.option)

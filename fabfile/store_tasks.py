@@ -66,6 +66,7 @@ def gc(  # noqa: PLR0913, PLR0917 - each is an option
     c: Context, dry_run: bool = False, now: bool = False, untagged: str = "", yes: bool = False, grace: str = ""
 ) -> None:
     """Free what nothing needs on the disk, while everybody pushes and pulls. It shows what goes, and asks."""
+    from . import report
     from .running import change, run
     from .steps import gc
 
@@ -75,7 +76,7 @@ def gc(  # noqa: PLR0913, PLR0917 - each is an option
         run(c, "gc", gc.gc, alone=False, dry=True, **options)
     if dry_run:
         return
-    if yes or gc.agreed():
+    if yes or report.agreed("Take it?"):
         change(c, "gc", gc.gc, **options)
     else:
         print("nothing was taken")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import textwrap
-from typing import Any
+from typing import Any, TextIO
 
 # C0 but for tab and line break, DEL, C1; what turns the direction of writing or ends a line (Unicode);
 # and halves of pairs, which stand for bytes that are no text, and cannot be written out.
@@ -16,6 +18,12 @@ WHOLE = re.compile(
     r"`[^`]+`|\./(?:fab|inv)(?: -\S+(?: [^-\s]\S*)?)*(?: [a-z][a-z-]*)?(?: --?[a-z-]+(?: [A-Z]+)?)*"
     r"|\bssh(?:-\w+)*(?: -[A-Za-z] \S+)+(?: \S+@\S+)?|\bssh(?:-\w+)* \S+@\S+"
 )
+
+
+def columns(stream: TextIO) -> int:
+    """How wide the terminal is; where it is none nothing is wrapped, and this is beyond any line."""
+    # Not by COLUMNS, which may be that of another terminal.
+    return (os.get_terminal_size(stream.fileno()).columns or 80) if stream.isatty() else sys.maxsize
 
 
 def wrapped(text: str, width: int, hang: int, start: int = 0) -> str:

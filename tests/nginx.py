@@ -144,20 +144,25 @@ def free_ports(*names: str) -> dict[str, int]:
 @cache
 def pair() -> tuple[str, str]:
     """A certificate that nobody signed, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "registry.example.org")])
     now = datetime.datetime.now(datetime.timezone.utc)
+    return self_signed("registry.example.org", now + datetime.timedelta(days=1))
+
+
+def self_signed(domain: str, end: datetime.datetime) -> tuple[str, str]:
+    """A certificate that nobody signed, valid for 90 days until then, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domain)])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(end - datetime.timedelta(days=90))
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    form = serialization.PrivateFormat.PKCS8
-    secret = key.private_bytes(pem, form, serialization.NoEncryption())
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return certificate.public_bytes(pem).decode(), secret.decode()

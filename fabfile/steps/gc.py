@@ -25,11 +25,6 @@ def require_asked(*, yes: bool) -> None:
         raise UsageError("to take something it needs a yes", "add --yes; --dry-run only shows what would go")
 
 
-def agreed() -> bool:
-    """Ask whether to do what was shown."""
-    return input("Take it? [y/N] ").strip().lower() == "y"
-
-
 def gc(  # noqa: PLR0913 - each is an option
     host: Host, settings: Settings, *, dry: bool = False, now: bool = False, untagged: str = "", grace: str = ""
 ) -> Outcome:

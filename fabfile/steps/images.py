@@ -123,7 +123,7 @@ def agreed(found: removal.Look, image: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise UsageError("to delete it needs a yes", "add --yes")
-    return input("Delete it? [y/N] ").strip().lower() == "y"
+    return report.agreed("Delete it?")
 
 
 def look(host: Host, settings: Settings, image: str, *, whole: bool) -> removal.Look:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from .. import report
 from ..errors import StepError, UsageError
 from ..layout import LOCK
 from ..machine.host import Host
@@ -41,7 +42,7 @@ def unlock(host: Host, *, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("clearing it needs a yes", "add --yes, if their machine is really gone")
-        if input("Is their machine gone, and shall the lock be cleared? [y/N] ").strip().lower() != "y":
+        if not report.agreed("Is their machine gone, and shall the lock be cleared?"):
             print("left as it is")
             return
     host.run(["kill", process], remedy="it may have ended in the meantime: look again")

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,6 +210,16 @@ def test_where_ssh_does_not_get_in_the_line_says_why(
     assert remedy in lines[1]
 
 
+def answered(argv: Sequence[str], environment: dict[str, str], question: str, answer: str) -> tuple[str, int | None]:
+    """What a command prints on a terminal where it is given an answer to its question, as one line, and its status."""
+    terminal = pexpect.spawn(argv[0], list(argv[1:]), encoding="utf-8", timeout=60, env=environment)
+    terminal.expect(question)
+    terminal.sendline(answer)
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    return re.sub(r"\s+", " ", terminal.before or ""), terminal.exitstatus
+
+
 @pytest.mark.parametrize("key", ["locked", "plain"])
 def test_a_passphrase(laptop: Laptop, key: str) -> None:
     """Asked for once, right and wrong, for a key of either form; with the key in the agent it is not needed."""
@@ -221,13 +231,8 @@ def test_a_passphrase(laptop: Laptop, key: str) -> None:
         (right, 0, "nobody holds the lock"),
         ("wrong-canary", 1, "does not open with this passphrase"),
     ):
-        terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=60, env=environment)
-        terminal.expect("passphrase")
-        terminal.sendline(phrase)
-        terminal.expect(pexpect.EOF)
-        terminal.close()
-        assert terminal.exitstatus == status, terminal.before
-        output = re.sub(r"\s+", " ", terminal.before or "")
+        output, exited = answered(argv, environment, "passphrase", phrase)
+        assert exited == status, output
         assert words in output
         assert "canary" not in output
 
@@ -254,13 +259,8 @@ def test_a_password_where_the_server_takes_one(laptop: Laptop) -> None:
         ("log-in canary", 0, "nobody holds the lock"),
         ("no canary", 1, "the server hung up after 5 of your keys"),
     ):
-        terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=60, env=environment)
-        terminal.expect("password")
-        terminal.sendline(password)
-        terminal.expect(pexpect.EOF)
-        terminal.close()
-        assert terminal.exitstatus == status, terminal.before
-        output = re.sub(r"\s+", " ", terminal.before or "")
+        output, exited = answered(argv, environment, "password", password)
+        assert exited == status, output
         assert words in output
         assert "canary" not in output
 

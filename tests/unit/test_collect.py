@@ -298,13 +298,7 @@ def test_where_the_disk_of_the_images_is_away_nothing_is_said_to_be_empty(server
     (server.root / layout.DATA).rename(server.root / "away")
     (server.root / layout.DATA).mkdir()
     root = str(server.root)
-    for action in (
-        lambda: collect.collect(root, dry=True),
-        lambda: images.listed(root),
-        lambda: removal.look(root, "app", "1", whole=False),
-        lambda: removal.undo(root),
-        lambda: care.fold(root),
-    ):
+    for action in who_reads(root):
         with pytest.raises(RefusedError, match="is not the store that was there before") as refused:
             action()
         assert "findmnt -T" in refused.value.remedies[0]
@@ -329,6 +323,18 @@ def test_the_root_of_the_store_may_be_a_link_and_nothing_in_it(server: Server, t
     for action in (server.gc, lambda: images.listed(str(server.root))):
         with pytest.raises(RefusedError, match="a link"):
             action()
+
+
+def who_reads(root: str) -> list[Callable[[], object]]:
+    """All that reads a store."""
+    return [
+        lambda: collect.collect(root),
+        lambda: collect.collect(root, dry=True),
+        lambda: images.listed(root),
+        lambda: removal.look(root, "app", "1", whole=False),
+        lambda: removal.undo(root),
+        lambda: care.fold(root),
+    ]
 
 
 def stepped(server: Server, step: Callable[[str], None], untagged: float = -1.0) -> collect.Collected:
@@ -657,14 +663,7 @@ def test_a_dying_disk_is_told_in_a_line(server: Server, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "scandir", dying)
     root = str(server.root)
-    for action in (
-        lambda: collect.collect(root),
-        lambda: collect.collect(root, dry=True),
-        lambda: images.listed(root),
-        lambda: removal.look(root, "app", "1", whole=False),
-        lambda: removal.undo(root),
-        lambda: care.fold(root),
-    ):
+    for action in who_reads(root):
         with pytest.raises(RefusedError, match="not all of the store can be read") as refused:
             action()
         assert refused.value.remedies

@@ -15,7 +15,7 @@ import pytest
 from fabfile import layout
 from fabfile.certificate.cron import away_text
 from fabfile.machine import away, host, scripts
-from fabfile.machine.onhost import atomic, disk, reserve, store
+from fabfile.machine.onhost import atomic, disk, store
 from fabfile.machine.rows import Facts
 from fabfile.old_registry.onhost import crontab
 from fabfile.settings import Settings, load
@@ -129,14 +129,6 @@ def test_a_program_that_says_what_is_wrong_with_a_disk(number: int) -> None:
     assert atomic.told_remedy(said) == atomic.disk_remedy(number) != ""
     assert atomic.told_remedy("nginx: [emerg] unknown directive") == ""
     assert atomic.disk_remedy(errno.ENOENT) == ""
-
-
-def test_nothing_is_ordered_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reserve.require_room(tmp_path)
-    full = os.statvfs_result((4096, 4096, 1000, 10, 10, 1000, 500, 500, 0, 255))
-    monkeypatch.setattr(os, "statvfs", lambda _: full)
-    with pytest.raises(atomic.RefusedError, match="40 KiB and 500 files are left"):
-        reserve.require_room(tmp_path)
 
 
 LINES = [

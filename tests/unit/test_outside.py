@@ -16,9 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from fabfile import layout
 from fabfile.certificate import outside
@@ -28,7 +25,7 @@ from fabfile.machine.rows import Facts, Row
 from fabfile.registry.proof import Receipt, Tell
 from fabfile.settings import Settings
 from fabfile.steps import check, push_test
-from tests.nginx import pair
+from tests.nginx import pair, self_signed
 
 NOTHING: probe.Knocked = {"nameless": [], "unanswered": [], "wrong": {}, "right": [], "unreachable": [], "own": []}
 
@@ -153,24 +150,9 @@ def test_a_clock_is_compared_with_that_of_the_acme_server(ahead: float, words: s
     assert bool(problem) is bool(words)
 
 
-def over() -> tuple[bytes, bytes]:
+def over() -> tuple[str, str]:
     """A certificate for localhost that nobody signed, over since a year, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    end = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=360)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(end - datetime.timedelta(days=90))
-        .not_valid_after(end)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return certificate.public_bytes(pem), key.private_bytes(pem, form, serialization.NoEncryption())
+    return self_signed("localhost", datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=360))
 
 
 @pytest.fixture
@@ -189,8 +171,8 @@ def dated(tmp_path: Path) -> Iterator[tuple[str, dict[str, float]]]:
             pass
 
     certificate, key = over()
-    (tmp_path / "over.pem").write_bytes(certificate)
-    (tmp_path / "key.pem").write_bytes(key)
+    (tmp_path / "over.pem").write_text(certificate)
+    (tmp_path / "key.pem").write_text(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "over.pem", tmp_path / "key.pem")
     with http.server.ThreadingHTTPServer(("localhost", 0), Dated) as server:

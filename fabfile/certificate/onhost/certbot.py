@@ -16,11 +16,11 @@ from typing import Any, TypedDict
 from ... import layout
 from ...layout import CERTBOT_CONTAINER, Service
 from ...machine.onhost import beneath
-from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.atomic import FULL, RefusedError
 from ...machine.onhost.owner import give
-from ...machine.onhost.reserve import given, require_room
+from ...machine.onhost.reserve import given
 from ...stack.onhost.containers import once
-from . import acme_accounts
+from . import acme_accounts, half_made
 from .acme import retry_after
 
 LOG = "letsencrypt.log"
@@ -124,7 +124,8 @@ def run(command: list[str], container: str, directory: str, seconds: float = 120
         try:
             # What is kept for it stays free until it has written its files.
             with given(Path(directory).parent):
-                require_room(Path(directory))
+                if problem := half_made.no_room(str(Path(directory).parent)):
+                    raise RefusedError(f"nothing was asked: {problem}", FULL)
                 code, output = bounded(command, limit)
         except subprocess.TimeoutExpired:
             subprocess.run(

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...layout import RESERVE
-from .atomic import FULL, RefusedError
 
 MB = 1 << 20
 # An order with certbot's log, and a new configuration with its certificate, are a few megabytes.
 KEPT, NEEDED = 64 * MB, 16 * MB
-LEAST, LEAST_FILES = MB, 100
 
 
 def keep(root: Path) -> None:
@@ -44,11 +42,3 @@ def given(root: Path) -> Iterator[None]:
     finally:
         if file.is_file():
             keep(root)
-
-
-def require_room(root: Path) -> None:
-    """Raise RefusedError where an order would leave files that are cut off, or none."""
-    space = os.statvfs(root)
-    if space.f_bavail * space.f_frsize < LEAST or (space.f_files and space.f_favail < LEAST_FILES):
-        left = f"{space.f_bavail * space.f_frsize // 1024} KiB and {space.f_favail} files are left"
-        raise RefusedError(f"nothing was asked: the disk of {root} is full: {left}", FULL)

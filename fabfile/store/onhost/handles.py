@@ -77,11 +77,9 @@ def top(path: str) -> Iterator[int]:
         os.close(handle)
 
 
-@contextlib.contextmanager
-def data(root: Path) -> Iterator[int]:
+def data(root: Path) -> contextlib.AbstractContextManager[int]:
     """`registry/data`, which may be a link or a mount of its own."""
-    with top(str(root / DATA)) as handle:
-        yield handle
+    return top(str(root / DATA))
 
 
 @contextlib.contextmanager

@@ -51,8 +51,8 @@ def test(c: Context, select: str = "", long: bool = False) -> None:
         ensure_images(print)
     except SandboxError as error:
         raise StepError(str(error)) from None
-    # Two at a time, a sandbox each: most of a test's time is waiting.
-    parallel = ("--numprocesses", "2", "--dist", "worksteal", "--durations", "20")
+    # Three at a time, a sandbox each, on two processors: most of a test's time is waiting.
+    parallel = ("--numprocesses", "3", "--dist", "worksteal", "--durations", "20")
     chosen = ("-m", "long", "-s") if long else ()
     development("pytest", *chosen, *(("-k", select) if select else parallel))
 

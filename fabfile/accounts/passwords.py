@@ -9,6 +9,7 @@ import sys
 from .. import rules
 from ..errors import UsageError
 from ..secret import Secret
+from .onhost import roles
 from .onhost.accounts_file import COST, Rights
 
 # Beyond this length bcrypt ignores the rest, the registry's too.
@@ -87,11 +88,11 @@ def rights(role: str, repositories: list[str] | None) -> Rights:
     """The options --role and --repository, checked, as accounts.put takes them."""
     try:
         return {
-            "role": rules.role(role) if role else "",
+            "role": roles.role(role) if role else "",
             "repositories": rules.repositories(repositories) if repositories else None,
         }
     except ValueError as error:
-        option = "--role" if role and role not in rules.ROLES else "--repository"
+        option = "--role" if role and role not in roles.ROLES else "--repository"
         raise UsageError(f"{option}: {error}") from None
 
 

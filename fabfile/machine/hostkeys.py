@@ -1,15 +1,19 @@
-"""The host keys that are known on this machine, and those that were revoked, as ssh reads them (sshd(8))."""
+"""The host keys that are known on this machine, and those that were revoked, as ssh reads them (sshd(8)); and what is
+said of one that is neither known nor right.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import paramiko
 from paramiko.hostkeys import HostKeyEntry
+from paramiko.ssh_exception import BadHostKeyException, SSHException
 
 from ..errors import StepError
 
@@ -23,6 +27,31 @@ KRL = b"SSHKRL\n\0"
 
 # Key as bytes -> the file that revokes it.
 Revoked = dict[bytes, Path]
+
+
+class Refuse(paramiko.MissingHostKeyPolicy):
+    """Refuse a host whose key nobody vouches for, and show the key's fingerprint."""
+
+    def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:
+        """Called by paramiko after the key exchange and before authentication."""
+        raise UnknownHostKeyError(hostname, key)
+
+
+class UnknownHostKeyError(SSHException):
+    """The host's key is in no known_hosts file."""
+
+    def __init__(self, hostname: str, key: paramiko.PKey) -> None:
+        super().__init__(hostname)
+        self.key = key
+
+
+class UnknownServerError(StepError):
+    """The same for a person; key and connection: for whoever may accept it."""
+
+    def __init__(self, what: str, remedy: str, connection: Connection, key: paramiko.PKey) -> None:
+        super().__init__(what, remedy)
+        self.connection = connection
+        self.key = key
 
 
 def learn(c: Connection) -> Revoked:
@@ -76,6 +105,35 @@ def known_hosts(c: Connection) -> list[Path]:
 def known_name(c: Connection) -> str:
     """What the host is called in known_hosts."""
     return str(c.host) if c.port == 22 else f"[{c.host}]:{c.port}"
+
+
+def not_trusted(
+    c: Connection, error: UnknownHostKeyError | BadHostKeyException, revoked: Revoked, where: str, ssh: str
+) -> StepError:
+    """What is said of a host key that we do not trust. where: who, and which host; ssh: the command that reaches it."""
+    key = f"{error.key.get_name()} {fingerprint(error.key)}"
+    if file := revoked.get(error.key.asbytes()):
+        return StepError(
+            f"{where}: the host key {key} was REVOKED in {file}; nothing was run",
+            f"whoever has stolen it can pose as your server: give the server a new one, then accept that with: {ssh}",
+        )
+    if isinstance(error, UnknownHostKeyError):
+        return UnknownServerError(
+            f"{where}: unknown host key {key}; nothing was run",
+            f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
+            c,
+            error.key,
+        )
+    return StepError(
+        f"{where}: the host key has CHANGED to {key}, known is {fingerprint(error.expected_key)}; nothing was run",
+        f"if you reinstalled the server: ssh-keygen -R '{known_name(c)}', then accept the new key with: {ssh}",
+    )
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """The key's fingerprint as ssh prints it: SHA256 in unpadded base64."""
+    digest = hashlib.sha256(key.asbytes()).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def _listed(name: str) -> Revoked:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import logging
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import paramiko
 from fabric.runners import Remote
 from invoke.exceptions import ThreadException
 from paramiko.ssh_exception import (
@@ -25,7 +22,7 @@ from ..text import one_line, printable
 from .conversation import MARK, End, last_line, ours
 from .elevation import elevation
 from .host import Host
-from .hostkeys import Revoked, known_name, learn
+from .hostkeys import Refuse, UnknownHostKeyError, learn, not_trusted
 from .identity import Login, NotLetInError
 
 if TYPE_CHECKING:
@@ -39,31 +36,6 @@ BEGIN_SECONDS = 30
 END_SECONDS = 10
 SILENCE_SECONDS = 60
 KEEPALIVE_SECONDS = 15
-
-
-class Refuse(paramiko.MissingHostKeyPolicy):
-    """Refuse a host whose key nobody vouches for, and show the key's fingerprint."""
-
-    def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:
-        """Called by paramiko after the key exchange and before authentication."""
-        raise UnknownHostKeyError(hostname, key)
-
-
-class UnknownHostKeyError(SSHException):
-    """The host's key is in no known_hosts file."""
-
-    def __init__(self, hostname: str, key: paramiko.PKey) -> None:
-        super().__init__(hostname)
-        self.key = key
-
-
-class UnknownServerError(StepError):
-    """The same for a person; key and connection: for whoever may accept it."""
-
-    def __init__(self, what: str, remedy: str, connection: Connection, key: paramiko.PKey) -> None:
-        super().__init__(what, remedy)
-        self.connection = connection
-        self.key = key
 
 
 def connect(c: Connection) -> None:
@@ -89,7 +61,7 @@ def connect(c: Connection) -> None:
     try:
         c.open()
     except (UnknownHostKeyError, BadHostKeyException) as error:
-        raise _not_trusted(c, error, revoked) from None
+        raise not_trusted(c, error, revoked, where, ssh) from None
     except NotLetInError as error:
         what, remedy = error.login.why(ssh, _as_root(c))
         raise StepError(f"{where}: {what}", remedy) from None
@@ -129,26 +101,6 @@ def _ssh(c: Connection) -> str:
         f"{c.user}@{c.original_host}",
     ]
     return " ".join(target)
-
-
-def _not_trusted(c: Connection, error: UnknownHostKeyError | BadHostKeyException, revoked: Revoked) -> StepError:
-    where, ssh, key = _where(c), _ssh(c), f"{error.key.get_name()} {fingerprint(error.key)}"
-    if file := revoked.get(error.key.asbytes()):
-        return StepError(
-            f"{where}: the host key {key} was REVOKED in {file}; nothing was run",
-            f"whoever has stolen it can pose as your server: give the server a new one, then accept that with: {ssh}",
-        )
-    if isinstance(error, UnknownHostKeyError):
-        return UnknownServerError(
-            f"{where}: unknown host key {key}; nothing was run",
-            f"compare the fingerprint with your provider's console, then accept it once with: {ssh}",
-            c,
-            error.key,
-        )
-    return StepError(
-        f"{where}: the host key has CHANGED to {key}, known is {fingerprint(error.expected_key)}; nothing was run",
-        f"if you reinstalled the server: ssh-keygen -R '{known_name(c)}', then accept the new key with: {ssh}",
-    )
 
 
 def _give_up_on_silence(connection: object) -> None:
@@ -228,12 +180,6 @@ class SshConversation:
         return End(
             last_line(err.decode("utf-8", "replace"), before + out.decode("utf-8", "replace")), status, self._began
         )
-
-
-def fingerprint(key: paramiko.PKey) -> str:
-    """The key's fingerprint as ssh prints it: SHA256 in unpadded base64."""
-    digest = hashlib.sha256(key.asbytes()).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def require_host(c: Context) -> None:

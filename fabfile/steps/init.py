@@ -174,15 +174,15 @@ def meet(c: Connection, fingerprint: str) -> None:
     while True:
         try:
             return ssh.connect(c)
-        except ssh.UnknownServerError as error:
-            shown = ssh.fingerprint(error.key)
+        except hostkeys.UnknownServerError as error:
+            shown = hostkeys.fingerprint(error.key)
             if not _accepted(error, shown, fingerprint):
                 raise StepError(f"{error.what}; and it was not accepted", "compare it, and run this again") from None
             file = hostkeys.remember(error.connection, error.key)
             _say(f"accepted, and written to {file}")
 
 
-def _accepted(error: ssh.UnknownServerError, shown: str, fingerprint: str) -> bool:
+def _accepted(error: hostkeys.UnknownServerError, shown: str, fingerprint: str) -> bool:
     if fingerprint:
         return fingerprint == shown
     if not sys.stdin.isatty():

@@ -47,7 +47,7 @@ class Connection:
         key = paramiko.PKey.from_type_string("ssh-ed25519", self.shown)
         known = self.client.get_host_keys().lookup(NAME)
         if known is None:
-            ssh.Refuse().missing_host_key(None, NAME, key)
+            hostkeys.Refuse().missing_host_key(None, NAME, key)
         if known["ssh-ed25519"] != key:
             raise BadHostKeyException(NAME, key, known["ssh-ed25519"])
         raise EOFError("accepted")

@@ -1,4 +1,7 @@
-"""The accounts, as nginx has to know them: who has which role, and where."""
+"""The roles, and the accounts as nginx has to know them: who has which role, and where.
+
+What a role may do is decided in deploy/nginx/access.conf.j2.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,21 @@ from pathlib import Path
 from ...machine.onhost.atomic import RefusedError
 from .accounts_file import COST, Line, lines
 
+# An admin may delete, and list all; who may push may pull.
+ROLES = ("pull", "push", "admin")
+
 HEAD = "# Written by `htpasswd` and `up` from the accounts file; your changes would be overwritten.\n"
 # So many patterns of an account stand in a refusal: each may be long, and clients show one line.
 TOLD = 5
 # A name of other characters, written by hand, gets no role: it could mean something to nginx.
 NAME = re.compile(r"[A-Za-z0-9._@-]+")
+
+
+def role(text: str) -> str:
+    """Check the name of a role. Raises ValueError with what is expected."""
+    if text not in ROLES:
+        raise ValueError(f"expected one of: {', '.join(ROLES)}")
+    return text
 
 
 def maps(accounts_file: Path) -> bytes:

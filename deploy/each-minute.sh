@@ -21,7 +21,7 @@ free=$(df -Pk registry/data 2>/dev/null | awk 'NR == 2 { print $4 }')
 
 look=
 [ -n "$limit" ] && [ -n "$free" ] && [ "$free" -ge $((limit / 1024)) ] || look=room
-[ ! retention.ini -nt "$record" ] || look=rules
+[ -z "$(find retention.ini -newer "$record" 2>/dev/null)" ] || look=rules
 # What is refused is let in again whatever made room for it.
 for flag in nginx/full/*.json; do
     [ ! -e "$flag" ] || look=refused
@@ -29,7 +29,7 @@ done
 # What came, was put elsewhere or went: time, account, method, and more, with tabs between them.
 tab=$(printf '\t')
 if [ -z "$look" ] && [ "$size" -gt "$known" ] &&
-    tail -c "+$((known + 1))" "$uses" | grep -qE "^[0-9.]+$tab[^$tab]*$tab(POST|PUT|DELETE)$tab"; then
+    tail -c "+$((known + 1))" "$uses" | grep -qE "^[0-9.]+${tab}[^${tab}]*${tab}(POST|PUT|DELETE)${tab}"; then
     look=pushed
 fi
 if [ -n "$look" ]; then

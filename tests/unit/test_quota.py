@@ -136,14 +136,14 @@ def test_a_reached_quota_is_a_file_and_a_raised_one_none(server: Server) -> None
     (rule,) = rules.parse("[team/*]\nquota = 2M\n")
     found = ruled(server, "[team/*]\nquota = 2M\n")
     assert found["changed"] == ["team/*"]
-    said = "the quota of team/* is reached: 0.002 GB used of 0.002 GB; pulls and deletes go on"
+    said = "the quota of team/* is reached: 2.0 MB used of 2.0 MB; pulls and deletes go on"
     assert refused(server) == {rule.key: said}
     assert (server.root / layout.FULL).stat().st_mode & 0o777 == 0o755
     assert (server.root / layout.FULL / f"{rule.key}.json").stat().st_mode & 0o777 == 0o644
     assert ruled(server, "[team/*]\nquota = 2M\n")["changed"] == []
     server.store.image("team/a", [b"y" * 3_000_000], "2")
     assert ruled(server, "[team/*]\nquota = 2M\n")["changed"] == []
-    assert "0.005 GB used" in refused(server)[rule.key]
+    assert "5.0 MB used" in refused(server)[rule.key]
     assert ruled(server, "[team/*]\nquota = 6M\n")["changed"] == ["team/*"]
     assert refused(server) == {}
 
@@ -188,7 +188,7 @@ def test_a_disk_that_is_nearly_full(server: Server, monkeypatch: pytest.MonkeyPa
     assert looked(1.0) == (False, [])
     assert looked(0.999) == (True, [layout.FULL_DISK])
     assert refused(server)[layout.FULL_DISK] == (
-        "the registry's disk is nearly full: 1.00 GB free, pushes need 1.00 GB; pulls go on"
+        "the registry's disk is nearly full: 999.0 MB free, pushes need 1.00 GB; pulls go on"
     )
     # A little more, or each push would end them again.
     assert looked(1.19) == (True, [])

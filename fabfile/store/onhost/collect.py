@@ -111,7 +111,7 @@ def emptied(directory: str, *, hold: float = HOLD, wait: float = 0.0) -> Collect
     with trash.opened(directory, wait) as bin_:
         if bin_ is None:
             return Run.nothing()
-        run = Run(directory, bin_, marks.GRACE)
+        run = Run(directory, bin_, marks.GRACE, clock=time.time)
         run.settle()
         run.purge(hold)
         return run.answer()

@@ -25,7 +25,7 @@ from .rules import Rule, for_repository, read
 WAIT = 60.0
 # So much more must be free before pushes begin again: else each of them would end them again.
 AGAIN = 1.2
-GB = 1e9
+GB, MB = 1e9, 1e6
 
 
 class Section(TypedDict):
@@ -128,20 +128,29 @@ def _put(root: Path, wanted: dict[str, bytes], known: Iterable[str]) -> list[str
 
 
 def _answer(message: str) -> bytes:
-    """As the registry says an error (distribution-spec 1.1, Error Codes): clients show it."""
+    """As the registry says an error (distribution-spec 1.1, Error Codes).
+
+    With 403 docker, skopeo and podman show it at once. With 507 or 503 docker tries for 50 seconds and shows the number
+    alone, with 429 skopeo and podman try for half a minute.
+    """
     return json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
 
 
 def _no_room(found: Room) -> str:
     if found["files"] >= 0:
         return f"the registry's disk is nearly full: only {found['files']} more files; pulls go on"
-    free, limit = found["free"] / GB, found["limit"] / GB
-    return f"the registry's disk is nearly full: {free:.2f} GB free, pushes need {limit:.2f} GB; pulls go on"
+    free, limit = _size(found["free"]), _size(found["limit"])
+    return f"the registry's disk is nearly full: {free} free, pushes need {limit}; pulls go on"
 
 
 def _over(found: Section) -> str:
-    used, quota = found["used"] / GB, found["quota"] / GB
-    return f"the quota of {found['pattern']} is reached: {used:.3f} GB used of {quota:g} GB; pulls and deletes go on"
+    used, quota = _size(found["used"]), _size(found["quota"])
+    return f"the quota of {found['pattern']} is reached: {used} used of {quota}; pulls and deletes go on"
+
+
+def _size(count: int) -> str:
+    """For people; `words.size` is on the other side."""
+    return f"{count / GB:.2f} GB" if count >= GB else f"{count / MB:.1f} MB"
 
 
 def room(root: Path) -> Room:

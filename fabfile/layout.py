@@ -61,6 +61,13 @@ CARE_LOG = f"{LOG}/care.log"
 # What the last night brought, and what people were told of it.
 CARE_RECORD = f"{LOG}/care.json"
 CARE_ALERT = f"{LOG}/care-alert.json"
+# What cron runs each minute, below DEPLOY_DIR; that it did (the time of this file), and what it found last.
+MINUTE_SCRIPT = "each-minute.sh"
+QUOTA_SEEN = f"{LOG}/quota.seen"
+QUOTA_RECORD = f"{LOG}/quota.json"
+QUOTA_LOG = f"{LOG}/quota.log"
+QUOTA_ALERT = f"{LOG}/quota-alert.json"
+QUOTA_LOCK = f"{LOG}/quota.lock"
 # nginx writes there what was used, see store/onhost/uses.py.
 USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"
@@ -102,6 +109,13 @@ PREVIOUS = f"{NGINX}/previous"
 LOADED = f"{NGINX}/loaded"
 STARTED = f"{NGINX}/started"
 PASSWD = f"{NGINX}/passwd"
+# A file for each that must not grow: nginx looks for it before a push, and answers with it (store/onhost/quota.py).
+FULL = f"{NGINX}/full"
+FULL_DISK = "disk"
+# Below so many bytes free on the images' disk pushes are refused: layers that are on their way already need room, and
+# so does all else on that disk. Of one of less than ten times that, a tenth.
+LEAST_FREE = 1_000_000_000
+LEAST_PART = 10
 GROUP = f"{NGINX}/group"
 
 CERTBOT = "certbot"
@@ -128,6 +142,7 @@ class Inside:
     NGINX = "/etc/docker-registry/nginx"
     CONFIGURATION = f"{NGINX}/live/nginx.conf"
     CANDIDATE = f"{NGINX}/next/nginx.conf"
+    FULL = f"{NGINX}/full"
     WEBROOT = "/var/www/certbot"
     HOOKS = "/hooks"
     REHEARSAL = "/rehearsal"

@@ -1,4 +1,4 @@
-"""What runs on the server itself, from cron: `inv renew` and `inv care`."""
+"""What runs on the server itself, from cron: `inv renew`, `inv care` and `inv quota`."""
 
 from __future__ import annotations
 
@@ -82,6 +82,29 @@ def care(c: Context, log: str = "") -> None:
         raise
     finally:
         if line := care.tell(host, settings, problem):
+            print(f"{'':15}{line}")
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
+def quota(c: Context, log: str = "") -> None:
+    """Look what is over its quota, and whether the images' disk is nearly full: pushes there are refused."""
+    from .store import quota
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    problem = ""
+    try:
+        done = quota.quota(host, settings)
+        if done.changed:
+            _begin(Path(log)) if log else None
+            report.line("ok", "quota", done.summary, 0.0)
+    except Exception as error:
+        _begin(Path(log)) if log else None
+        problem = str(error) or type(error).__name__
+        raise
+    finally:
+        if line := quota.tell(host, settings, problem):
             print(f"{'':15}{line}")
 
 

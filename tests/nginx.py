@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fabfile import layout
 from fabfile.accounts.onhost import roles
 from fabfile.settings import Settings
 from fabfile.stack import templates
@@ -62,6 +63,7 @@ def write(
     *,
     capacity: Capacity = SERVER,
     override: str = "",
+    sections: templates.Sections = (),
 ) -> dict[str, int]:
     """The configuration as `up` puts it together, with a certificate; returns the port for each of a server's.
 
@@ -69,13 +71,13 @@ def write(
     """
     files = {
         name.removeprefix("nginx/"): file.content.decode()
-        for name, file in templates.tree(settings, capacity).items()
+        for name, file in templates.tree(settings, capacity, sections=sections).items()
         if name.startswith("nginx/") and name.endswith(".conf")
     }
     files |= {"accounts.conf": roles.maps(accounts).decode(), "override.conf": override}
     certificate, key = pair()
     files |= {"tls/fullchain.pem": certificate, "tls/privkey.pem": key}
-    for below in ("tls", "run", "uses", "sockets/registry", "sockets/auth"):
+    for below in ("tls", "run", "uses", "full", "sockets/registry", "sockets/auth"):
         (directory / below).mkdir(parents=True, exist_ok=True)
     ports = free_ports("80", "443", "8080")
     for name, text in files.items():
@@ -87,6 +89,7 @@ def _adapted(text: str, directory: Path, ports: Mapping[str, int]) -> str:
     # Of root's children too, or they could not enter the directory.
     text = re.sub(r"^user .*;$", "" if os.geteuid() else "user root;", text, flags=re.M)
     text = re.sub(r"(?<=[ :])/(run|sockets|uses)/", rf"{directory}/\1/", text)
+    text = text.replace(layout.Inside.FULL, f"{directory}/full")
     return re.sub(r"\blisten (127\.0\.0\.1:)?(\d+)", lambda port: f"listen {ports[port[2]]}", text)
 
 

@@ -1,4 +1,4 @@
-"""Tell people that something is wrong with the certificate, once for each new problem."""
+"""Tell people that something is wrong, with the certificate above all: once for each new problem."""
 
 from __future__ import annotations
 
@@ -24,16 +24,23 @@ def tell(host: Host, settings: Settings, problem: str, reason: str = "") -> str:
     cause = str(orders.remembered(host, settings)["reason"])
     known = cause if cause and reason == orders.FAILED else problem
     same = _same(f"{_state(host, settings)} {known}") if problem else ""
-    message = _message(settings.registry_domain, problem)
     # A good run during a pause asked nothing: the failure that began it is still the news of the day.
-    done = host.call(
-        attempts.alert,
-        settings.attempts_file,
-        same,
-        settings.alert_command,
-        message,
-        reason if problem else orders.FAILED if cause else "",
-    )
+    kept = reason if problem else orders.FAILED if cause else ""
+    return told(host, settings, layout.ATTEMPTS, problem, (same, kept))
+
+
+def told(host: Host, settings: Settings, file: str, problem: str, known: tuple[str, str] | None = None) -> str:
+    """Run ALERT_COMMAND on the host with a problem on standard input, unless it was told already.
+
+    file: below DEPLOY_DIR, where it is remembered what was told. problem: '' when all is well: the next one is new
+    then. known: what makes it the same as another one, where that is not its words, and a reason, see attempts.alert.
+    Returns a line for the log, or ''.
+    """
+    if not settings.alert_command:
+        return ""
+    same, reason = known or (_same(problem), "")
+    path, message = f"{settings.deploy_dir}/{file}", _message(settings.registry_domain, problem)
+    done = host.call(attempts.alert, path, same, settings.alert_command, message, reason)
     if done in ("known", "sent"):
         return "ALERT_COMMAND was told" if done == "sent" and problem else ""
     return f"warn     ALERT_COMMAND: {done}"

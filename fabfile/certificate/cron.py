@@ -28,11 +28,14 @@ def cron_text(settings: Settings) -> str:
     log = layout.CARE_LOG
     care = f"cd {directory} && mkdir -p {layout.LOG} && nice ionice -c 3 ./inv care --log {log} >>{log} 2>&1"
     there = f"root if [ -f {directory}/{script} ]; then"
+    minute = f"cd {directory} && nice ionice -c 3 sh ./{layout.MINUTE_SCRIPT}"
     return (
-        "# Written by `schedule`. Renews the registry's certificate where it is due; frees space at night.\n"
+        "# Written by `schedule`. Renews the registry's certificate where it is due; frees space at night; looks "
+        "each minute whether there is room.\n"
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         'MAILTO=""\n'
+        f"* * * * * root if [ -f {directory}/{layout.MINUTE_SCRIPT} ]; then {minute}; fi\n"
         f"{settings.cron_schedule} {there} {renew}; else sh {layout.AWAY_FILE}; fi\n"
         # Not between one and three, when some clocks are changed; and whoever pulls has the disk first.
         f"{_minute(settings)} 4 * * * {there} {care}; fi\n"

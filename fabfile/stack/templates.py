@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -31,6 +31,7 @@ SERVER_LIBRARIES = ("invoke", "dotenv")
 MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
 OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
 FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
+Sections = Sequence[tuple[str, str]]
 CONFIGS = (layout.REGISTRY_CONFIG, layout.AUTH_CONFIG, layout.PASSWD, layout.GROUP)
 
 
@@ -61,8 +62,13 @@ def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
     return sorted({*found, *carried(), *MADE})
 
 
-def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy") -> dict[str, File]:
-    """Every file that `sync` keeps on the server. Secrets are root's alone: keys, hooks, settings."""
+def tree(
+    settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy", sections: Sections = ()
+) -> dict[str, File]:
+    """Every file that `sync` keeps on the server. Secrets are root's alone: keys, hooks, settings.
+
+    sections: patterns of repositories in the order in which they count, and for each what its quota is called, or "".
+    """
     context: dict[str, object] = {
         "settings": settings,
         "capacity": capacity,
@@ -70,6 +76,7 @@ def tree(settings: Settings, capacity: Capacity, deploy: Path = HOME / "deploy")
         "inside": layout.Inside,
         "users": {Service.REGISTRY: f"{REGISTRY}:{NGINX}", Service.AUTH: f"{AUTH}:{NGINX}", Service.NGINX: NGINX},
         "public": [pattern(text) for text in settings.anonymous_pull],
+        "sections": [(pattern(text), key) for text, key in sections],
         "healthy": _healthy,
         "listening": _listening,
     }

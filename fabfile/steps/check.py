@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from .. import report
 from ..certificate import outside
 from ..errors import StepError, addressed
-from ..layout import DATA, PROJECT, STORE, STORE_MARK, STORE_RECORD, Service
+from ..layout import DATA, LEAST_FREE, PROJECT, STORE, STORE_MARK, STORE_RECORD, Service
 from ..machine import away, ownership
 from ..machine.host import Host
 from ..machine.network import network
@@ -113,11 +113,15 @@ def clock(off: float) -> str:
 def _disk(name: str, facts: Facts, space: str, inodes: str) -> Row:
     free = int(one(facts, space) or 0) * 1024
     mark = "failed" if free < GB else "warn" if free < 5 * GB else "ok"
+    # Of the images, where some are there.
+    theirs = "store" in facts and (space == "images_kib" or not one(facts, "images_kib"))
     found, remedy = f"{free / GB:.1f} GB", "images need 1 GB, your layers more: docs/care.md, When the disk is full"
     left, total = map(int, (one(facts, inodes) or "0 0").split())
     if few := disk.few_inodes(left, total):
         mark = "failed" if left < disk.INODES_NEEDED else max(mark, "warn", key=("ok", "warn", "failed").index)
         found, remedy = f"{found}, {few}", f"{remedy}; on the server df -i shows it"
+    if theirs and free < LEAST_FREE:
+        remedy = f"pushes are refused, unless the disk is a small one: ./fab -H … gc --now; {remedy}"
     return Row(name, mark, found, "" if mark == "ok" else remedy)
 
 

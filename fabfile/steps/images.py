@@ -10,6 +10,7 @@ from ..errors import StepError, UsageError
 from ..machine.host import Host, deployed, require_deployed
 from ..report import Outcome
 from ..settings import Settings
+from ..store import quota
 from ..store.onhost import images as onhost
 from ..store.onhost import removal
 from ..store.words import SHORT, ago, size
@@ -42,6 +43,8 @@ def show(found: onhost.Listed, *, as_json: bool) -> None:
         _show_images(rows)
     else:
         _show_repositories(rows)
+    for text in quota.lines(found["quotas"]):
+        print(f"quota of {text}")
     for text in [*found["odd"], *(f"{row['repository']}: {text}" for row in rows for text in row["broken"])]:
         report.line("warn", "images", one_line(text), 0.0)
 
@@ -140,6 +143,7 @@ def delete(host: Host, settings: Settings, image: str, *, whole: bool, digest: s
     """
     name, reference = named(image)
     done = host.call(removal.remove, settings.deploy_dir, name, reference, whole=whole, digest=digest)
+    quota.look(host, settings)
     details = [f"{name}:{tag} stays: somebody pushed it just now" for tag in done["newer"]]
     gone = len(done["tags"]) - len(done["newer"])
     words = f"{gone} tag{'s' * (gone != 1)}" + (" and the image" if done["manifests"] and not details else "")
@@ -150,6 +154,7 @@ def undo(host: Host, settings: Settings, run: str = "") -> Outcome:
     """Bring the last removal back, or the one of that name. Raises StepError where there is none, or not all of it."""
     require_deployed(host, settings.deploy_dir)
     done = host.call(removal.undo, settings.deploy_dir, run)
+    quota.look(host, settings)
     details = [f"{image} was pushed again since, and stays as it is" for image in done["newer"]]
     if done["incomplete"]:
         raise StepError(

@@ -7,6 +7,7 @@ from ..errors import StepError
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
+from ..store import quota
 from ..store.onhost import retention as onhost
 from ..store.words import SHORT, ago
 from ..text import one_line
@@ -23,6 +24,8 @@ def retention(
     require_deployed(host, settings.deploy_dir)
     found = host.call(onhost.retention, settings.deploy_dir, dry=not yes, all_of_it=really)
     _show(found, every=every)
+    if yes:
+        quota.look(host, settings)
     going = sum(not stays for _, _, stays, _ in found["tags"])
     if found["held"] and yes:
         raise StepError(
@@ -53,6 +56,8 @@ def _show(found: onhost.Judged, *, every: bool) -> None:
         report.line("warn", "retention", f"[{pattern}] matches no repository", 0.0)
     for name in found["left"]:
         report.line("warn", "retention", f"{one_line(name)} is left as it is: not all of it can be read", 0.0)
+    for text in quota.lines(found["quotas"]):
+        print(f"quota of {text}")
 
 
 def _held(held: dict[str, str]) -> str:

@@ -22,8 +22,9 @@ from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
 from ..stack.onhost import sync
-from ..store import care
+from ..store import care, quota
 from ..store.onhost import care as nightly
+from ..store.onhost import quota as minutely
 from ..version import VERSION, newer
 
 GB = 1e9
@@ -62,6 +63,7 @@ class Status(TypedDict):
     accounts: list[Account] | str
     disk: disk.Usage
     care: nightly.Night | None
+    pushes: minutely.Judged | None
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -78,6 +80,7 @@ def looks(settings: Settings) -> list[Call]:
         cron.look_at(settings),
         (disk.usage, (directory,), {}),
         (nightly.last, (directory,), {}),
+        (minutely.last, (directory,), {}),
     ]
 
 
@@ -109,6 +112,7 @@ def status(host: Host, settings: Settings) -> Status:
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
         "care": host.call(nightly.last, settings.deploy_dir),
+        "pushes": host.call(minutely.last, settings.deploy_dir),
     }
 
 
@@ -132,6 +136,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     ]
     rows.append(_accounts(found["accounts"]))
     rows += _disks(found["disk"])
+    rows.append(quota.row(found["pushes"]))
     rows.append(care.row(found["care"]))
     rows.append(version_row(found["version"]))
     if as_json:

@@ -18,6 +18,7 @@ from ..report import Outcome
 from ..settings import HOME, Settings
 from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
+from ..store import quota
 from ..store.onhost import rules
 
 # Not text, or nobody else's business: keys, tokens.
@@ -25,13 +26,14 @@ UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_E
 SECRET = ("ALERT_COMMAND",)
 
 
-def _check_rules() -> None:
-    """Raises UsageError for a mistake in deploy/retention.ini, before anything is sent."""
-    file = HOME / "deploy" / layout.RETENTION
+def _sections() -> templates.Sections:
+    """Of deploy/retention.ini, where one has a quota. Raises UsageError for a mistake, before anything is sent."""
     try:
-        rules.parse(file.read_text("utf-8", "replace") if file.is_file() else "")
+        found = rules.read(str(HOME / "deploy")) or []
     except RefusedError as error:
         raise UsageError(f"deploy/{error.what}", *error.remedies) from None
+    some = any(rule.quota for rule in found)
+    return [(rule.pattern, rule.key if rule.quota else "") for rule in found] if some else []
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -55,7 +57,7 @@ def sync(
     directory = settings.deploy_dir
     if settings.tls_certificate:
         own.check(settings)
-    _check_rules()
+    sections = _sections()
     names = templates.names(settings)
     there = host.call(onhost.state, directory, names)
     # First of all: what a stranger left there, a journal for example, must not be carried out.
@@ -66,7 +68,7 @@ def sync(
     if there["unfinished"] and not diff:
         host.call(onhost.finish, directory)
         there = host.call(onhost.state, directory, names)
-    files = templates.tree(settings, capacity.derived(there["machine"]))
+    files = templates.tree(settings, capacity.derived(there["machine"]), sections=sections)
     changed = {
         name: file
         for name, file in files.items()
@@ -88,6 +90,8 @@ def sync(
         name: {"content": base64.b64encode(file.content).decode(), "mode": file.mode} for name, file in changed.items()
     }
     host.call(onhost.apply, directory, payload, removed, digests)
+    if layout.RETENTION in {*changed, *removed}:
+        quota.look(host, settings)
     if not there["ours"]:
         return Outcome(f"{len(changed)} new files in {directory}")
     details = [_described(name, there) for name in sorted(changed)]

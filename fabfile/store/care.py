@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from .. import layout
-from ..certificate.onhost import attempts
-from ..errors import StepError, addressed
+from ..certificate import alerts
+from ..errors import StepError
 from ..machine.host import Host
 from ..report import Outcome
 from ..settings import Settings
-from ..text import one_line, printable
+from ..text import one_line
+from . import quota
 from .onhost import care as onhost
 from .words import ago, size
 
@@ -18,11 +19,12 @@ SILENT_SECONDS = 2 * 86400
 
 
 def care(host: Host, settings: Settings) -> Outcome:
-    """Fold the log of uses; where there are rules, first remove tags by them, and free what nothing needs.
+    """Fold the log of uses, empty the trash; where there are rules, first remove tags by them, and free what is unused.
 
     Raises StepError, once all that can be done is done, for what could not.
     """
     found = host.call(onhost.care, settings.deploy_dir)
+    quota.look(host, settings)
     if problem := _problem(found):
         raise StepError(problem, "./fab -H … gc and retention say more")
     return Outcome(_said(found), changed=bool(found["removed"] or found["freed"]))
@@ -30,14 +32,7 @@ def care(host: Host, settings: Settings) -> Outcome:
 
 def tell(host: Host, settings: Settings, problem: str) -> str:
     """Run ALERT_COMMAND on the host, once for each new problem; '' for none. Returns a line for the log, or ''."""
-    if not settings.alert_command:
-        return ""
-    message = printable(addressed(f"{settings.registry_domain}: {problem}", f"-H {settings.registry_domain}"))
-    file = f"{settings.deploy_dir}/{layout.CARE_ALERT}"
-    done = host.call(attempts.alert, file, problem, settings.alert_command, message)
-    if done in ("known", "sent"):
-        return "ALERT_COMMAND was told" if done == "sent" and problem else ""
-    return f"warn     ALERT_COMMAND: {done}"
+    return alerts.told(host, settings, layout.CARE_ALERT, problem)
 
 
 def row(found: onhost.Night | None) -> tuple[str, str, str]:
@@ -46,7 +41,7 @@ def row(found: onhost.Night | None) -> tuple[str, str, str]:
         return "ok", "care", "not yet: cron runs it at night"
     text = f"{ago(found['when'])} ago: {_said(found)}"
     if found["by_hand"] and not found["problems"]:
-        text = "only by hand: ./fab -H … gc"
+        text = f"only by hand: ./fab -H … gc{_trash(found)}"
     if problem := _problem(found):
         return "warn", "care", f"{ago(found['when'])} ago: {problem}"
     if time.time() - found["when"] > SILENT_SECONDS:
@@ -56,8 +51,15 @@ def row(found: onhost.Night | None) -> tuple[str, str, str]:
 
 def _said(found: onhost.Night) -> str:
     if found["by_hand"]:
-        return f"nothing was taken, as there is no {layout.RETENTION}; the log of uses was folded"
+        return f"nothing was taken, as there is no {layout.RETENTION}; the log of uses was folded{_trash(found)}"
     return f"{found['removed']} tags removed, {size(found['freed'])} freed, {size(found['waiting'])} in the trash"
+
+
+def _trash(found: onhost.Night) -> str:
+    """What became of what was taken by hand."""
+    if not found["freed"] and not found["waiting"]:
+        return ""
+    return f"; {size(found['freed'])} in the trash were freed, {size(found['waiting'])} wait there"
 
 
 def _problem(found: onhost.Night) -> str:

@@ -57,6 +57,17 @@ def compare(old: Iterable[Result], new: Iterable[Result]) -> list[Verdict]:
     return verdicts
 
 
+def against(found: Iterable[Result], other: str) -> list[str]:
+    """Ours to another contender in one run, a line for each measure that both have."""
+    known = _by_name(found)
+    ratios = {
+        measure: _ratio(result, known[measure, other])
+        for (measure, name), result in known.items()
+        if name == OURS and (measure, other) in known
+    }
+    return [f"{measure}: {OURS} / {other} is {_shown(ratio)}" for measure, ratio in ratios.items() if ratio]
+
+
 def new_errors(old: Iterable[Result], new: Iterable[Result]) -> list[str]:
     """Counts of ours that were nothing and no longer are: there is no ratio to nothing."""
     before = _by_name(old)

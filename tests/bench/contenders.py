@@ -43,7 +43,7 @@ class Contender:
     @property
     def data(self) -> str:
         """Where on the server its registry keeps everything."""
-        return OURS_DATA if self.kind in {"stack", "stack-open"} else f"{BENCH}/data/{self.name}"
+        return OURS_DATA if self.kind.startswith("stack") else f"{BENCH}/data/{self.name}"
 
     @property
     def front(self) -> str:
@@ -61,10 +61,13 @@ class Contender:
 
 
 NEGOTIATED: tuple[str, ...] = ()
+# Ours without the log of uses: what that costs.
+NO_USES = "ours-no-uses"
 HTTP2 = ("--http2",)
 ALL = (
     Contender("ours", "stack", NEGOTIATED),
     Contender("ours-no-auth", "stack-open"),
+    Contender(NO_USES, "stack-no-uses", NEGOTIATED),
     Contender("tutorial-h1", "tutorial"),
     Contender("tutorial-h2", "tutorial", HTTP2),
     Contender("caddy-h1", "caddy"),

@@ -16,14 +16,23 @@ from .server import CLIENT, Server
 HERE = Path(__file__).parent
 LIVE = "/docker-registry/nginx/live"
 START_SECONDS = 60
-# nginx as ours is, but it asks nobody who you are, and knows one more name.
-OPEN = f"""
-rm -rf {BENCH}/open && cp -rL {LIVE} {BENCH}/open && cd {BENCH}/open
-sed -i -e '/^ *auth_request /d' -e 's|http://$backend;|http://registry;|' \
-    -e 's|ssl_certificate .*;|ssl_certificate {BENCH}/tls/cert.pem;|' \
+# nginx as ours is, of one more name, with a certificate for that.
+COPY = f"""
+set -e; rm -rf "{BENCH}/$1" && cp -rL {LIVE} "{BENCH}/$1" && cd "{BENCH}/$1"
+sed -i -e 's|ssl_certificate .*;|ssl_certificate {BENCH}/tls/cert.pem;|' \
     -e 's|ssl_certificate_key .*;|ssl_certificate_key {BENCH}/tls/key.pem;|' \
-    -e 's|server_name registry.test|& ours-no-auth.test|' https.conf
+    -e "s|server_name registry.test|& $2|" https.conf
 """
+# It asks nobody who you are.
+OPEN = "sed -i -e '/^ *auth_request /d' -e 's|http://$backend;|http://registry;|' https.conf"
+NO_USES = "grep -q '^ *access_log .* uses if=' https.conf && sed -i -e '/^ *access_log .* uses if=/d' https.conf"
+# As compose.yml has it.
+LIKE_OURS = (
+    "--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=NET_BIND_SERVICE", "--cap-add=SETGID", "--cap-add=SETUID",
+    "--security-opt=no-new-privileges:true", "--read-only", "--pids-limit=256", "--tmpfs=/run:size=64m",
+    "--tmpfs=/tmp:size=16m", "--sysctl=net.ipv4.tcp_notsent_lowat=524288", "--log-opt=max-size=10m",
+    "--log-opt=max-file=3",
+)  # fmt: skip
 
 
 def prepare(server: Server, contenders: Sequence[Contender], user: str, password: str) -> None:
@@ -63,10 +72,20 @@ def _stack(server: Server, contender: Contender) -> None:
 
 
 def _stack_open(server: Server, contender: Contender) -> None:
-    server.sh(f"set -e; {OPEN}")
-    ours = ("--volumes-from", f"{STACK}-nginx-1")
-    options = (*ours, "--tmpfs", "/run", "--entrypoint", "nginx")
-    arguments = ("-c", f"{BENCH}/open/nginx.conf", "-g", "daemon off;")
+    _copy(server, contender, OPEN, ("--tmpfs", "/run"))
+
+
+def _stack_no_uses(server: Server, contender: Contender) -> None:
+    """With the same limits, so that nothing else differs."""
+    form = "{{.HostConfig.Memory}}"
+    memory = server.sandbox.exec("server", "docker", "inspect", "-f", form, f"{STACK}-nginx-1").strip()
+    _copy(server, contender, NO_USES, (*LIKE_OURS, f"--memory={memory}", f"--memory-swap={memory}"))
+
+
+def _copy(server: Server, contender: Contender, change: str, options: tuple[str, ...]) -> None:
+    server.sh(COPY + change, contender.name, contender.host)
+    options = ("--volumes-from", f"{STACK}-nginx-1", *options, "--entrypoint", "nginx")
+    arguments = ("-c", f"{BENCH}/{contender.name}/nginx.conf", "-g", "daemon off;")
     server.run(contender.front, NGINX, *arguments, options=options)
 
 
@@ -97,7 +116,7 @@ def _file(server: Server, contender: Contender) -> None:
 
 
 KINDS = {
-    "stack": _stack, "stack-open": _stack_open, "registry": _registry,
+    "stack": _stack, "stack-open": _stack_open, "stack-no-uses": _stack_no_uses, "registry": _registry,
     "tutorial": _tutorial, "caddy": _caddy, "file": _file,
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from fabfile.errors import StepError
 from tests.sandbox import SandboxError
 
 from . import compare, page, plot, results
+from .contenders import NO_USES
 from .results import COMMITTED, Result
 from .run import STANDARD, Choice, bench
 from .tool import bench_tool
@@ -20,7 +21,8 @@ def measure(choice: Choice, *, tool: bool) -> None:
     if choice.megabytes != STANDARD and choice.file and Path(choice.file).resolve() == COMMITTED:
         raise StepError("results with another --size are not comparable: give them another --json")
     with whole_errors():
-        print(results.table(bench_tool(choice) if tool else bench(choice)))
+        found = bench_tool(choice) if tool else bench(choice)
+    print("\n".join([results.table(found), *compare.against(found, NO_USES)]))
 
 
 def compared(old: str, new: str) -> None:

@@ -13,10 +13,12 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from fabfile.settings import load
+from fabfile.stack import templates
 from tests import nginx
 from tests.routes import ACCOUNTS, DIGEST, METHODS, PULL, may, rows
 
@@ -80,11 +82,13 @@ class Answer:
 class Gate:
     """One connection to nginx that is kept, as a client does."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, full: Path) -> None:
         self._port = port
+        # Where a file says what must not grow.
+        self.full = full
         self._connection = http.client.HTTPSConnection(HOST, port, timeout=20)
 
-    def ask(self, user: str, method: str, path: str, **headers: str) -> Answer:
+    def ask(self, user: str, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """user: an account, "anonymous" for the word of that token, or "" for nobody."""
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if user:
@@ -94,17 +98,21 @@ class Gate:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             plain = socket.create_connection(("127.0.0.1", self._port), 20)
             self._connection.sock = context.wrap_socket(plain, server_hostname=HOST)
-        self._connection.request(method, path, headers=fields)
+        self._connection.request(method, path, body, fields)
         answer = self._connection.getresponse()
         words = answer.headers.get("X-Decision", "").split()
         return Answer(answer.status, answer.read().decode(), *words)
+
+    def close(self) -> None:
+        """The next request has a connection of its own."""
+        self._connection.close()
 
 
 def payload(user: str) -> str:
     return base64.b64encode(f"{user}:right".encode()).decode()
 
 
-def gate(anonymous_pull: str) -> Iterator[Gate]:
+def gate(anonymous_pull: str, sections: templates.Sections = ()) -> Iterator[Gate]:
     if not nginx.where():
         pytest.skip("there is no nginx: neither a program, nor the sandbox's image (./inv test makes it)")
     with nginx.place() as directory:
@@ -115,9 +123,9 @@ def gate(anonymous_pull: str) -> Iterator[Gate]:
         accounts.write_text("".join(entry(user, *right) for user, right in rights.items()))
         known = "|".join(payload(user).replace("+", r"\+") for user in (*rights, *NOBODIES))
         override = OVERRIDE.replace("KNOWN", known)
-        ports = nginx.write(directory, load(env), accounts, override=override)
+        ports = nginx.write(directory, load(env), accounts, override=override, sections=sections)
         with nginx.running(directory, ports["443"]):
-            yield Gate(ports["443"])
+            yield Gate(ports["443"], directory / "full")
 
 
 def entry(user: str, role: str, repositories: tuple[str, ...]) -> str:

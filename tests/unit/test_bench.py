@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.bench import page, plot, results
-from tests.bench.compare import compare, new_errors
+from tests.bench.compare import against, compare, new_errors
 from tests.bench.delay import delayed
 from tests.bench.results import Result, summary
 
@@ -93,6 +93,12 @@ def test_what_one_side_lacks_is_not_compared() -> None:
     assert compare([ours], [ours, other]) == []
     assert compare([ours, other], [other]) == []
     assert compare([ours, result("caddy-h1", 0)], [ours, other]) == []
+
+
+def test_ours_against_another_one_in_one_run() -> None:
+    found = [result("ours", 98, unit="1/s"), result("ours-no-uses", 100, unit="1/s"), result("ours", 3)]
+    assert against(found, "ours-no-uses") == ["requests: ours / ours-no-uses is 0.98 (0.96 to 1.00)"]
+    assert against(found, "caddy-h1") == []
 
 
 def test_new_errors() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fabfile import layout
+from fabfile.certificate.cron import cron_text
 from fabfile.settings import HOME, Settings, dump, load
 
 HEARD = '#!/bin/sh\n[ "$4" = --heard ] && touch "$5"\nexit %d\n'
@@ -24,6 +28,17 @@ def place(tmp_path: Path, env_file: Callable[[str], Path]) -> Path:
     (directory / "settings.env").write_text(dump(settings))
     shutil.copy(HOME / "deploy/by-cron.sh", directory)
     return directory
+
+
+def test_the_server_has_every_task_that_cron_runs(settings: Settings) -> None:
+    scripts = [(HOME / "deploy" / name).read_text() for name in (layout.CRON_SCRIPT, layout.MINUTE_SCRIPT)]
+    named = {name for text in (*scripts, cron_text(settings)) for name in re.findall(r"(?m)^[^#]*\./inv (\w+)", text)}
+    spec = importlib.util.spec_from_file_location("of_the_server", HOME / "deploy/tasks.py")
+    assert spec
+    assert spec.loader
+    there = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(there)
+    assert named == set(there.ns.task_names) == {"renew", "care", "quota"}
 
 
 def inv(place: Path, text: str) -> None:

@@ -80,6 +80,45 @@ def test_a_night_without_rules_takes_nothing(server: Server) -> None:
     assert told.row({**found, "problems": ["it is locked"]})[0] == "warn"
 
 
+def test_a_night_without_rules_empties_the_trash(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody took by hand is gone for good a day later; what is fresh there waits."""
+    server.store.blob(b"nobody's")
+    assert server.gc()["counts"] == {"blob": 1}
+    found = care.care(str(server.root))
+    assert (found["by_hand"], found["freed"], found["waiting"]) == (True, 0, len(b"nobody's"))
+    assert told.row(found)[2] == "only by hand: ./fab -H … gc; 0 B in the trash were freed, 8 B wait there"
+    later = server.now + 1.5 * DAY
+    monkeypatch.setattr(time, "time", lambda: later)
+    server.store.blob(b"nobody's either")
+    found = care.care(str(server.root))
+    assert (found["freed"], found["waiting"], found["removed"]) == (len(b"nobody's"), 0, 0)
+    assert server.has(b"nobody's either")
+
+
+def test_a_night_without_rules_puts_back_before_it_purges(server: Server) -> None:
+    """What a push needs of it is brought back first."""
+    digest = server.store.blob(b"layer")
+    server.gc()
+    server.fresh().write(server.store.part("app", "_layers", digest), digest.encode())
+    server.now += 2 * DAY
+    found = collect.emptied(str(server.root), hold=0.0)
+    assert (found["restored"], found["purged"], server.has(b"layer")) == (1, 0, True)
+
+
+def test_a_problem_with_other_numbers_is_told_once(settings: Settings, tmp_path: Path) -> None:
+    """Days and sizes change each night."""
+    told_to = tmp_path / "told"
+    (tmp_path / layout.LOG).mkdir()
+    host = here()
+    there = replace(settings, deploy_dir=str(tmp_path), alert_command=f"cat >>{told_to}")
+    assert told.tell(host, there, "app was left: 5 of 9 tags would go") == "ALERT_COMMAND was told"
+    assert told.tell(host, there, "app was left: 6 of 10 tags would go") == ""
+    assert told.tell(host, there, "other was left: 6 of 10 tags would go") == "ALERT_COMMAND was told"
+    assert told.tell(host, there, "") == ""
+    assert told.tell(host, there, "other was left: 1 of 1 tags would go") == "ALERT_COMMAND was told"
+    assert told_to.read_text().count("would go") == 3
+
+
 def test_a_rule_that_would_take_all_does_not_count_at_night(server: Server) -> None:
     server.store.now = 1.0
     server.store.image("app", [b"1"], "1")

@@ -35,9 +35,9 @@ def walked(store: Store) -> walk.Store:
 
 
 def test_nothing_was_ever_pushed(tmp_path: Path) -> None:
-    assert images.listed(str(tmp_path)) == {"repositories": [], "odd": []}
+    assert images.listed(str(tmp_path)) == {"repositories": [], "odd": [], "quotas": []}
     (tmp_path / layout.STORE).mkdir(parents=True)
-    assert images.listed(str(tmp_path)) == {"repositories": [], "odd": []}
+    assert images.listed(str(tmp_path)) == {"repositories": [], "odd": [], "quotas": []}
 
 
 def test_tags_in_natural_order_with_what_they_take_and_free(store: Store, tmp_path: Path) -> None:

@@ -177,6 +177,8 @@ FACTS = {
         ({}, "", "ok", ""),
         ({"uid": ["1000"]}, "root", "failed", "log in as root"),
         ({"disk_kib": ["500000"]}, "free disk", "failed", "When the disk is full"),
+        ({"disk_kib": ["900000"], "store": ["registry:2"]}, "free disk", "failed", "gc --now"),
+        ({"images_kib": ["900000"], "store": ["registry:2"]}, "images' disk", "failed", "gc --now"),
         ({"time": ["9000"]}, "clock", "failed", "set-ntp"),
         ({"docker": [], "docker_client": []}, "docker", "warn", "bootstrap installs it"),
         ({"docker": [], "docker_client": [], "system": ["alpine 3.22"]}, "docker", "failed", "install Docker by hand"),

@@ -42,9 +42,9 @@ def usage(directory: str) -> Usage:
     data = root / layout.DATA
     apart = data.is_dir() and data.stat().st_dev != root.stat().st_dev
     return {
-        **_space(root),
+        **space(root),
         "data": _size(data),
-        "images": _space(data) if apart else None,
+        "images": space(data) if apart else None,
         "store": store.problem(root),
     }
 
@@ -54,13 +54,14 @@ def few_inodes(free: int, total: int) -> str:
     return f"only {free} more files" if total and free < max(INODES_NEEDED, LITTLE * total) else ""
 
 
-def _space(path: Path) -> Space:
-    space = os.statvfs(path)
+def space(path: Path) -> Space:
+    """Of the disk of a directory. Changes nothing."""
+    found = os.statvfs(path)
     return {
-        "free": space.f_bavail * space.f_frsize,
-        "total": space.f_blocks * space.f_frsize,
-        "inodes": space.f_favail,
-        "all_inodes": space.f_files,
+        "free": found.f_bavail * found.f_frsize,
+        "total": found.f_blocks * found.f_frsize,
+        "inodes": found.f_favail,
+        "all_inodes": found.f_files,
     }
 
 

@@ -1,4 +1,4 @@
-"""What the server does by itself each night: the log of uses; where there are rules, these and the garbage."""
+"""What the server does by itself each night: the log of uses, the trash; where there are rules, these and garbage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Night(TypedDict):
 
     when: in seconds since 1970. removed: tags. freed, waiting: bytes. left: repositories in which something cannot be
     read. held: repository -> why the rules do not count there. problems: texts. by_hand: there are no rules, so
-    nothing is taken unasked.
+    nothing is taken unasked; what was taken before is purged.
     """
 
     when: float
@@ -38,7 +38,7 @@ class Night(TypedDict):
 
 
 def care(directory: str) -> Night:
-    """Fold the log of uses; where there is a retention.ini, first remove tags by it, and collect.
+    """Fold the log of uses and empty the trash; where there is a retention.ini, first remove tags by it, and collect.
 
     What fails is no reason to leave out the rest. It keeps what it returns, for `last`.
     """
@@ -58,7 +58,7 @@ def care(directory: str) -> Night:
 
 
 def _care(directory: str, found: Night) -> None:
-    for part in (_fold,) if found["by_hand"] else (_rules, _collect, _fold):
+    for part in (_empty, _fold) if found["by_hand"] else (_rules, _collect, _fold):
         try:
             part(directory, found)
         except RefusedError as error:
@@ -72,9 +72,20 @@ def _rules(directory: str, found: Night) -> None:
 
 def _collect(directory: str, found: Night) -> None:
     done = collect.collect(directory, wait=WAIT)
-    found["freed"], found["waiting"], found["left"] = done["purged"], done["waiting"], sorted(done["left"])
+    _freed(done, found)
+    found["left"] = sorted(done["left"])
     for name, why in done["held"].items():
         found["held"][name] = ", ".join(filter(None, (found["held"].get(name), why)))
+
+
+def _empty(directory: str, found: Night) -> None:
+    _freed(collect.emptied(directory, wait=WAIT), found)
+
+
+def _freed(done: collect.Collected, found: Night) -> None:
+    found["freed"], found["waiting"] = done["purged"], done["waiting"]
+    if done["delayed"]:
+        found["problems"].append(done["delayed"])
 
 
 def _fold(directory: str, _: Night) -> None:

@@ -19,7 +19,7 @@ from typing import TypedDict
 
 from ...layout import USES_LOG
 from ...machine.onhost.atomic import RefusedError
-from . import barrier, handles, marks, retention, tags, trash, uses, walk
+from . import barrier, handles, marks, retention, rules, tags, trash, uses, walk
 from .marks import Candidate, Times
 from .settle import settle
 from .tail import Tail
@@ -103,6 +103,17 @@ def collect(  # noqa: PLR0913 - each is a choice
                 run.settle()
                 run.purge(0.0)
             run.delayed = run.delayed or delayed
+        return run.answer()
+
+
+def emptied(directory: str, *, hold: float = HOLD, wait: float = 0.0) -> Collected:
+    """Remove for good what lay in the trash for `hold` seconds, and take nothing else. wait: as for `collect`."""
+    with trash.opened(directory, wait) as bin_:
+        if bin_ is None:
+            return Run.nothing()
+        run = Run(directory, bin_, marks.GRACE, clock=time.time)
+        run.settle()
+        run.purge(hold)
         return run.answer()
 
 
@@ -191,7 +202,7 @@ class Run:
         if untagged >= 0:
             return dict.fromkeys(store.repositories, self.now - max(untagged, self.grace))
         try:
-            found = retention.ages(retention.read(self.directory) or [], list(store.repositories))
+            found = retention.ages(rules.read(self.directory) or [], list(store.repositories))
         except RefusedError as error:
             # What nothing needs may go all the same: the disk may be full.
             self.rules = error.what

@@ -11,8 +11,9 @@ from typing import TypedDict
 
 from ...machine.onhost import store as disk
 from ...machine.onhost.atomic import RefusedError
-from . import handles, uses
+from . import handles, quota, uses
 from .manifests import UnreadableError, followed, platform
+from .rules import read
 from .walk import Manifests, Repository, Store, repositories
 
 # Of an image's configuration: its history can be long.
@@ -62,10 +63,11 @@ class Listing(Row, total=False):
 
 
 class Listed(TypedDict):
-    """odd: what could not be read."""
+    """odd: what could not be read. quotas: what the sections with one take up."""
 
     repositories: list[Listing]
     odd: list[str]
+    quotas: list[quota.Section]
 
 
 def listed(directory: str, only: str = "", search: str = "", *, details: bool = False) -> Listed:
@@ -89,11 +91,19 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
             for name in sorted(graph.filled()):
                 if (not only or name == only) and (each := _searched(graph, name, search)) is not None:
                     found.append(_repository(graph, name, each, used, details=details or bool(only)))
-            return {"repositories": found, "odd": store.odd}
+            return {"repositories": found, "odd": store.odd, "quotas": _quotas(directory, store, manifests)}
     except FileNotFoundError:
-        return {"repositories": [], "odd": []}
+        return {"repositories": [], "odd": [], "quotas": []}
     except OSError as error:
         raise handles.refusal(error) from None
+
+
+def _quotas(directory: str, store: Store, manifests: Manifests) -> list[quota.Section]:
+    try:
+        return quota.sections(read(directory) or [], store, manifests, time.time())
+    except RefusedError as error:
+        store.odd.append(error.what)
+        return []
 
 
 def _searched(graph: Graph, name: str, search: str) -> list[str] | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TypedDict
 
 from ...layout import RETENTION
 from ...machine.onhost.atomic import RefusedError
-from . import marks, tags, trash, uses, walk
+from . import marks, quota, tags, trash, uses, walk
 from .images import Graph, natural
 from .manifests import followed
-from .rules import NEVER, Rule, brought_back, for_repository, judged, parse
+from .rules import NEVER, Rule, brought_back, for_repository, judged, read
 from .settle import settle
 
 WAIT = 30.0
@@ -23,7 +22,8 @@ class Judged(TypedDict):
 
     tags: repository, tag, whether it stays, and why. held: repository -> why it is left. removed: how many. run: its
     name in the trash. unmatched: patterns that match nothing. left: repositories that cannot be read. images: for
-    `dry`, repository, digest and last use of the manifests that `gc` would take then, as no tag leads to them.
+    `dry`, repository, digest and last use of the manifests that `gc` would take then, as no tag leads to them. quotas:
+    what the sections with one take up before that.
     """
 
     tags: list[tuple[str, str, bool, str]]
@@ -33,12 +33,7 @@ class Judged(TypedDict):
     unmatched: list[str]
     left: list[str]
     images: list[tuple[str, str, float]]
-
-
-def read(directory: str) -> list[Rule] | None:
-    """The rules of a server; None where there is no file. Raises RefusedError for a mistake in it."""
-    path = Path(directory, RETENTION)
-    return parse(path.read_text("utf-8", "replace")) if path.is_file() else None
+    quotas: list[quota.Section]
 
 
 def ages(rules: list[Rule], names: list[str]) -> dict[str, float]:
@@ -61,13 +56,16 @@ def retention(directory: str, *, dry: bool, all_of_it: bool = False, cron: bool 
             f"write deploy/{RETENTION}, then ./fab -H … sync",
         )
     with trash.opened(directory, WAIT) as bin_:
-        answer: Judged = {"tags": [], "held": {}, "removed": 0, "run": "", "unmatched": [], "left": [], "images": []}
+        answer: Judged = {
+            "tags": [], "held": {}, "removed": 0, "run": "", "unmatched": [], "left": [], "images": [], "quotas": [],
+        }  # fmt: skip
         if bin_ is None:
             return answer
         with walk.Manifests(bin_.top) as manifests:
             store = walk.repositories(bin_.top)
             graph = Graph(store, manifests)
             matched = {name: for_repository(rules, name) for name in store.repositories}
+            answer["quotas"] = quota.sections(rules, store, manifests, time.time())
             answer["unmatched"] = [rule.pattern for rule in rules if rule not in matched.values()]
             going = _judge_all(graph, directory, matched, answer)
             if dry:

@@ -1,4 +1,4 @@
-"""deploy/retention.ini: which tags may go. Pure.
+"""deploy/retention.ini: which tags may go, and how much repositories may take up. Pure, but for `read`.
 
 Not TOML, as Python 3.10 on a server does not read that. Nothing in it removes anything but by what it names: without a
 section that matches, nothing of a repository goes.
@@ -7,16 +7,20 @@ section that matches, nothing of a repository goes.
 from __future__ import annotations
 
 import configparser
+import hashlib
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from ...layout import RETENTION
 from ...machine.onhost.atomic import RefusedError
 
-KEYS = ("protect", "keep", "untagged")
+KEYS = ("protect", "keep", "untagged", "quota")
 UNITS = {"min": 60, "h": 3600, "d": 86400}
 AGE = re.compile(r"([0-9]{1,5})(min|h|d)\Z")
+SIZES = {"M": 10**6, "G": 10**9, "T": 10**12}
+QUOTA = re.compile(r"([1-9][0-9]{0,5})([MGT])B?\Z")
 # What a tag can have (distribution, reference), and what a pattern of it.
 PROTECTED = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+\Z")
 NEVER = -1.0
@@ -28,7 +32,8 @@ RESTORED = 30 * 86400.0
 class Rule:
     """One section. Ages in seconds; newest, pushed, used: 0 for a rule that is not there.
 
-    keeps: whether there is `keep` at all, as without it no tag goes. untagged: NEVER for none.
+    keeps: whether there is `keep` at all, as without it no tag goes. untagged: NEVER for none. quota: bytes, 0 for
+    none.
     """
 
     pattern: str
@@ -39,6 +44,18 @@ class Rule:
     pushed: float = 0.0
     used: float = 0.0
     untagged: float = NEVER
+    quota: int = 0
+
+    @property
+    def key(self) -> str:
+        """What stands for it in names of files, and in nginx's configuration."""
+        return hashlib.sha256(self.pattern.encode()).hexdigest()[:16]
+
+
+def read(directory: str) -> list[Rule] | None:
+    """The rules of a server; None where there is no file. Raises RefusedError for a mistake in it."""
+    path = Path(directory, RETENTION)
+    return parse(path.read_text("utf-8", "replace")) if path.is_file() else None
 
 
 def parse(text: str) -> list[Rule]:
@@ -67,8 +84,8 @@ def _rule(name: str, values: dict[str, str], text: str) -> Rule:
     for key in values:
         if key not in KEYS:
             raise _wrong(_line(text, rf"{re.escape(key)}\b", line), f"{key}: expected one of {', '.join(KEYS)}")
-    if "keep" not in values and "untagged" not in values:
-        raise _wrong(line, f"[{name}] needs keep or untagged, or it does nothing")
+    if values.keys() <= {"protect"}:
+        raise _wrong(line, f"[{name}] needs keep, untagged or quota, or it does nothing")
     options: dict[str, float] = {}
     keep = _line(text, "keep", line)
     for item in values["keep"].split(",") if "keep" in values else ():
@@ -90,6 +107,7 @@ def _rule(name: str, values: dict[str, str], text: str) -> Rule:
         options.get("pushed", 0.0),
         options.get("used", 0.0),
         NEVER if untagged == "never" else _age(untagged, _line(text, "untagged", line)),
+        _bytes(values["quota"].strip(), _line(text, "quota", line)) if "quota" in values else 0,
     )
 
 
@@ -108,6 +126,13 @@ def _age(text: str, line: int) -> float:
     if not found or int(found[1]) == 0:
         raise _wrong(line, f"{text or 'nothing'}: expected an age, for example 30d, 12h or 90min")
     return float(found[1]) * UNITS[found[2]]
+
+
+def _bytes(text: str, line: int) -> int:
+    found = QUOTA.match(text)
+    if not found:
+        raise _wrong(line, f"quota: {text or 'nothing'}: expected a size, for example 500M, 50G or 2T")
+    return int(found[1]) * SIZES[found[2]]
 
 
 def _line(text: str, pattern: str, start: int) -> int:

@@ -289,3 +289,9 @@ class Manifests:
             raise
         except OSError as error:
             raise UnreadableError(error.strerror or str(error)) from None
+
+    def size(self, digest: str) -> int:
+        """The bytes of a blob; 0 for one that is not in the store."""
+        algorithm, _, name = digest.partition(":")
+        found = handles.stat_of(self._top, f"blobs/{algorithm}/{name[:2]}/{name}/data")
+        return found.st_size if found else 0

@@ -1,0 +1,39 @@
+# What cron runs each minute, by `sh`, in this directory: `./inv quota`, which looks whether a quota is reached or the images'
+# disk nearly full. Here it is only found out whether there is anything to look at, so that a server at rest does next
+# to nothing. log/quota.seen: its time says that cron was here, its content how much of the log of uses is known.
+uses=log/uses/uses.log
+seen=log/quota.seen
+record=log/quota.json
+log=log/quota.log
+mkdir -p log
+exec 9>>log/quota.running
+flock -n 9 || exit 0
+
+known=$(cat "$seen" 2>/dev/null)
+case $known in '' | *[!0-9]*) known=0 ;; esac
+size=$(stat -c %s "$uses" 2>/dev/null) || size=0
+# nginx begins a new one each night.
+[ "$size" -ge "$known" ] || known=0
+
+# What must be free, as of the last look; in it are bytes, df has blocks of 1024.
+limit=$(sed -n 's/.*"limit": \([0-9]*\).*/\1/p' "$record" 2>/dev/null)
+free=$(df -Pk registry/data 2>/dev/null | awk 'NR == 2 { print $4 }')
+
+look=
+[ -n "$limit" ] && [ -n "$free" ] && [ "$free" -ge $((limit / 1024)) ] || look=room
+[ -z "$(find retention.ini -newer "$record" 2>/dev/null)" ] || look=rules
+# What is refused is let in again whatever made room for it.
+for flag in nginx/full/*.json; do
+    [ ! -e "$flag" ] || look=refused
+done
+# What came, was put elsewhere or went: time, account, method, and more, with tabs between them.
+tab=$(printf '\t')
+if [ -z "$look" ] && [ "$size" -gt "$known" ] &&
+    tail -c "+$((known + 1))" "$uses" | grep -qE "^[0-9.]+${tab}[^${tab}]*${tab}(POST|PUT|DELETE)${tab}"; then
+    look=pushed
+fi
+if [ -n "$look" ]; then
+    # It says nothing where nothing changed.
+    ./inv quota --log "$log" >>"$log" 2>&1 || exit
+fi
+echo "$size" >"$seen"

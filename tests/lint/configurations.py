@@ -24,6 +24,8 @@ CHOICES: dict[str, dict[str, str]] = {
     "certificate": {"none": "", "ordered": "", "own": "TLS_CERTIFICATE=fullchain.pem\nTLS_KEY=privkey.pem"},
 }
 SIZES = {"small": {"cores": 1, "memory": 1 << 29}, "large": {"cores": 64, "memory": 1 << 38}}
+# Of deploy/retention.ini, as `sync` gives them to the templates.
+SECTIONS = (("team-a/free*", ""), ("team-a/*", "0123456789abcdef"), (f"{'r' * 250}.*", "fedcba9876543210"), ("*", "0"))
 HASH = "$2y$12$" + "a" * 53
 ACCOUNTS = f"""old:{HASH}
 # boss role=admin repositories= changed=2026
@@ -64,7 +66,8 @@ def _made(directory: Path) -> Iterator[str]:
         size = ("small", "large")[number % 2]
         target = directory / str(number)
         accounts = directory / ("none" if number == 0 else "some")
-        nginx.write(target, load(env), accounts, capacity=derived(SIZES[size]))
+        sections = SECTIONS if number % 3 else ()
+        nginx.write(target, load(env), accounts, capacity=derived(SIZES[size]), sections=sections)
         words = dict(zip(CHOICES, (word for word, _ in chosen), strict=True))
         if words["certificate"] == "none":
             (target / "https.conf").unlink()

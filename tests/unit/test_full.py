@@ -58,6 +58,8 @@ def test_over_a_quota_no_upload_begins_and_all_else_goes_on(gated: Gate) -> None
             if name == "team-a/x" and route == "begin" and may(user, name, route):
                 assert (answer.status, answer.message) == (403, "51 GB of 50 GB"), (user, path)
                 assert json.loads(answer.body)["errors"][0]["code"] == "DENIED"
+            elif name == "team-a/x" and user == "boss" and method == "POST" and path.endswith("/uploads/UUID"):
+                assert (answer.status, answer.message) == (403, "51 GB of 50 GB"), "a mount can come in there, too"
             elif path != "/v2" and not may(user, name, route):
                 require(answer, "refused", user, method, path)
             else:
@@ -91,6 +93,7 @@ def test_on_a_full_disk_what_is_whole_may_end(gated: Gate) -> None:
     upload = "/v2/other/x/blobs/uploads/UUID"
     for method, path, body, said in [
         ("POST", BEGIN.format("other/x"), None, "0.9 GB"),
+        ("POST", upload, None, "0.9 GB"),
         ("PATCH", upload, b"part", "0.9 GB"),
         ("PATCH", upload, None, "0.9 GB"),
         ("PUT", f"{upload}?digest={DIGEST}", b"all of it", "0.9 GB"),

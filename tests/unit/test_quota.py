@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fabfile import layout
+from fabfile.errors import StepError
+from fabfile.machine.host import here
 from fabfile.machine.onhost import disk
 from fabfile.machine.onhost import store as place
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.settings import HOME
+from fabfile.settings import HOME, Settings
 from fabfile.store import quota as told
 from fabfile.store.onhost import images, quota, removal, retention, rules
 from tests.unit.stores import sha
@@ -285,6 +288,42 @@ def test_what_the_last_look_found_is_kept(server: Server) -> None:
     assert kept["seen"] == 5
     (server.root / layout.QUOTA_RECORD).write_text("torn")
     assert quota.last(str(server.root)) is None
+
+
+def test_what_cron_writes_down_and_tells(
+    server: Server, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host, alerts = here(), server.root / "alerts"
+    there = replace(settings, deploy_dir=str(server.root), alert_command=f"cat >>{alerts}")
+    server.store.image("team/a", [b"x" * 2_000_000], "1")
+
+    def looked(text: str, free: float) -> tuple[bool, str]:
+        (server.root / layout.RETENTION).write_text(text)
+        room(monkeypatch, int(free * GB))
+        done = told.quota(host, there)
+        return done.changed, done.summary
+
+    low, high = "[team/*]\nquota = 1M\n", "[team/*]\nquota = 1G\n"
+    assert looked(low, 5) == (True, "team/*: the quota is reached, pushes are refused")
+    assert looked(low, 5) == (False, "as it was")
+    assert told.tell(host, there, "") == "", "a quota is no alarm"
+    assert looked(high, 0.9) == (
+        True, "disk: pushes are refused, 900 MB are free on the images' disk, and 1.0 GB must be; "
+        "team/*: pushes are taken again"
+    )  # fmt: skip
+    assert told.tell(host, there, "") == "ALERT_COMMAND was told"
+    assert looked(high, 0.8) == (False, "as it was")
+    assert told.tell(host, there, "") == "", "the same, with other numbers"
+    assert looked(high, 5) == (True, "disk: pushes are taken again")
+    assert told.tell(host, there, "") == ""
+    looked(high, 0.7)
+    assert told.tell(host, there, "") == "ALERT_COMMAND was told"
+    assert alerts.read_text().count("gc --now") == 2
+    with pytest.raises(StepError, match=r"the quotas are as they were: retention.ini:2: "):
+        looked("[team/*]\nquota = 1\n", 5)
+    # After another step that is no failure.
+    told.look(host, there)
+    assert "cron does it within a minute: the quotas are as they were" in " ".join(capsys.readouterr().out.split())
 
 
 class Minute:

@@ -731,3 +731,16 @@ def test_a_tag_brings_a_manifest_among_the_layers_back(server: Server) -> None:
     server.fresh().tag("app", "1", image)
     assert server.gc()["restored"] == 4
     assert all(server.store.part("app", "_layers", each).exists() for each in (layer, image))
+
+
+def test_a_line_of_the_log_that_is_read_in_two_parts(tmp_path: Path) -> None:
+    log = tmp_path / "uses.log"
+    log.write_text("before\n")
+    digests = [sha(b"one"), sha(b"two")]
+    line = "1\tdemo\tHEAD\tapp\t\t%s\t0\tdocker\n"
+    with Tail(log) as tail, log.open("a") as writing:
+        for part in (line % digests[0] + (line % digests[1])[:40], (line % digests[1])[40:]):
+            writing.write(part)
+            writing.flush()
+            tail.read()
+    assert tail.digests == set(digests)

@@ -74,7 +74,7 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
     """Every repository of the store of a deployed registry, or one with its tags. Changes nothing.
 
     only: a repository's name; search: a part of the name of a repository, or of `repository:tag`; details: with
-    the tags of each. Raises RefusedError where the disk of the images is away.
+    the tags of each. Raises RefusedError where the disk of the images is away, or nothing of it can be read.
     """
     if away := disk.problem(Path(directory)):
         raise RefusedError(*away)
@@ -85,6 +85,9 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
             Manifests(top) as manifests,
         ):
             store = repositories(top)
+            if not store.repositories:
+                # "No images" would be a lie.
+                handles.require_known(store.odd)
             used = uses.last(directory, time.time())
             graph = Graph(store, manifests)
             found = []

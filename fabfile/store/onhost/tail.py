@@ -14,6 +14,7 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self.digests: set[str] = set()
+        self._begun = b""
         self._file: BinaryIO | None = None
         try:
             self._file = path.open("rb")
@@ -24,7 +25,10 @@ class Tail:
     def read(self) -> None:
         """Look for more."""
         if self._file and (more := self._file.read()):
+            more = self._begun + more
             self.digests.update(DIGEST.findall(more.decode("ascii", "replace")))
+            # What nginx is writing just now can be there in part.
+            self._begun = more[more.rfind(b"\n") + 1 :]
 
     def __enter__(self) -> Tail:
         """Itself."""

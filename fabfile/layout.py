@@ -10,6 +10,8 @@ PROJECT = "private-docker-registry"
 CERTBOT_CONTAINER = f"{PROJECT}-certbot"
 # In /run: a reboot clears it, and only root can write there.
 LOCK = f"/run/{PROJECT}.lock"
+# Whoever makes a copy, or brings one back, has this one: that takes hours, and nobody else shall wait for it.
+COPY_LOCK = f"/run/{PROJECT}.copy.lock"
 # Cron passes over a file whose name has a dot, without a word (cron(8)).
 CRON_FILE = f"/etc/cron.d/{PROJECT}"
 # What must be there when the disk of DEPLOY_DIR is not: see machine/onhost/outside.py.
@@ -48,6 +50,8 @@ SYNC = ".sync"
 IMAGES = ".images"
 # Of `adopt`: what was found, and how it comes back.
 ADOPTED = ".adopt"
+# Of `restore`: which copy is being brought back to a server that was empty.
+RESTORING = ".restore"
 # Disk space that is kept.
 RESERVE = ".reserve"
 
@@ -69,6 +73,9 @@ USES_BEGUN = f"{USES}/begun"
 # Which tags stay, from deploy/.
 RETENTION = "retention.ini"
 
+# What tells of a copy that it is whole, and what it is.
+SNAPSHOT = "snapshot.json"
+
 REGISTRY = "registry"
 DATA = f"{REGISTRY}/data"
 # What the registry has in it (distribution, storage/driver/paths).
@@ -76,6 +83,10 @@ IN_DATA = "docker/registry/v2"
 STORE = f"{DATA}/{IN_DATA}"
 # Beside it, on the same disk: what was removed from it, see store/onhost/trash.py.
 TRASH = ".trash"
+# Beside it, too: a copy of everything on its way out or in, see copies/onhost/inside.py.
+COPY = ".copy"
+COPY_OUT = "out"
+COPY_IN = "in"
 # Whoever removes something has it.
 STORE_LOCK = f"{REGISTRY}/.lock"
 # How `registry/data` is known again, see machine/onhost/store.py: in it, wherever it leads, and beside all else.

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
-from .history import Client
+from fabfile import layout
+from fabfile.copies import checked
+from tests.sandbox.demo import fab
+
+from .history import Client, History
 from .test_care import push_image
-from .world import DEPLOY_DIR, PASSWORD, USER, World, with_rsync
+from .test_store import Collector
+from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until, with_rsync
 
 LOGIN = f"{USER}:{PASSWORD}"
 DATA = f"{DEPLOY_DIR}/registry/data"
+STORE = f"{DATA}/docker/registry/v2"
 
 
 @pytest.fixture
@@ -20,6 +29,11 @@ def served(deployed: World) -> World:
     """A server that runs, with rsync."""
     with_rsync(deployed)
     return deployed
+
+
+def begun(world: World, *args: str) -> subprocess.Popen[str]:
+    argv = [*fab(world.sandbox, world.settings), *args]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def newest(directory: Path) -> Path:
@@ -38,3 +52,114 @@ def test_a_copy_is_restored_on_an_empty_server(served: World, tmp_path: Path) ->
     print(served.fab("restore", "--from", str(copies)).stdout)
     assert (served.serial(), served.certificates()) == (serial, certificates)
     assert Client(served, LOGIN).pull("copy/kept", "1") == ""
+
+
+def backups_during_a_history(world: World, directory: Path, seed: int, count: int) -> None:
+    """Random pushes, moves, deletes and gc, and each snapshot is complete by its files, digests right."""
+    history, collector = History(world, LOGIN, seed), Collector(world, seed)
+    world.server(f"touch -d '2 days ago' {DEPLOY_DIR}/log/uses/begun")
+    over = threading.Event()
+
+    def collect() -> None:
+        while not over.is_set():
+            collector.once(untagged=3.0)
+
+    cleaner = threading.Thread(target=collect)
+    with history.going(6):
+        cleaner.start()
+        try:
+            for _ in range(count):
+                world.fab("backup", "--to", str(directory), "--keep", "100")
+        finally:
+            over.set()
+            cleaner.join()
+    assert not history.problems, history.problems[:5]
+    tags = 0
+    for path in sorted(directory.glob("*Z")):
+        found = json.loads((path / "snapshot.json").read_text())
+        assert checked.incomplete(path) == []
+        assert found["damaged"] == found["missing"] == {}
+        assert checked.check(path, every=True).damaged == {}
+        assert checked.same_references(path, found["references"])
+        tags += found["tags"]
+    print(
+        f"seed {seed}: {count} snapshots, {tags} tags, all complete; {history.pushed} pushed, {history.deleted} deleted, "
+        f"{history.pulled} pulled, gc {collector.runs} times, took {collector.counts}"
+    )
+    assert len(list(directory.glob("*Z"))) == count
+    assert tags > count
+
+
+def restored_elsewhere(world: World, directory: Path) -> int:
+    """Every tag of the newest snapshot, pulled from a server that had nothing. Returns how many."""
+    world.clean()
+    world.fab("restore", "--from", str(directory))
+    path = newest(directory)
+    client = Client(world, LOGIN)
+    tags = list((path / layout.STORE).rglob("current/link"))
+    for link in tags:
+        name, _, tag = str(link.relative_to(path / layout.STORE / "repositories")).partition("/_manifests/tags/")
+        assert client.pull(name, tag.partition("/")[0]) == "", link
+        digest = client.ask("HEAD", f"/v2/{name}/manifests/{tag.partition('/')[0]}")[1]["docker-content-digest"]
+        assert digest == link.read_text()
+    return len(tags)
+
+
+def test_copies_while_everybody_works_are_complete(served: World, tmp_path: Path) -> None:
+    backups_during_a_history(served, tmp_path, 1, 3)
+    print(f"{restored_elsewhere(served, tmp_path)} tags pulled elsewhere")
+
+
+@pytest.mark.long
+def test_twenty_copies_while_everybody_works_are_complete(served: World, tmp_path: Path) -> None:
+    backups_during_a_history(served, tmp_path, 2, 20)
+    print(f"{restored_elsewhere(served, tmp_path)} tags pulled elsewhere")
+
+
+def test_a_layer_that_has_rotted_comes_back(served: World, tmp_path: Path) -> None:
+    """A flipped bit in a live blob, and an image that somebody deleted."""
+    manifest, layer = push_image(served, "copy/kept", b"a layer that somebody needs")
+    served.fab("backup", "--to", str(tmp_path))
+    name = layer.partition(":")[2]
+    file = f"{STORE}/blobs/sha256/{name[:2]}/{name}/data"
+    served.server(f"printf X | dd of={file} conv=notrunc status=none; touch {file}")
+    failed = served.fab("backup", "--to", str(tmp_path), ok=False)
+    assert failed.returncode == 1
+    assert f"{layer} has rotted on the server" in failed.stderr
+    assert "restore --from" in failed.stderr
+    assert Client(served, LOGIN).pull("copy/kept", "1") != ""
+    served.fab("restore", "--from", str(tmp_path), "--only", "copy/kept")
+    assert Client(served, LOGIN).pull("copy/kept", "1") == ""
+    owner = served.server(f"stat -c '%u:%g %a' {file}").strip()
+    assert owner == "61100:61102 640"
+
+    assert served.status(f"/v2/copy/kept/manifests/{manifest}", "-X", "DELETE", "-u", LOGIN) == 202
+    refused = served.fab("restore", "--from", str(tmp_path), ok=False)
+    assert "the server is not empty" in refused.stderr
+    served.fab("restore", "--from", str(tmp_path), "--merge")
+    assert Client(served, LOGIN).pull("copy/kept", "1") == ""
+    assert served.fab("restore", "--from", str(tmp_path), "--merge").stdout.startswith("same")
+    served.fab("gc", "--yes")
+    assert Client(served, LOGIN).pull("copy/kept", "1") == ""
+
+
+def test_a_connection_that_is_cut_is_gone_on_with(served: World, tmp_path: Path) -> None:
+    """In the middle of the bytes; and a restore whose command is killed there."""
+    for number in range(3):
+        push_image(served, "copy/large", os.urandom(40_000_000), tag=str(number))
+    running = begun(served, "backup", "--to", str(tmp_path))
+    wait_until(lambda: bool(list(tmp_path.glob("*.part/registry/data/**/data"))), "the first blob")
+    served.cut(running)
+    assert not list(tmp_path.glob("*Z"))
+    done = served.fab("backup", "--to", str(tmp_path)).stdout
+    assert not list(tmp_path.glob("*.part"))
+    print(done)
+
+    served.clean()
+    running = begun(served, "restore", "--from", str(tmp_path))
+    wait_until(lambda: served.server(f"ls -A {DATA}/.copy/in", check=False) != "", "the first bytes", 120)
+    running.kill()
+    running.communicate()
+    wait_until(lambda: "nobody" in served.fab("unlock", "--yes").stdout, "the lock is free")
+    served.fab("restore", "--from", str(tmp_path))
+    assert all(Client(served, LOGIN).pull("copy/large", str(number)) == "" for number in range(3))

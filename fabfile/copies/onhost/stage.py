@@ -130,25 +130,25 @@ class _Stage:
             if (link := handles.stat_of(self.top, place)) is not None:
                 kept[digest] = link.st_mtime
                 self._link(place, digest, link.st_mtime)
-        if name in found.left:
-            self.dropped += [f"{name}: {why}; copied as it is" for why in found.left[name]]
-        layers = wanted | found.layers.get(name, set())
-        for digest in sorted(layers):
+        linked: set[str] = set()
+        for digest in sorted(wanted | found.layers.get(name, set())):
             link = handles.stat_of(self.top, f"{trash.layer(name, digest)}/link")
             if link is not None:
+                linked.add(digest)
                 # A layer's other digest leads to that of its content.
                 self._link(f"{trash.layer(name, digest)}/link", repository.aliases.get(digest, digest), link.st_mtime)
         for digest in repository.signatures:
             self._signature(name, digest, kept)
         for tag, (digest, when) in repository.tags.items():
-            self._tag(name, tag, digest, when, layers if digest not in kept else kept.keys())
-        linked = {each for each in layers if handles.stat_of(self.top, f"{trash.layer(name, each)}/link") is not None}
-        canonical = {repository.aliases.get(each, each) for each in linked}
-        return {*kept, *canonical, *repository.signatures}
+            # Version 2.1 of the registry had manifests among the layers.
+            self._tag(name, tag, digest, when, kept.keys() | linked)
+        if name in found.left:
+            self.dropped += [f"{name}: {why}; copied as it is" for why in found.left[name]]
+        return {*kept, *(repository.aliases.get(each, each) for each in linked), *repository.signatures}
 
-    def _tag(self, name: str, tag: str, digest: str, when: float, known: object) -> None:
+    def _tag(self, name: str, tag: str, digest: str, when: float, known: set[str]) -> None:
         place = trash.tag(name, tag)
-        if not digest or digest not in known:  # type: ignore[operator]
+        if not digest or digest not in known:
             why = f"{digest} was deleted meanwhile" if digest else "its link cannot be read"
             self.dropped.append(f"{name}:{tag}: {why}")
             return

@@ -46,20 +46,27 @@ def backup(  # noqa: PLR0913, PLR0917 - each is an option
         "from": "The directory with the copies, for the newest; or one of them, DIRECTORY/SNAPSHOT.",
         "only": "Bring this repository, or this REPOSITORY:TAG, to a registry that runs; can be repeated.",
         "merge": "Bring all images that a running registry has not; nothing there is replaced.",
+        "drill": "Change nothing anywhere: serve the copy on this machine, by Docker, and pull every tag from it.",
     },
 )
 @for_people
-def restore(c: Context, from_: str = "", only: list[str] | None = None, merge: bool = False) -> None:
+def restore(
+    c: Context, from_: str = "", only: list[str] | None = None, merge: bool = False, drill: bool = False
+) -> None:
     """Bring a copy to an empty server: images, accounts, certificate; or images of it to one that runs."""
     from . import report
     from .copies import taking
     from .running import server
+    from .settings import load
     from .steps import restore
 
     if not from_:
         raise UsageError("from where? It takes the directory of a backup", "./fab -H … restore --from DIRECTORY")
-    if only and merge:
-        raise UsageError("expected one of: --only, --merge")
+    if [bool(only), merge, drill].count(True) > 1:
+        raise UsageError("expected one of: --only, --merge, --drill")
+    if drill:
+        report.step("restore", lambda: restore.drill(load(), from_))
+        return
     host, settings = server(c)
     if only or merge:
         with taking.alone(host, settings, "restore --only" if only else "restore --merge"):

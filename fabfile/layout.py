@@ -65,6 +65,11 @@ CARE_LOG = f"{LOG}/care.log"
 # What the last night brought, and what people were told of it.
 CARE_RECORD = f"{LOG}/care.json"
 CARE_ALERT = f"{LOG}/care-alert.json"
+BACKUP_LOG = f"{LOG}/backup.log"
+# What the last copy by cron brought, what people were told of it, and which blobs were whole when first copied.
+BACKUP_RECORD = f"{LOG}/backup.json"
+BACKUP_ALERT = f"{LOG}/backup-alert.json"
+BACKUP_VERIFIED = f"{LOG}/backup.verified"
 # nginx writes there what was used, see store/onhost/uses.py.
 USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from .. import report
 from ..copies import bringing, place, rsync, taking
+from ..copies import drill as drilling
 from ..copies.onhost import putback
 from ..copies.place import Snapshot
 from ..errors import StepError
+from ..layout import Service
 from ..machine import lock
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
@@ -75,6 +77,25 @@ def add(host: Host, settings: Settings, *, source: str, only: Sequence[str] = ()
     path, _ = place.chosen(source, forced=host.forced)
     require_deployed(host, settings.deploy_dir)
     return told(path, bringing.bring(host, settings, path, only))
+
+
+def drill(settings: Settings, source: str) -> Outcome:
+    """Serve a snapshot on this machine by a registry in a container, pull every tag, and compare the digests.
+
+    Neither the server nor the copy is changed; that it was done is remembered beside it. Raises StepError for what
+    cannot be pulled.
+    """
+    path, snapshot = place.chosen(source)
+    image = settings.stack_images[Service.REGISTRY]
+    pulled, problems = drilling.drill(path, snapshot, image)
+    if problems:
+        raise StepError(
+            f"{path}: {len(problems)} of {len(pulled) + len(problems)} tags cannot be pulled: "
+            f"{one_line('; '.join(problems[:LINES]))}",
+            "backup --verify reads all of it; an older snapshot may be whole: --from DIRECTORY/SNAPSHOT",
+        )
+    rows = [f"pulled   {digest}  {one_line(name)}" for name, digest in pulled]
+    return Outcome(f"{path}: {len(pulled)} tags pulled by {image}, all digests right", changed=False, details=rows)
 
 
 def told(path: Path, done: bringing.Brought) -> Outcome:

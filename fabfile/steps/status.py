@@ -13,6 +13,8 @@ from ..certificate import cron, current, lifetime, orders, outside
 from ..certificate.onhost.attempts import Memory
 from ..certificate.onhost.cron import LookedAt
 from ..certificate.onhost.probe import Knocked
+from ..copies import nightly as copies
+from ..copies.onhost import last as copied
 from ..errors import StepError, addressed
 from ..machine import lock
 from ..machine.host import Host, deployed, require_deployed
@@ -62,6 +64,7 @@ class Status(TypedDict):
     accounts: list[Account] | str
     disk: disk.Usage
     care: nightly.Night | None
+    backup: copies.Backup
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -78,6 +81,7 @@ def looks(settings: Settings) -> list[Call]:
         cron.look_at(settings),
         (disk.usage, (directory,), {}),
         (nightly.last, (directory,), {}),
+        (copied.last, (directory,), {}),
     ]
 
 
@@ -109,6 +113,7 @@ def status(host: Host, settings: Settings) -> Status:
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
         "care": host.call(nightly.last, settings.deploy_dir),
+        "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
     }
 
 
@@ -132,7 +137,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     ]
     rows.append(_accounts(found["accounts"]))
     rows += _disks(found["disk"])
-    rows.append(care.row(found["care"]))
+    rows += [care.row(found["care"]), copies.row(found["backup"])]
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))

@@ -28,12 +28,15 @@ def care(host: Host, settings: Settings) -> Outcome:
     return Outcome(_said(found), changed=bool(found["removed"] or found["freed"]))
 
 
-def tell(host: Host, settings: Settings, problem: str) -> str:
-    """Run ALERT_COMMAND on the host, once for each new problem; '' for none. Returns a line for the log, or ''."""
+def tell(host: Host, settings: Settings, problem: str, remembered: str = layout.CARE_ALERT) -> str:
+    """Run ALERT_COMMAND on the host, once for each new problem; '' for none. Returns a line for the log, or ''.
+
+    remembered: the file below DEPLOY_DIR that has what was told last.
+    """
     if not settings.alert_command:
         return ""
     message = printable(addressed(f"{settings.registry_domain}: {problem}", f"-H {settings.registry_domain}"))
-    file = f"{settings.deploy_dir}/{layout.CARE_ALERT}"
+    file = f"{settings.deploy_dir}/{remembered}"
     done = host.call(attempts.alert, file, problem, settings.alert_command, message)
     if done in ("known", "sent"):
         return "ALERT_COMMAND was told" if done == "sent" and problem else ""

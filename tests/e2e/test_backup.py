@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fabfile import layout
 from fabfile.copies import checked
+from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import fab
 
 from .history import Client, History
@@ -83,8 +85,8 @@ def backups_during_a_history(world: World, directory: Path, seed: int, count: in
         assert checked.same_references(path, found["references"])
         tags += found["tags"]
     print(
-        f"seed {seed}: {count} snapshots, {tags} tags, all complete; {history.pushed} pushed, {history.deleted} deleted, "
-        f"{history.pulled} pulled, gc {collector.runs} times, took {collector.counts}"
+        f"seed {seed}: {count} snapshots, {tags} tags, all complete; {history.pushed} pushed, {history.deleted} "
+        f"deleted, {history.pulled} pulled, gc {collector.runs} times, took {collector.counts}"
     )
     assert len(list(directory.glob("*Z"))) == count
     assert tags > count
@@ -163,3 +165,96 @@ def test_a_connection_that_is_cut_is_gone_on_with(served: World, tmp_path: Path)
     wait_until(lambda: "nobody" in served.fab("unlock", "--yes").stdout, "the lock is free")
     served.fab("restore", "--from", str(tmp_path))
     assert all(Client(served, LOGIN).pull("copy/large", str(number)) == "" for number in range(3))
+
+
+RESTIC = "restic --repo /srv/restic --password-file /srv/restic-password"
+
+
+@pytest.fixture
+def nightly(clean: World) -> Iterator[World]:
+    """A server with a disk for copies, and restic of its distribution."""
+    with_rsync(clean)
+    clean.server(
+        "mkdir -p /mnt/copies && mount -t tmpfs -o size=200m tmpfs /mnt/copies && "
+        "{ command -v restic || { apt-get -qq update && apt-get -qq install -y --no-install-recommends restic; }; } "
+        ">/dev/null 2>&1 && rm -rf /srv/restic /tmp/alerts && echo secret >/srv/restic-password && "
+        f"{RESTIC} init >/dev/null"
+    )
+    yield clean
+    clean.server("umount /mnt/copies; rm -rf /mnt/copies /srv/restic /srv/restic-password /tmp/alerts", check=False)
+
+
+def night(world: World) -> str:
+    """As cron runs it; what it wrote into its log."""
+    line = world.server("grep 'inv backup' /etc/cron.d/private-docker-registry").strip()
+    command = line.partition(" root ")[2]
+    script = f'rm -f {DEPLOY_DIR}/log/backup.log; env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "$1" || true'
+    world.server(script, command)
+    return world.server(f"cat {DEPLOY_DIR}/log/backup.log")
+
+
+def row(world: World) -> str:
+    return next(line for line in world.fab("status", ok=None).stdout.splitlines() if " backup " in line)
+
+
+def test_the_server_copies_by_itself(nightly: World, tmp_path: Path) -> None:
+    nightly.bootstrap(
+        BACKUP_TO="/mnt/copies/registry", BACKUP_COMMAND=f"{RESTIC} backup --ignore-ctime .", BACKUP_KEEP="2",
+        ALERT_COMMAND="cat >>/tmp/alerts",
+    )  # fmt: skip
+    _, layer = push_image(nightly, "copy/kept", b"a layer that somebody needs")
+    assert "not yet" in row(nightly)
+    said = night(nightly)
+    assert "drilled: 1 tags pulled from it" in said
+    assert "BACKUP_COMMAND took 1 tags" in said
+    assert row(nightly).startswith("ok ")
+    assert "now ago" not in row(nightly)
+    # The directory that restic has is a snapshot, too.
+    nightly.server(f"{RESTIC} restore latest --target /srv/restic/back >/dev/null")
+    back = "/srv/restic/back/docker-registry/registry/data/.copy/out"
+    tar = nightly.sandbox.directory / "copies.tar"
+    with tar.open("wb") as file:
+        argv = ["docker", "exec", nightly.sandbox.container("server"), "tar", "-C", back, "-c", "."]
+        subprocess.run(argv, stdout=file, check=True)
+    snapshot = tmp_path / "20270101T000000Z"
+    snapshot.mkdir()
+    subprocess.run(["tar", "-x", "-C", str(snapshot), "-f", str(tar)], check=True)
+    assert checked.incomplete(snapshot) == []
+    assert nightly.status(f"/v2/copy/kept/blobs/{layer}", "-u", LOGIN) == 200
+    # Three nights, and two are kept; gc finds what nobody needs any more though it was linked.
+    for _ in range(2):
+        assert "error" not in night(nightly)
+    assert len(nightly.server("ls -d /mnt/copies/registry/*Z").split()) == 2
+
+    nightly.server("umount /mnt/copies")
+    said = night(nightly)
+    assert "the disk of BACKUP_TO=/mnt/copies/registry is not mounted, and it was" in said
+    assert nightly.server("ls -A /mnt/copies") == ""
+    # All else was done.
+    assert len(nightly.server(f"{RESTIC} snapshots --json | grep -o short_id | wc -l").split()) == 1
+    assert "is not mounted" in nightly.server("cat /tmp/alerts")
+    night(nightly)
+    assert nightly.server("grep -c 'is not mounted' /tmp/alerts").strip() == "1"
+    assert row(nightly).startswith("warn")
+    nightly.server("mount -t tmpfs -o size=200m tmpfs /mnt/copies")
+    assert "error" not in night(nightly)
+    assert row(nightly).startswith("ok ")
+
+
+def test_a_drill_finds_what_is_wrong(served: World, tmp_path: Path) -> None:
+    _, layer = push_image(served, "copy/kept", b"a layer that somebody needs")
+    served.fab("backup", "--to", str(tmp_path))
+    own = {"DOCKER_HOST": ""}
+    drill = ["env", f"ENV_FILE={served.settings}", str(ROOT / "fab"), "restore", "--drill", "--from", str(tmp_path)]
+    done = subprocess.run(drill, capture_output=True, text=True, check=False, env={**os.environ, **own})
+    print(done.stdout)
+    assert "1 tags pulled by" in done.stdout, done.stderr
+    assert "all digests right" in done.stdout
+    assert json.loads((tmp_path / "drill.json").read_text())["problems"] == []
+    name = layer.partition(":")[2]
+    blob = newest(tmp_path) / layout.STORE / f"blobs/sha256/{name[:2]}/{name}/data"
+    blob.write_bytes(b"a layer that somebody feeds")
+    failed = subprocess.run(drill, capture_output=True, text=True, check=False, env={**os.environ, **own})
+    print(failed.stderr)
+    assert failed.returncode == 1
+    assert f"copy/kept:1: layer {layer} is sha256:" in failed.stderr

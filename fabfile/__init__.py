@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from invoke import Collection, Context, task
 
+from .copy_tasks import backup, restore
 from .errors import UsageError, for_people
 from .running import change, run, server
 from .store_tasks import gc, images, retention
@@ -255,7 +256,7 @@ GROUPS = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, images, retention, gc, renew, logs, down),
-    "Now and then": (adopt, unlock),
+    "Now and then": (backup, restore, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

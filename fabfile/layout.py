@@ -10,6 +10,8 @@ PROJECT = "private-docker-registry"
 CERTBOT_CONTAINER = f"{PROJECT}-certbot"
 # In /run: a reboot clears it, and only root can write there.
 LOCK = f"/run/{PROJECT}.lock"
+# Whoever makes a copy, or brings one back, has this one: that takes hours, and nobody else shall wait for it.
+COPY_LOCK = f"/run/{PROJECT}.copy.lock"
 # Cron passes over a file whose name has a dot, without a word (cron(8)).
 CRON_FILE = f"/etc/cron.d/{PROJECT}"
 # What must be there when the disk of DEPLOY_DIR is not: see machine/onhost/outside.py.
@@ -48,6 +50,8 @@ SYNC = ".sync"
 IMAGES = ".images"
 # Of `adopt`: what was found, and how it comes back.
 ADOPTED = ".adopt"
+# Of `restore`: which copy is being brought back to a server that was empty.
+RESTORING = ".restore"
 # Disk space that is kept.
 RESERVE = ".reserve"
 
@@ -68,6 +72,11 @@ QUOTA_RECORD = f"{LOG}/quota.json"
 QUOTA_LOG = f"{LOG}/quota.log"
 QUOTA_ALERT = f"{LOG}/quota-alert.json"
 QUOTA_LOCK = f"{LOG}/quota.lock"
+BACKUP_LOG = f"{LOG}/backup.log"
+# What the last copy by cron brought, what people were told of it, and which blobs were whole when first copied.
+BACKUP_RECORD = f"{LOG}/backup.json"
+BACKUP_ALERT = f"{LOG}/backup-alert.json"
+BACKUP_VERIFIED = f"{LOG}/backup.verified"
 # nginx writes there what was used, see store/onhost/uses.py.
 USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"
@@ -76,6 +85,9 @@ USES_BEGUN = f"{USES}/begun"
 # Which tags stay, from deploy/.
 RETENTION = "retention.ini"
 
+# What tells of a copy that it is whole, and what it is.
+SNAPSHOT = "snapshot.json"
+
 REGISTRY = "registry"
 DATA = f"{REGISTRY}/data"
 # What the registry has in it (distribution, storage/driver/paths).
@@ -83,6 +95,10 @@ IN_DATA = "docker/registry/v2"
 STORE = f"{DATA}/{IN_DATA}"
 # Beside it, on the same disk: what was removed from it, see store/onhost/trash.py.
 TRASH = ".trash"
+# Beside it, too: a copy of everything on its way out or in, see copies/onhost/inside.py.
+COPY = ".copy"
+COPY_OUT = "out"
+COPY_IN = "in"
 # Whoever removes something has it.
 STORE_LOCK = f"{REGISTRY}/.lock"
 # How `registry/data` is known again, see machine/onhost/store.py: in it, wherever it leads, and beside all else.

@@ -181,6 +181,21 @@ def _directory(text: str) -> str:
     return path
 
 
+def _backup_to(text: str) -> str:
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)+", path):
+        raise ValueError("expected an absolute path of letters, digits, . _ -, for example /mnt/backup/registry")
+    if path and path.split("/")[1] in SYSTEM:
+        raise ValueError(f"{path} belongs to the system; expected a directory of another disk")
+    return path
+
+
+def _keep(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise ValueError("expected a number from 1 on, for example 7")
+    return int(text)
+
+
 def _schedule(text: str) -> str:
     parts = text.split()
     good = len(parts) == len(CRON_RANGES) and all(map(_cron_field, parts, CRON_RANGES))
@@ -259,6 +274,10 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "SERVER_ADDRESSES": _addresses,
     "DEPLOY_DIR": _directory,
     "RENEW_SCHEDULE": _schedule,
+    "BACKUP_TO": _backup_to,
+    "BACKUP_COMMAND": _command,
+    "BACKUP_SCHEDULE": _schedule,
+    "BACKUP_KEEP": _keep,
     "HSTS_MAX_AGE": _seconds,
     "IMAGES": _images,
     "REGISTRY_IMAGE": _image,

@@ -1,4 +1,4 @@
-"""What runs on the server itself, from cron: `inv renew`, `inv care` and `inv quota`."""
+"""What runs on the server itself, from cron: `inv renew`, `inv care`, `inv quota` and `inv backup`."""
 
 from __future__ import annotations
 
@@ -105,6 +105,29 @@ def quota(c: Context, log: str = "") -> None:
         raise
     finally:
         if line := quota.tell(host, settings, problem):
+            print(f"{'':15}{line}")
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
+def backup(c: Context, log: str = "") -> None:
+    """Copy all of it to BACKUP_TO, and have BACKUP_COMMAND take it away."""
+    from .certificate import alerts
+    from .copies import nightly, taking
+
+    if log:
+        _begin(Path(log))
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    problem = ""
+    try:
+        with taking.alone(host, settings, "backup", WAIT_SECONDS):
+            report.step("backup", lambda: nightly.backup(host, settings))
+    except Exception as error:
+        problem = str(error) or type(error).__name__
+        raise
+    finally:
+        if line := alerts.told(host, settings, layout.BACKUP_ALERT, problem):
             print(f"{'':15}{line}")
 
 

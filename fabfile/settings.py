@@ -56,6 +56,10 @@ class Settings:
     client_pause: int
     deploy_dir: str
     renew_schedule: str
+    backup_to: str
+    backup_command: str
+    backup_schedule: str
+    backup_keep: int
     hsts_max_age: int
     registry_image: str
     nginx_image: str
@@ -126,6 +130,11 @@ class Settings:
         if self.tls_certificate:
             return f"{self.deploy_dir}/{layout.TLS}"
         return f"{self.deploy_dir}/{layout.CERTIFICATES}/live/{self.registry_domain}"
+
+    @property
+    def backs_up(self) -> bool:
+        """Whether the server makes copies by itself."""
+        return bool(self.backup_to or self.backup_command)
 
     @property
     def cron_schedule(self) -> str:
@@ -210,6 +219,8 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
         raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
     if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
         raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")
+    if f"{values['BACKUP_TO']}/".startswith(f"{values['DEPLOY_DIR']}/"):
+        raise UsageError(f"{path}: BACKUP_TO lies in DEPLOY_DIR", "name a directory of another disk")
     wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
     if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
         raise UsageError(

@@ -27,10 +27,12 @@ def cron_text(settings: Settings) -> str:
     renew = f"rm -f {layout.AWAY_TOLD}; cd {directory} && sh ./{script}"
     log = layout.CARE_LOG
     care = f"cd {directory} && mkdir -p {layout.LOG} && nice ionice -c 3 ./inv care --log {log} >>{log} 2>&1"
+    log = layout.BACKUP_LOG
+    copy = f"cd {directory} && mkdir -p {layout.LOG} && nice ionice -c 3 ./inv backup --log {log} >>{log} 2>&1"
     there = f"root if [ -f {directory}/{script} ]; then"
     minute = f"cd {directory} && nice ionice -c 3 sh ./{layout.MINUTE_SCRIPT}"
     return (
-        "# Written by `schedule`. Renews the registry's certificate where it is due; frees space at night; looks "
+        "# Written by `schedule`. Renews the certificate where it is due; frees space, and copies, at night; looks "
         "each minute whether there is room.\n"
         "SHELL=/bin/sh\n"
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
@@ -39,6 +41,8 @@ def cron_text(settings: Settings) -> str:
         f"{settings.cron_schedule} {there} {renew}; else sh {layout.AWAY_FILE}; fi\n"
         # Not between one and three, when some clocks are changed; and whoever pulls has the disk first.
         f"{_minute(settings)} 4 * * * {there} {care}; fi\n"
+        # After that one, which makes the copy smaller.
+        + (f"{settings.backup_schedule or f'{_minute(settings)} 5 * * *'} {there} {copy}; fi\n" * settings.backs_up)
     )
 
 

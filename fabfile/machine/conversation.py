@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Protocol, TextIO, cast
 
 from ..text import printable
 
 # Comes before what a command on a server prints: the login shell's start files may print too.
 MARK = "\x1e"
+BLOCK = 1 << 18
 
 
 def ours(text: str) -> str:
@@ -48,6 +50,9 @@ class Conversation(Protocol):
     def receive(self) -> str:
         """The next line that it prints, printable, without the line break; '' when it has ended."""
 
+    def read(self) -> bytes:
+        """The next bytes that it prints, as they are; b'' when it has ended. Instead of `receive`, from the start."""
+
     def write(self, data: bytes) -> None:
         """Give it bytes on its standard input."""
 
@@ -81,9 +86,14 @@ class LocalConversation:
         """Its next line, '' at the end."""
         return printable(self._output.readline()).rstrip("\n")
 
+    def read(self) -> bytes:
+        """Its next bytes, b'' at the end."""
+        return cast("BufferedReader", self._output.buffer).read1(BLOCK)
+
     def write(self, data: bytes) -> None:
         """Give it bytes."""
         self._input.buffer.write(data)
+        self._input.buffer.flush()
 
     def finish(self) -> None:
         """End its input."""

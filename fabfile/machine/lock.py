@@ -23,14 +23,14 @@ SCRIPT = "lock.sh"
 
 
 @contextlib.contextmanager
-def exclusive(host: Host, settings: Settings, task: str, *, seconds: int = 0) -> Iterator[None]:
+def exclusive(host: Host, settings: Settings, task: str, *, seconds: int = 0, path: str = "") -> Iterator[None]:
     """Do something on the host that no one else may do at the same time, and log it there.
 
-    seconds: how long to wait for somebody else. The lock is a process on the host that ends with
-    our connection. Raises StepError with the holder's name and time when it is taken, with the host's own
-    words where it cannot be taken at all, and where a newer version of this tool deployed the host.
+    seconds: how long to wait for somebody else; path: of another lock than that of the host. The lock is a process
+    there that ends with our connection. Raises StepError with the holder's name and time when it is taken, with the
+    host's own words where it cannot be taken at all, and where a newer version of this tool deployed the host.
     """
-    with _conversation(host, settings, task, str(seconds)):
+    with _conversation(host, settings, task, str(seconds), path or LOCK):
         yield
 
 
@@ -40,7 +40,7 @@ def audited(host: Host, settings: Settings, task: str) -> Iterator[None]:
 
     Raises StepError where a newer version of this tool deployed the host.
     """
-    with _conversation(host, settings, task, "-"):
+    with _conversation(host, settings, task, "-", LOCK):
         yield
 
 
@@ -57,7 +57,7 @@ def _user() -> str:
 
 
 @contextlib.contextmanager
-def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Iterator[None]:
+def _conversation(host: Host, settings: Settings, task: str, wait: str, path: str) -> Iterator[None]:
     who = f"{_user()}@{socket.gethostname()}"
     # In the audit log a tab begins a field and a line break a line; a name may have either in it.
     words = [one_line(word) for word in (who, task)]
@@ -66,7 +66,7 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str) -> Itera
         "-c",
         script(SCRIPT),
         "lock",
-        LOCK,
+        path,
         wait,
         audit_log(settings),
         *words,

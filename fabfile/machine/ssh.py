@@ -6,7 +6,7 @@ import contextlib
 import logging
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from fabric.runners import Remote
 from invoke.exceptions import ThreadException
@@ -18,12 +18,12 @@ from paramiko.ssh_exception import (
 
 from .. import launcher
 from ..errors import StepError, UsageError, address, option
-from ..text import one_line, printable
-from .conversation import MARK, End, last_line, ours
+from ..text import one_line
 from .elevation import elevation
 from .host import Host
 from .hostkeys import Refuse, UnknownHostKeyError, learn, not_trusted
 from .identity import Login, NotLetInError
+from .sshconversation import SshConversation
 
 if TYPE_CHECKING:
     from fabric import Connection
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 15
 LOST = (OSError, EOFError, SSHException, ThreadException)
-# Until a login shell has begun our command: its start files may look something up.
-BEGIN_SECONDS = 30
-END_SECONDS = 10
 SILENCE_SECONDS = 60
 KEEPALIVE_SECONDS = 15
 
@@ -112,74 +109,6 @@ def _give_up_on_silence(connection: object) -> None:
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is not None and isinstance(connection, socket.socket):
         connection.setsockopt(socket.IPPROTO_TCP, option, SILENCE_SECONDS * 1000)
-
-
-class SshConversation:
-    """A command on the server that lives as long as its channel: see conversation.Conversation."""
-
-    def __init__(self, c: Connection, command: str) -> None:
-        self._channel = c.transport.open_session()
-        self._channel.exec_command(command)
-        self._began = False
-        # What came instead of our mark, or before it: a greeting may be in any encoding.
-        self._before: list[str] = []
-        self._lines = self._channel.makefile("rb")
-
-    def send(self, line: str) -> None:
-        """Give it a line."""
-        self._channel.sendall(f"{line}\n".encode())
-
-    def receive(self) -> str:
-        """Its next line, '' at the end. What the login shell printed before ours is left out."""
-        if not self._began:
-            self._begin()
-            return printable(ours(self._before.pop())).rstrip("\n") if self._began else ""
-        return printable(self._readline()).rstrip("\n")
-
-    def _readline(self) -> str:
-        return cast("bytes", self._lines.readline()).decode("utf-8", "replace")
-
-    def _begin(self) -> None:
-        """Read up to our mark: a shell that waits for something, our input for example, never sends it."""
-        self._channel.settimeout(BEGIN_SECONDS)
-        with contextlib.suppress(TimeoutError):
-            while line := self._readline():
-                self._before.append(line)
-                if MARK in line:
-                    self._began = True
-                    break
-        self._channel.settimeout(None)
-
-    def write(self, data: bytes) -> None:
-        """Give it bytes."""
-        self._channel.sendall(data)
-
-    def finish(self) -> None:
-        """End its input."""
-        self._channel.shutdown_write()
-
-    def close(self) -> None:
-        """End its input and wait for it."""
-        self._channel.shutdown_write()
-        # Not for as long as the kernel hopes for a network that is gone.
-        self._channel.status_event.wait(END_SECONDS)
-        self._channel.close()
-
-    def ended(self) -> End:
-        """End its input, wait for it, and tell how it ended."""
-        self._channel.shutdown_write()
-        self._channel.settimeout(BEGIN_SECONDS)
-        out = err = b""
-        with contextlib.suppress(TimeoutError):
-            out = self._lines.read()
-            err = self._channel.makefile_stderr("rb").read()
-        self._channel.status_event.wait(END_SECONDS)
-        status = self._channel.exit_status
-        self._channel.close()
-        before = "" if self._began else "".join(self._before)
-        return End(
-            last_line(err.decode("utf-8", "replace"), before + out.decode("utf-8", "replace")), status, self._began
-        )
 
 
 def require_host(c: Context) -> None:

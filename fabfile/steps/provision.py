@@ -1,4 +1,4 @@
-"""`provision`: Docker, Compose, cron and Python on a bare server."""
+"""`provision`: Docker, Compose, cron, Python and rsync on a bare server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APT_SECONDS = 300
 
 
 def provision(host: Host, settings: Settings, *, known: bool = False) -> Outcome:
-    """Install and start what is missing of Docker Engine, Compose 2, cron and Python 3.
+    """Install and start what is missing of Docker Engine, Compose 2, cron, Python 3 and rsync.
 
     From the distribution's packages; where these have no Compose 2 (Debian 12), from Docker's own
     repository. What it is at goes to standard error. known: `check` has just seen that nothing is missing.
@@ -26,7 +26,7 @@ def provision(host: Host, settings: Settings, *, known: bool = False) -> Outcome
     """
     del settings  # every step has the same two parameters
     did = [] if known else _did(host)
-    return Outcome("; ".join(did) or "Docker, Compose, cron and Python are there", bool(did))
+    return Outcome("; ".join(did) or "Docker, Compose, cron, Python and rsync are there", bool(did))
 
 
 def _did(host: Host) -> list[str]:

@@ -13,6 +13,8 @@ from ..certificate import cron, current, lifetime, orders, outside
 from ..certificate.onhost.attempts import Memory
 from ..certificate.onhost.cron import LookedAt
 from ..certificate.onhost.probe import Knocked
+from ..copies import nightly as copies
+from ..copies.onhost import last as copied
 from ..errors import StepError, addressed
 from ..machine import lock
 from ..machine.host import Host, deployed, require_deployed
@@ -64,6 +66,7 @@ class Status(TypedDict):
     disk: disk.Usage
     care: nightly.Night | None
     pushes: minutely.Judged | None
+    backup: copies.Backup
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -81,6 +84,7 @@ def looks(settings: Settings) -> list[Call]:
         (disk.usage, (directory,), {}),
         (nightly.last, (directory,), {}),
         (minutely.last, (directory,), {}),
+        (copied.last, (directory,), {}),
     ]
 
 
@@ -113,6 +117,7 @@ def status(host: Host, settings: Settings) -> Status:
         "disk": host.call(disk.usage, settings.deploy_dir),
         "care": host.call(nightly.last, settings.deploy_dir),
         "pushes": host.call(minutely.last, settings.deploy_dir),
+        "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
     }
 
 
@@ -136,8 +141,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     ]
     rows.append(_accounts(found["accounts"]))
     rows += _disks(found["disk"])
-    rows.append(quota.row(found["pushes"]))
-    rows.append(care.row(found["care"]))
+    rows += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import under
 from tests.sandbox.demo import DOMAIN
 
-from .test_care import CARE, typed
+from .test_care import typed
 from .test_certificate_faults import RENEWAL, order
 from .test_certificates import A, B
 from .world import DEPLOY_DIR, World
 
 CONF = f"{DEPLOY_DIR}/certbot/conf"
+KEPT = "registry/data/. registry/auth certbot/conf"
 # An authority that a test starts, and starts anew: then it knows nobody.
 D, D_PORT = "https://acme.test:14007/dir", 14007
 KID, KEY = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
@@ -37,15 +37,15 @@ def accounts(world: World, place: str, conf: str = CONF) -> list[str]:
 
 
 def test_a_restore_onto_a_server_that_had_an_account_of_its_own(clean: World, tmp_path: Path) -> None:
-    """Typed as docs/care.md has it. Two accounts then, and certbot would ask which one."""
+    """By tar, as the page of an earlier version had it. Two accounts then, and certbot would ask which one."""
     clean.bootstrap()
-    backup, restore = under(CARE, "Backup and another server")
-    typed(clean, backup, tmp_path)
+    typed(clean, f"ssh root@registry.example.com 'cd {DEPLOY_DIR} && tar -c {KEPT}' > registry.tar", tmp_path)
     ours = accounts(clean, "acme.test:14000")
     clean.clean()
     clean.bootstrap()
     clean.fab("down")
-    typed(clean, restore, tmp_path)
+    typed(clean, f"ssh root@registry.example.com 'cd {DEPLOY_DIR} && tar -xp' < registry.tar", tmp_path)
+    clean.fab("bootstrap")
     assert len(accounts(clean, "acme.test:14000")) == 2
     assert "rehearsed: a renewal would succeed" in clean.fab("renew", "--dry-run").stdout
     assert "ordered" in order(clean, "--force")

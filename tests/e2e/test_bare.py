@@ -115,7 +115,7 @@ def test_bootstrap_of_a_bare_server(bare: Bare) -> None:
     assert "equal" in output
     assert sent(output) > 10_000_000
     again = bare.fab("bootstrap")
-    assert re.search(r"same .* provision +Docker, Compose, cron and Python are there", again)
+    assert re.search(r"same .* provision +Docker, Compose, cron, Python and rsync are there", again)
     assert sent(again) == 0
     assert bare.shell("ls -A /docker-registry/.images") == ""
 

@@ -105,21 +105,6 @@ def test_the_clean_up_takes_what_no_tag_leads_to(deployed: World, tmp_path: Path
     assert [there("care/parts", part) for part in parts] == [200, 200]
 
 
-def test_a_backup_is_restored_on_an_empty_server(deployed: World, tmp_path: Path) -> None:
-    _, layer = push_image(deployed, "care/kept", b"a layer that somebody needs")
-    serial, certificates = deployed.serial(), deployed.certificates()
-    backup, restore = under(CARE, "Backup and another server")
-    typed(deployed, backup, tmp_path)
-    assert (tmp_path / "registry.tar").stat().st_mode & 0o777 == 0o600
-    deployed.clean()
-    output = typed(deployed, restore, tmp_path)
-    assert "nothing to order" in output
-    assert (deployed.serial(), deployed.certificates()) == (serial, certificates)
-    assert deployed.status(f"/v2/care/kept/blobs/{layer}", *LOGIN) == 200
-    modes = deployed.server(f"stat -c %a {DEPLOY_DIR}/registry {DEPLOY_DIR}/registry/auth/htpasswd")
-    assert modes.split() == ["700", "600"]
-
-
 def test_the_settings_come_back_from_the_server(deployed: World, tmp_path: Path) -> None:
     (block,) = under(CARE, "A lost laptop, and colleagues")
     fetch = block.splitlines()[0]

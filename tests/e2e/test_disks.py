@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import under
-
-from .test_care import CARE, cleaned_up, push_image, typed
+from .test_care import cleaned_up, push_image
 from .test_directory import rows
-from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until, with_rsync
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 DATA = f"{DEPLOY_DIR}/registry/data"
@@ -128,8 +126,8 @@ def test_the_images_lie_behind_a_link(disk: World, tmp_path: Path) -> None:
     _, layer = push_image(disk, "care/kept", b"a layer that somebody needs")
     disk.begin_upload("care/kept", *LOGIN)
     assert "images' disk" in status_rows(disk)
-    backup, restore = under(CARE, "Backup and another server")
-    typed(disk, backup, tmp_path)
+    with_rsync(disk)
+    disk.fab("backup", "--to", str(tmp_path))
     cleaned_up(disk, tmp_path)
     assert disk.server(f"find {target} -path '*/_uploads/*'") == ""
     assert disk.server(f"find {target}/.trash -mindepth 1") == ""
@@ -137,14 +135,15 @@ def test_the_images_lie_behind_a_link(disk: World, tmp_path: Path) -> None:
     for link in (f"ln -s {target} {DATA}", "true"):
         disk.clean()
         disk.server(f"rm -rf {target} && mkdir -p {DEPLOY_DIR}/registry {target} && {link}")
-        assert "nothing to order" in typed(disk, restore, tmp_path)
+        assert "nothing to order" in disk.fab("restore", "--from", str(tmp_path)).stdout
         assert disk.status(f"/v2/care/kept/blobs/{layer}", *LOGIN) == 200
         assert bool(disk.server(f"ls -A {target}")) == (link != "true")
     # Where its disk is away, there is no backup without images.
     disk.fab("down")
     disk.server(f"mv {DATA} {DATA}.away && mkdir {DATA}")
-    with pytest.raises(AssertionError, match="store"):
-        typed(disk, backup, tmp_path)
+    refused = disk.fab("backup", "--to", str(tmp_path), ok=False)
+    assert "is not the store that was there before" in refused.stderr
+    assert len(list(tmp_path.glob("*Z"))) == 1
 
 
 def test_the_directory_is_a_link(disk: World) -> None:

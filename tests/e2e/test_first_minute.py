@@ -139,7 +139,7 @@ def test_what_is_half_there_is_made_whole(bare: Bare) -> None:
     assert row(looked.stdout, "compose").startswith("warn  compose  missing  bootstrap installs it")
     assert "installed docker-compose" in re.sub(" +", " ", bare.fab("provision"))
     assert row(check(bare).stdout, "compose").startswith("ok  compose  2.")
-    assert re.search(r"^same .* Docker, Compose, cron and Python are there", bare.fab("provision"))
+    assert re.search(r"^same .* Docker, Compose, cron, Python and rsync are there", bare.fab("provision"))
 
     bare.shell("apt-get install -qq -y --no-install-recommends tcsh fish >/dev/null 2>&1")
     for shell in ("/bin/tcsh", "/usr/bin/fish"):

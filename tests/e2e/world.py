@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -223,6 +224,13 @@ class World:
         )
         self.sandbox.dns(DOMAIN, self.sandbox.address("server"))
         self.configure()
+
+
+def with_rsync(world: World) -> None:
+    """Have `provision` bring rsync to the server, as it does on a server that `bootstrap` found complete."""
+    if not world.server("command -v rsync", check=False):
+        world.sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
+        assert "installed rsync" in world.fab("provision").stdout
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:

@@ -744,3 +744,21 @@ def test_a_line_of_the_log_that_is_read_in_two_parts(tmp_path: Path) -> None:
             writing.flush()
             tail.read()
     assert tail.digests == set(digests)
+
+
+def test_a_copy_of_it_is_no_use_of_a_blob(tmp_path: Path) -> None:
+    """A hard link, as `backup` makes one, changes the content's ctime and nothing else."""
+    server = Server(tmp_path)
+    server.store.blob(b"nobody's")
+    made = time.time()
+    while time.time() < made + 0.3:
+        time.sleep(0.05)
+    os.link(server.store.blob_path(sha(b"nobody's")), tmp_path / "copy")
+    (tmp_path / "copy").unlink()
+    with trash.opened(str(tmp_path)) as bin_:
+        assert bin_ is not None
+        run = Run(str(tmp_path), bin_, 0.2)
+        with walk.Manifests(bin_.top) as known, Tail(tmp_path / layout.USES_LOG) as tail:
+            run.plan(-1.0, known)
+            run.take(known, tail)
+        assert run.answer()["counts"] == {"blob": 1}

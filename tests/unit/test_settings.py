@@ -97,6 +97,10 @@ def test_defaults_come_from_the_schema(settings: Settings) -> None:
         ('DEPLOY_DIR="/srv/registry"  # a comment', "/srv/registry"),
         ("  export DEPLOY_DIR = /srv/registry", "/srv/registry"),
         ("RENEW_SCHEDULE='*/5  * * * 1-5'", "*/5 * * * 1-5"),
+        ("BACKUP_TO=/mnt/backup/", "/mnt/backup"),
+        ("BACKUP_COMMAND=restic backup .", "restic backup ."),
+        ("BACKUP_SCHEDULE='30 22 * * 1-5'", "30 22 * * 1-5"),
+        ("BACKUP_KEEP=30", 30),
         ("HSTS_MAX_AGE=63072000", 63072000),
         ("CLIENT_PAUSE=60", 60),
         ("ACME_SERVER=https://[::1]:14000/dir", "https://[::1]:14000/dir"),
@@ -147,6 +151,11 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
         ("RENEW_SCHEDULE='17 0/12 * * *'", "five fields"),
         ("RENEW_SCHEDULE='* * * *'", "five fields"),
         ("RENEW_SCHEDULE='* * * * * root reboot'", "five fields"),
+        ("BACKUP_TO=backup", "absolute path"),
+        ("BACKUP_TO=/usr/backup", "belongs to the system"),
+        ("BACKUP_COMMAND=restic 'backup", "not closed"),
+        ("BACKUP_SCHEDULE=@daily", "five fields"),
+        ("BACKUP_KEEP=0", "from 1 on"),
         ("HSTS_MAX_AGE=a year", "seconds"),
         ("CLIENT_PAUSE=59", "from 60 to 86400"),
         ("CLIENT_PAUSE=1h", "from 60 to 86400"),
@@ -326,6 +335,13 @@ def test_the_key_of_an_authority_is_in_a_file_of_our_own(
         load(env_file(text))
     assert words in refused.value.remedies[0]
     assert "c2VjcmV0" not in str(refused.value)
+
+
+@pytest.mark.parametrize("line", ["BACKUP_TO=/docker-registry", "DEPLOY_DIR=/srv/a\nBACKUP_TO=/srv/a/copies"])
+def test_copies_do_not_lie_beside_what_they_are_of(env_file: Write, line: str) -> None:
+    with pytest.raises(UsageError, match="BACKUP_TO lies in DEPLOY_DIR"):
+        load(env_file(f"{line}\n"))
+    assert load(env_file("BACKUP_TO=/docker-registry-copies\n")).backup_to == "/docker-registry-copies"
 
 
 @pytest.mark.parametrize("line", ["ACME_EAB_KID=kid-1", "ACME_EAB_HMAC_FILE={file}"])

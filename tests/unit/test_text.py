@@ -25,7 +25,7 @@ from fabfile.machine import lock
 from fabfile.machine.host import Host, here
 from fabfile.machine.onhost import atomic
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.machine.ssh import SshConversation
+from fabfile.machine.sshconversation import SshConversation
 from fabfile.settings import HOME, Settings
 from fabfile.text import one_line, printable
 
@@ -157,7 +157,7 @@ class FakeConnection:
         self.transport = self
         self.text = text.encode() if isinstance(text, str) else text
 
-    def open_session(self) -> FakeConnection:
+    def open_session(self, **_: object) -> FakeConnection:
         return self
 
     def exec_command(self, command: str) -> None:

@@ -1,4 +1,4 @@
-# Brings Docker Engine, Compose 2, cron and Python 3 to Debian and Ubuntu, and starts them.
+# Brings Docker Engine, Compose 2, cron, Python 3 and rsync to Debian and Ubuntu, and starts them.
 # $1: modules that Python must have, with spaces between; $2: seconds to wait for somebody else's apt; $3, $4: the
 # lowest version of Compose, 2 and 17 of 2.17. cron_runs.sh stands before it.
 # Says `doing WHAT` while it is at it, then `did WHAT` for each thing that it has done, and in the end `done`; or
@@ -69,6 +69,7 @@ have docker || packages="$packages docker"
 have docker && compose || packages="$packages compose"
 have cron || have crond || [ -x /usr/sbin/cron ] || packages="$packages cron"
 have python3 && python || packages="$packages python3"
+have rsync || packages="$packages rsync"
 case $(docker --version 2>/dev/null) in *[Pp]odman*) refuse "Podman goes by the name of docker here" "apt-get remove podman-docker, then ./fab -H … provision again" ;; esac
 
 docker_repository() {
@@ -108,6 +109,8 @@ if [ -n "$packages" ]; then
     esac
     case $packages in *cron*) names="$names cron" ;; esac
     case $packages in *python3*) names="$names python3" ;; esac
+    # For `backup` and `restore`.
+    case $packages in *rsync*) names="${names:+$names }rsync" ;; esac
     echo "doing installing $names"
     # shellcheck disable=SC2086
     apt install -y --no-install-recommends iptables ca-certificates $names

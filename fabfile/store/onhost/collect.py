@@ -264,7 +264,7 @@ class Run:
             return handles.written(handles.stat_of(top, f"{each.path}/current/link")) > each.seen
         if each.kind == "blob":
             paths = [f"{path}/link" for path in self.links.get(each.digest, ())]
-            newest = handles.newest(handles.stat_of(top, f"{each.path}/data"), handles.stat_of(top, each.path))
+            newest = handles.stored(handles.stat_of(top, f"{each.path}/data"), handles.stat_of(top, each.path))
             newest = max([newest, *(handles.written(handles.stat_of(top, path)) for path in paths)])
             return newest > self.now - self.grace
         if each.kind == "upload":

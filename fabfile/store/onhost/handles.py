@@ -151,6 +151,14 @@ def written(found: os.stat_result | None) -> float:
     return found.st_mtime if found else 0.0
 
 
+def stored(data: os.stat_result | None, place: os.stat_result | None) -> float:
+    """When a blob was last brought: its content was written, or came into its directory; or that was moved.
+
+    A hard link, as a copy makes one, changes nothing but when the content's own entry was changed (ctime).
+    """
+    return max(written(data), newest(place))
+
+
 def newest(*found: os.stat_result | None) -> float:
     """The time of the last change of these: of what is in them, of their owner, or of their name."""
     return max((max(each.st_mtime, each.st_ctime) for each in found if each), default=0.0)

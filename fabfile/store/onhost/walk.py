@@ -95,7 +95,7 @@ def _blobs(handle: int, algorithm: str, prefix: str, store: Store) -> None:
         data = handles.stat_of(handle, f"{name}/data")
         found = handles.stat_of(handle, name)
         if found:
-            store.blobs[intern(digest)] = (handles.newest(data, found), data.st_size if data else 0)
+            store.blobs[intern(digest)] = (handles.stored(data, found), data.st_size if data else 0)
 
 
 def _found(root: int, only: str) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -1,0 +1,1 @@
+"""What the subject copies does on the server itself."""

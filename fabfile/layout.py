@@ -61,6 +61,10 @@ CARE_LOG = f"{LOG}/care.log"
 # What the last night brought, and what people were told of it.
 CARE_RECORD = f"{LOG}/care.json"
 CARE_ALERT = f"{LOG}/care-alert.json"
+# Which image took the place of which, and when: for `rollback`.
+UPGRADES = f"{LOG}/upgrades.json"
+# Which image a service has instead of the one of compose.yml, as that one was no good: read by Compose, too.
+HELD = "held.yml"
 # nginx writes there what was used, see store/onhost/uses.py.
 USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"
@@ -92,6 +96,8 @@ AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"
 CONFIG = f"{REGISTRY}/config"
 REGISTRY_CONFIG = f"{CONFIG}/config.yml"
 AUTH_CONFIG = f"{CONFIG}/auth.yml"
+# Until when (seconds since 1970) a container that starts there does not take the requests: see stack/onhost/beside.py.
+HOLD = f"{CONFIG}/hold"
 
 # What is in nginx/ is told in stack/onhost/generations.py.
 NGINX = "nginx"

@@ -1,0 +1,139 @@
+"""Another image, or another compose.yml, while people push and pull: nobody is cut off, and a bad one goes back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .traffic import Slow, traffic
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
+
+Record = Callable[[str, object], None]
+IMAGES = ("registry", "nginx")
+
+
+def make(world: World, service: str, *lines: str) -> None:
+    """Another image of that name on the server, made of the one that was there at first."""
+    text = "\n".join((f"FROM registry-sandbox/{service}:first", "LABEL made=now", *lines))
+    world.server(
+        "rm -rf /tmp/image && mkdir /tmp/image && cd /tmp/image && printf '%s\\n' \"$1\" >Dockerfile && "
+        f"DOCKER_BUILDKIT=0 docker build --quiet --tag registry-sandbox/{service}:latest . 2>&1",
+        text,
+    )
+
+
+def running(world: World, service: str) -> str:
+    """The ID of the image that serves."""
+    return world.server(f"docker inspect --format '{{{{.Image}}}}' {PROJECT}-{service}-1").strip()
+
+
+def image(world: World, service: str) -> str:
+    """The ID of the image that its name means."""
+    return world.server(f"docker image inspect --format '{{{{.Id}}}}' registry-sandbox/{service}:latest").strip()
+
+
+@pytest.fixture
+def ours(deployed: World) -> Iterator[World]:
+    """The images are put back, and run, in the end."""
+    for name in IMAGES:
+        deployed.server(f"docker tag registry-sandbox/{name}:latest registry-sandbox/{name}:first")
+    yield deployed
+    for name in IMAGES:
+        deployed.server(f"docker tag registry-sandbox/{name}:first registry-sandbox/{name}:latest")
+    deployed.fab("up")
+
+
+def test_a_registry_and_auth_are_replaced_and_nobody_notices(ours: World, record_testsuite_property: Record) -> None:
+    """A push of a layer and a pull run through, short requests too; the old ones end once the push has."""
+    layer = hashlib.sha256(b"layer").digest() * (1 << 20)
+    digest = ours.push_blob("slow/pulled", layer, "-u", f"{USER}:{PASSWORD}")
+    make(ours, "registry")
+    with traffic(ours, record_testsuite_property, "registry and auth") as seen:
+        pushing, pulling = Slow(ours, "slow/pushed", layer[::-1]), Slow(ours, "slow/pulled", layer, digest)
+        assert "replaced registry, auth" in ours.fab("up").stdout
+        assert {running(ours, name) for name in ("registry", "auth")} == {image(ours, "registry")}
+        assert f"{PROJECT}-registry-old-" in ours.server("docker ps --format '{{.Names}}'")
+        # A second `up` waits for nobody, and neither does it begin anew.
+        assert "nothing to change" in ours.fab("up").stdout
+        assert pushing.thread.is_alive()
+        pushing.end()
+        pulling.end()
+    assert seen.lost == []
+    wait_until(lambda: "-old-" not in ours.server("docker ps --all --format '{{.Names}}'"), "the old ones are gone")
+
+
+def test_an_nginx_takes_the_place_of_another_and_nobody_is_refused(
+    ours: World, record_testsuite_property: Record
+) -> None:
+    make(ours, "nginx")
+    with traffic(ours, record_testsuite_property, "nginx") as seen:
+        done = ours.fab("up").stdout
+    assert "replaced nginx" in done
+    assert "cut " not in done
+    assert seen.lost == []
+    assert running(ours, "nginx") == image(ours, "nginx")
+    # The door is open again, for both families.
+    assert PROJECT not in ours.server("iptables -t raw -S; ip6tables -t raw -S")
+    assert "-old-" not in ours.server("docker ps --all --format '{{.Names}}'")
+
+
+# In the place of the program `registry`, and what is told of it.
+PLANTED = {
+    "crashes": ("echo panic: planted >&2; exit 2", "panic: planted"),
+    "refuses the configuration": (
+        "sed s/^storage:/stored:/ $2 >/tmp/c.yml; exec docker-registry serve /tmp/c.yml", "configuration error"),
+    # Neither reading nor writing: its own place is read-only.
+    "says 500": ("sed s,/var/lib/registry,/nowhere, $2 >/tmp/c.yml; exec docker-registry serve /tmp/c.yml",
+                 "the new registry answers "),
+}  # fmt: skip
+
+
+def planted(program: str, script: str) -> str:
+    """The line of a Dockerfile that puts a script in the place of a program."""
+    return f"RUN rm -f {program} && printf '#!/bin/sh\\n%s\\n' '{script}' >{program} && chmod +x {program}"
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_an_image_that_cannot_serve_never_does(ours: World, kind: str, record_testsuite_property: Record) -> None:
+    """The one before goes on, and no request is lost; with the cause gone `up` converges."""
+    script, why = PLANTED[kind]
+    before = ours.containers()
+    make(ours, "registry", planted("/bin/registry", script))
+    with traffic(ours, record_testsuite_property, kind) as seen:
+        told = ours.fab("up", ok=False)
+    assert why in told.stderr
+    assert "what ran before goes on" in told.stderr
+    assert seen.lost == []
+    assert ours.containers() == before
+    ours.server("docker tag registry-sandbox/registry:first registry-sandbox/registry:latest")
+    assert "nothing to change" in ours.fab("up").stdout
+
+
+def test_an_nginx_that_does_not_start_gives_its_place_back(ours: World, record_testsuite_property: Record) -> None:
+    """One that takes the configuration (`nginx -t`), and ends when it shall serve."""
+    script = 'case "$*" in *daemon*) echo planted >&2; exit 1;; esac; exec nginx-real "$@"'
+    lines = ("RUN mv /usr/sbin/nginx /usr/sbin/nginx-real", planted("/usr/sbin/nginx", script))
+    before = ours.containers()
+    make(ours, "nginx", *lines)
+    with traffic(ours, record_testsuite_property, "nginx that does not start") as seen:
+        told = ours.fab("up", ok=False)
+    assert "what ran before goes on" in told.stderr
+    # Only connections that came while there was none for longer than the door may be held.
+    assert [each for each in seen.lost if "refused" not in each] == []
+    assert ours.containers() == before
+    assert ours.login(USER, PASSWORD) == 200
+
+
+def test_what_starts_by_itself_is_found(ours: World) -> None:
+    """Docker begins it again, somebody does by hand, or the server starts anew."""
+    for how in (
+        f"kill -9 $(docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-registry-1)",
+        f"docker restart {PROJECT}-registry-1 {PROJECT}-auth-1",
+        f"cd {DEPLOY_DIR} && docker compose up --detach --force-recreate registry auth 2>&1",
+        "service docker restart",
+    ):
+        ours.server(how)
+        wait_until(lambda: ours.status("/v2/_catalog", "-u", f"{USER}:{PASSWORD}") == 200, f"after {how}", 60)
+    assert "-old-" not in ours.server("docker ps --all --format '{{.Names}}'")

@@ -56,6 +56,11 @@ def restore(host: Host, settings: Settings) -> bool:
     return host.call(onhost.restore, settings.deploy_dir)
 
 
+def told(host: Host, answer: onhost.Running) -> Outcome:
+    """What a change did, in words. Raises as `up`."""
+    return _outcome(host, answer)
+
+
 def _outcome(host: Host, answer: onhost.Running) -> Outcome:
     if answer["problem"]:
         raise StepError(

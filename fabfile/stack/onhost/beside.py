@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import stat
 import tempfile
 import time
@@ -25,12 +24,12 @@ from ... import layout
 from ...layout import PROJECT, Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace
+from . import held
 from .containers import CHECK, NOT_STARTED, OLD, compose, inspected, ready, run
 
 SOCKETS = {Service.REGISTRY: layout.REGISTRY_SOCKETS, Service.AUTH: layout.AUTH_SOCKETS}
 # Longer than a container may take until it is healthy.
 HOLD_SECONDS = 180
-IMAGE_LINE = re.compile(r"^    image: (\S+)$", re.M)
 
 
 class Found(TypedDict):
@@ -112,24 +111,6 @@ def rename(found: Found, name: str) -> None:
         found["name"] = name
 
 
-def wanted(root: Path) -> dict[str, str]:
-    """Service -> the name of the image that it shall run: of held.yml, else of compose.yml."""
-    names: dict[str, str] = {}
-    for block in re.split(r"^  (?=[a-z]+:$)", (root / layout.COMPOSE_FILE).read_text(), flags=re.M):
-        if found := IMAGE_LINE.search(block):
-            names[block.partition(":")[0]] = found[1]
-    return {name: names[name] for name in Service.SERVING if name in names} | held(root)
-
-
-def held(root: Path) -> dict[str, str]:
-    """Service -> the image that it has instead of that of compose.yml."""
-    try:
-        services = json.loads((root / layout.HELD).read_text())["services"]
-        return {name: str(each["image"]) for name, each in services.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
-
-
 def obsolete(root: Path, chosen: Mapping[str, Found]) -> list[str]:
     """Services whose container is not what compose.yml says: its image, or anything else.
 
@@ -137,7 +118,7 @@ def obsolete(root: Path, chosen: Mapping[str, Found]) -> list[str]:
     """
     if not chosen:
         return []
-    images = identities(wanted(root))
+    images = held.identities(held.wanted(root))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"services": {name: {"image": each["named"]} for name, each in chosen.items()}}, file)
         file.flush()
@@ -146,16 +127,6 @@ def obsolete(root: Path, chosen: Mapping[str, Found]) -> list[str]:
     return [
         name for name, each in chosen.items() if each["image"] != images.get(name) or each["hash"] != hashes.get(name)
     ]
-
-
-def identities(names: Mapping[str, str]) -> dict[str, str]:
-    """Service -> the ID of the image of that name, where it is here."""
-    found: dict[str, str] = {}
-    for name in set(names.values()):
-        with contextlib.suppress(RefusedError):
-            ask = ["docker", "image", "inspect", "--format", "{{.Id}}", name]
-            found[name] = run(ask, "docker image inspect", "").stdout.strip()
-    return {service: found[name] for service, name in names.items() if name in found}
 
 
 def make(root: Path, service: str, *, start: bool = True) -> Found:

@@ -180,7 +180,7 @@ def await_healthy(ids: Sequence[str]) -> None:
         late = left if time.monotonic() > end else []
         for each in late or [each for each in left if each["RestartCount"] >= RESTARTS]:
             name = each["Name"].lstrip("/")
-            raise RefusedError(f"container {name} does not start: {_last_words(name)}", NOT_STARTED)
+            raise RefusedError(f"container {name} does not start: {last_words(name)}", NOT_STARTED)
         waiting = [each["Id"] for each in left]
         time.sleep(0.1)
 
@@ -244,7 +244,8 @@ def _stale(found: dict[str, Any]) -> bool:
     return False
 
 
-def _last_words(name: str) -> str:
+def last_words(name: str) -> str:
+    """What the log of a container says is wrong."""
     done = subprocess.run(
         ["docker", "logs", "--tail", "30", name],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, check=False,

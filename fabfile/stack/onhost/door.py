@@ -16,7 +16,7 @@ from pathlib import Path
 from ...layout import PROJECT, Service
 from ...machine.onhost.atomic import RefusedError
 from .beside import Found
-from .containers import CHECK, NOT_STARTED, inspected, run
+from .containers import NOT_STARTED, compose, inspected, last_words, run
 from .workers import alive, renewed
 
 # No request is older than this, in the moment that is waited for.
@@ -28,6 +28,7 @@ RULE = (
     "PREROUTING", "-p", "tcp", "-m", "multiport", "--dports", "80,443", "--syn",
     "-m", "addrtype", "--dst-type", "LOCAL", "-m", "comment", "--comment", PROJECT, "-j", "DROP",
 )  # fmt: skip
+LISTENING_SECONDS = 10
 LISTEN = "0A"
 ESTABLISHED = "01"
 PORTS = ("0050", "01BB")
@@ -59,11 +60,11 @@ def swap(old: Found, new: Found) -> int:
         cut = _stop(old)
         try:
             run(["docker", "start", new["id"]], "docker start", NOT_STARTED)
-            _await_listening(new)
+            _await_listening(new["id"], new["name"])
         except BaseException:
             _stop(new)
             run(["docker", "start", old["id"]], "docker start", NOT_STARTED)
-            _await_listening(old)
+            _await_listening(old["id"], old["name"])
             raise
     return cut
 
@@ -115,13 +116,33 @@ def _stop(found: Found) -> int:
     return cut if time.monotonic() >= end else 0
 
 
-def _await_listening(found: Found) -> None:
-    end = time.monotonic() + 10
+def rehearse(root: Path) -> None:
+    """Start the nginx that compose.yml names with all that it will have but the ports of the host, and end it again.
+
+    Raises RefusedError with what its log says where it does not get as far as to listen.
+    """
+    name = f"{PROJECT}-{Service.NGINX}-run-rehearsal"
+    clear = ["docker", "rm", "--force", name]
+    subprocess.run(clear, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    try:
+        options = ("--detach", "--no-deps", "--quiet-pull", "--name", name)
+        run(compose(root, "run", *options, Service.NGINX), "docker compose run", NOT_STARTED)
+        _await_listening(name, name)
+    finally:
+        subprocess.run(clear, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def _await_listening(container: str, name: str) -> None:
+    end = time.monotonic() + LISTENING_SECONDS
     while time.monotonic() < end:
-        if (pid := _pid(found)) and _sockets(pid, LISTEN):
+        found = inspected([container])[0]
+        state = found["State"]
+        if state["Running"] and _sockets(int(state["Pid"]), LISTEN):
             return
+        if found["RestartCount"] or state["Status"] == "exited":
+            break
         time.sleep(0.02)
-    raise RefusedError(f"container {found['name']} does not listen", NOT_STARTED)
+    raise RefusedError(f"container {name} does not start: {last_words(name)}", NOT_STARTED)
 
 
 def _pid(found: Found) -> int:
@@ -137,12 +158,3 @@ def _sockets(pid: int, state: str) -> int:
                 fields = line.split()
                 count += fields[3] == state and fields[1].rpartition(":")[2] in PORTS
     return count
-
-
-def missing() -> str:
-    """What there is not, so that connections are refused for a second; '' for nothing."""
-    try:
-        run(["iptables", "-t", "raw", "-S"], "iptables", CHECK)
-    except (RefusedError, FileNotFoundError):
-        return "iptables"
-    return ""

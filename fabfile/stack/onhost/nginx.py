@@ -19,7 +19,7 @@ from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle
 from ...machine.onhost.reserve import given, keep
-from . import beside, retire, switch, uses_log, workers
+from . import beside, held, retire, switch, uses_log, workers
 from .beside import Found
 from .containers import healthy, nginx_container, ours_alone, restart_stale, try_alone, try_inside
 from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
@@ -54,6 +54,7 @@ def up(directory: str, lineage: str, *, keep_old: bool = False, patience: float 
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     ours_alone(root)
     store.require(root)
+    held.outdated(root)
     keep(root)
     put_users(root)
     with _lock(root), given(root):
@@ -90,7 +91,7 @@ def settled(directory: str, lineage: str) -> bool:
             and wanted == content(root / layout.LIVE)
             and (root / layout.LOADED).read_text() == str((root / layout.LIVE).readlink())
             and started["compose"] == _digest(root)
-            and started["images"] == beside.identities(beside.wanted(root))
+            and started["images"] == held.identities(held.wanted(root))
             and started["containers"] == healthy(list(started["containers"]))
             and not beside.astray(root, [*started["containers"]])
             and all(retire.ENDS in each["name"] and each["running"] for each in beside.old(beside.there()))
@@ -198,6 +199,22 @@ def _lock(root: Path) -> AbstractContextManager[None]:
     return locked(root / layout.GENERATIONS / ".lock", 150)
 
 
+def back(directory: str) -> list[str]:
+    """Let the containers serve again that `up` kept (keep_old). Returns their services."""
+    root = Path(directory)
+    with _lock(root):
+        done = switch.back(root)
+        _remember_started(root, beside.serving(root, beside.there()))
+    return done
+
+
+def finish(directory: str) -> None:
+    """Let the containers end that `up` kept, each once it is done."""
+    root = Path(directory)
+    with _lock(root):
+        switch.finish(root)
+
+
 def restore(directory: str) -> bool:
     """Have nginx run what it ran before the last change again. False where there was nothing."""
     root = Path(directory)
@@ -235,7 +252,7 @@ def _load(root: Path) -> int:
 
 def _remember_started(root: Path, serving: Mapping[str, Found]) -> None:
     ids = [each["id"] for each in serving.values()]
-    images = beside.identities(beside.wanted(root))
+    images = held.identities(held.wanted(root))
     record = {"compose": _digest(root), "containers": healthy(ids), "images": images}
     replace(root / layout.STARTED, json.dumps(record).encode(), 0o644)
 

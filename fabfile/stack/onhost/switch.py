@@ -103,8 +103,13 @@ def _registry(root: Path, old: Found) -> None:
 
 
 def _nginx(root: Path, old: Found, patience: float) -> int:
-    """Another nginx. All that can be found out before is: its image takes the configuration."""
+    """Another nginx. What can be found out before is: that it takes the configuration, and that it starts."""
     try_alone(root, configuration=Inside.CONFIGURATION)
+    try:
+        door.rehearse(root)
+    except RefusedError as error:
+        error.add("what ran before goes on")
+        raise
     new = beside.make(root, Service.NGINX, start=False)
     try:
         door.quiet(patience)

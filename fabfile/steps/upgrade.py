@@ -78,7 +78,9 @@ def carry_out(  # noqa: PLR0913, PLR0917 - a change is that much
     directory = settings.deploy_dir
 
     def changed() -> Outcome:
-        return nginx.told(host, host.call(upgrades.change, directory, settings.lineage, to, patience))
+        answer = host.call(upgrades.change, directory, settings.lineage, to, patience)
+        # A certificate that cannot be used is none of the images' business: `up` and `status` tell of it.
+        return nginx.told(host, {**answer, "problem": ""})
 
     report.step(name, changed, host.option)
     now = host.call(upgrades.running, directory)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.sandbox.demo import fab
 
 from .traffic import Slow, traffic
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
@@ -100,7 +103,7 @@ def planted(program: str, script: str) -> str:
 
 @pytest.mark.parametrize("kind", PLANTED)
 def test_an_image_that_cannot_serve_never_does(ours: World, kind: str, record_testsuite_property: Record) -> None:
-    """The one before goes on, and no request is lost; with the cause gone `up` converges."""
+    """D8: the one before goes on, and no request is lost; with the cause gone `up` converges."""
     script, why = PLANTED[kind]
     before = ours.containers()
     make(ours, "registry", planted("/bin/registry", script))
@@ -167,7 +170,7 @@ def test_an_upgrade_is_proven_and_can_be_taken_back(ours: World, record_testsuit
 
 
 def test_what_is_not_proven_goes_back(ours: World, record_testsuite_property: Record) -> None:
-    """It starts and answers, and only the push and the pull at the end find out: it deletes nothing."""
+    """D8: it starts and answers, and only the push and the pull at the end find out: it deletes nothing."""
     first = running(ours, "registry")
     script = "sed s/enabled:.true/enabled:\\ false/ $2 >/tmp/c.yml; exec docker-registry serve /tmp/c.yml"
     make(ours, "registry", planted("/bin/registry", script))
@@ -228,3 +231,35 @@ def test_what_is_newer_is_asked_of_the_image_registry(ours: World, tmp_path: Pat
         assert "nothing to change" in ours.fab("sync", "up").stdout
     finally:
         ours.server("docker rm -f -v source")
+
+
+# What is there on the server when `up` is killed.
+SIGNS = (
+    rf"{PROJECT}-registry-[2-9]", f"{PROJECT}-registry-old-", f"{PROJECT}-auth-old-", "nginx-run-rehearsal",
+    rf"{PROJECT}-nginx-[2-9][0-9]* Created", rf"{PROJECT}-nginx-1 Exited",
+)  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sign", SIGNS)
+def test_killed_while_one_takes_the_place_of_another(ours: World, sign: str) -> None:
+    """D9: what serves goes on, or is there again after the seconds for which the door is held."""
+    for name in IMAGES:
+        make(ours, name, f"LABEL made=before-{sign.replace(' ', '-')}")
+    argv = [*fab(ours.sandbox, ours.settings), "up"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as going:
+        ours.server(
+            "end=$(($(date +%s) + 120)); "
+            "until docker ps --all --format '{{.Names}} {{.Status}}' | grep -qE -- \"$1\"; do "
+            "[ $(date +%s) -lt $end ] || exit 1; sleep 0.02; done; pkill -KILL -f 'python3 -I -B -[c]'",
+            sign,
+        )
+        going.communicate(timeout=60)
+        assert going.returncode == 1
+    wait_until(lambda: ours.login(USER, PASSWORD) == 200, "it is served", 30)
+    ours.fab("up")
+    assert {running(ours, name) for name in ("registry", "auth")} == {image(ours, "registry")}
+    assert running(ours, "nginx") == image(ours, "nginx")
+    assert ours.login(USER, PASSWORD) == 200
+    wait_until(lambda: len(ours.containers()) == 3, "nothing else is left", 30)
+    assert "nothing to change" in ours.fab("up").stdout

@@ -70,9 +70,13 @@ def outdated(root: Path) -> None:
 
 def keep(service: str, image: str) -> str:
     """Give an image a name of ours, and return that. Raises RefusedError where it is gone."""
-    name = f"{PROJECT}/{service}:{image.partition(':')[2][:12]}"
-    run(["docker", "tag", image, name], "docker tag", CHECK)
-    return name
+    run(["docker", "tag", image, kept(service, image)], "docker tag", CHECK)
+    return kept(service, image)
+
+
+def kept(service: str, image: str) -> str:
+    """That name. image: ID."""
+    return f"{PROJECT}/{service}:{image.partition(':')[2][:12]}"
 
 
 def identities(names: Mapping[str, str]) -> dict[str, str]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypedDict
 
 from ... import layout
-from ...layout import Service
+from ...layout import PROJECT, Service
 from ...machine.onhost.atomic import RefusedError, replace
 from . import beside, held, nginx
 from .containers import CHECK, run
 
-# How many changes are remembered.
-KEPT = 20
+# How many changes are remembered, and of how many of these the images stay here. An upgrade is up to three changes.
+KEPT, NAMED = 20, 6
 
 
 class Image(TypedDict):
@@ -148,8 +148,20 @@ def done(directory: str, before: dict[str, Image]) -> list[Change]:
         for each in changes:
             held.keep(each["service"], each["before"]["id"])
         replace(root / layout.UPGRADES, json.dumps([*history(directory), *changes][-KEPT:], indent=1).encode(), 0o644)
+        _forget(root)
     nginx.finish(directory)
     return changes
+
+
+def _forget(root: Path) -> None:
+    """Take our names from images that nobody goes back to any more, so that Docker can remove them."""
+    needed = {held.kept(each["service"], each["before"]["id"]) for each in history(str(root))[-NAMED:]}
+    needed |= set(held.held(root).values())
+    form = "{{.Repository}}:{{.Tag}}"
+    ask = ["docker", "images", "--filter", f"reference={PROJECT}/*", "--format", form]
+    for name in run(ask, "docker images", CHECK).stdout.split():
+        if name not in needed:
+            subprocess.run(["docker", "rmi", name], capture_output=True, stdin=subprocess.DEVNULL, check=False)
 
 
 def history(directory: str) -> list[Change]:

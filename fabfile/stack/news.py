@@ -11,6 +11,7 @@ from .. import report
 from ..errors import addressed
 from ..machine.host import Host, require_deployed
 from ..settings import Settings
+from .onhost import held as held_back
 from .onhost import source, upgrades
 from .onhost.upgrades import Image
 
@@ -37,10 +38,10 @@ def news(host: Host, settings: Settings) -> list[News]:
     directory = settings.deploy_dir
     require_deployed(host, directory)
     host.foresee([(upgrades.running, (directory,), {}), (upgrades.versions, (directory,), {}),
-                  (upgrades.instead, (directory,), {}),
+                  (held_back.instead, (directory,), {}),
                   (source.newest, (sorted(set(settings.stack_images.values())),), {})])  # fmt: skip
     running, versions = host.call(upgrades.running, directory), host.call(upgrades.versions, directory)
-    held = host.call(upgrades.instead, directory)
+    held = host.call(held_back.instead, directory)
     there = host.call(source.newest, sorted(set(settings.stack_images.values())))
     return [
         _news(service, name, running.get(service), versions.get(service, []), there[name], service in held)

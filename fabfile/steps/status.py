@@ -21,7 +21,7 @@ from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
-from ..stack.onhost import sync
+from ..stack.onhost import held, sync
 from ..store import care
 from ..store.onhost import care as nightly
 from ..version import VERSION, newer
@@ -49,7 +49,10 @@ class Versions(TypedDict):
 
 
 class Status(TypedDict):
-    """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read."""
+    """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read.
+
+    held: service -> the image that it does not run, as that was no good.
+    """
 
     registry: str
     version: Versions
@@ -62,6 +65,7 @@ class Status(TypedDict):
     accounts: list[Account] | str
     disk: disk.Usage
     care: nightly.Night | None
+    held: dict[str, str]
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -78,6 +82,7 @@ def looks(settings: Settings) -> list[Call]:
         cron.look_at(settings),
         (disk.usage, (directory,), {}),
         (nightly.last, (directory,), {}),
+        (held.instead, (directory,), {}),
     ]
 
 
@@ -109,6 +114,7 @@ def status(host: Host, settings: Settings) -> Status:
         "accounts": users,
         "disk": host.call(disk.usage, settings.deploy_dir),
         "care": host.call(nightly.last, settings.deploy_dir),
+        "held": host.call(held.instead, settings.deploy_dir),
     }
 
 
@@ -123,7 +129,7 @@ def _deployed(host: Host, directory: str) -> str:
 
 def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
-    rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
+    rows = [*_containers(found["containers"]), *_held(found["held"]), _certificate(found["certificate"])]
     for port, seen in found["from_here"].items():
         rows += _from_here(int(port), seen)
     rows += [
@@ -190,6 +196,17 @@ def _containers(found: list[Container]) -> list[Row]:
         hint = "" if good else ": ./fab -H … up, or logs"
         rows.append(("ok" if good else "failed", c["service"], f"{state}{hint} ({c['image']})"))
     return rows
+
+
+def _held(found: dict[str, str]) -> list[Row]:
+    """Services that run the image of before, as `upgrade` or `rollback` went back to it."""
+    if not found:
+        return []
+    names = ", ".join(sorted(set(found.values())))
+    services = ", ".join(sorted(found))
+    return [
+        ("warn", "images held", f"{services}: that of before, instead of {names}: ./fab -H … upgrade tries it again")
+    ]
 
 
 def _certificate(found: current.Both) -> Row:

@@ -48,6 +48,7 @@ def ours(deployed: World) -> Iterator[World]:
     yield deployed
     for name in IMAGES:
         deployed.server(f"docker tag registry-sandbox/{name}:first registry-sandbox/{name}:latest")
+    deployed.server(f"rm -f {DEPLOY_DIR}/held.yml")
     deployed.fab("up")
 
 
@@ -163,6 +164,7 @@ def test_an_upgrade_is_proven_and_can_be_taken_back(ours: World, record_testsuit
         # It stays so.
         assert "nothing to change" in ours.fab("sync", "up").stdout
         assert "runs the image of before" in ours.fab("upgrade", "--check").stdout
+        assert re.search("warn +images held +auth, registry: that of before", ours.fab("status").stdout)
         assert "replaced registry, auth" in ours.fab("upgrade").stdout
     assert seen.lost == []
     assert running(ours, "registry") == newer

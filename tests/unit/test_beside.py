@@ -24,7 +24,7 @@ def container(id: str, *, number: int = 1, runs: bool = True, name: str = "") ->
     service = Service.REGISTRY
     return {
         "id": id, "service": service, "name": name or f"{PROJECT}-{service}-{number}",
-        "image": "sha256:1", "named": "x:1", "hash": "h", "running": runs, "usable": runs, "number": number,
+        "image": "sha256:1", "named": "x:1", "hash": "h", "running": runs, "number": number,
     }  # fmt: skip
 
 

@@ -42,7 +42,6 @@ class Found(TypedDict):
     named: str
     hash: str
     running: bool
-    usable: bool
     number: int
 
 
@@ -55,13 +54,18 @@ def there() -> list[Found]:
         {
             "id": each["Id"][:12], "service": labels.get(f"{label}service", ""), "name": each["Name"].lstrip("/"),
             "image": each["Image"], "named": each["Config"]["Image"], "hash": labels.get(f"{label}config-hash", ""),
-            "running": each["State"]["Running"], "usable": ready(each),
+            "running": each["State"]["Running"],
             "number": int(labels.get(f"{label}container-number", "1")),
         }
         for each in inspected(run(ask, "docker ps", CHECK).stdout.split())
         for labels in [each["Config"]["Labels"] or {}]
     ]  # fmt: skip
     return sorted((each for each in found if each["service"] in Service.SERVING), key=lambda each: each["number"])
+
+
+def usable(found: Found) -> bool:
+    """Whether somebody is served by it. Looks into the container, which takes a moment."""
+    return all(ready(each) for each in inspected([found["id"]]))
 
 
 def old(found: Iterable[Found]) -> list[Found]:

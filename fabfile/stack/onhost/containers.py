@@ -158,7 +158,7 @@ def _rows(root: Path) -> list[Row]:
 def start_missing(root: Path, scales: Mapping[str, int]) -> None:
     """Start what is not running. What runs stays as it is, whatever compose.yml says of it by now.
 
-    scales: service -> how many containers of it there are.
+    scales: service -> how many containers of it there shall be.
     """
     counts = [part for name, count in scales.items() if count > 1 for part in ("--scale", f"{name}={count}")]
     run(compose(root, "up", "--detach", "--quiet-pull", "--no-recreate", *counts), "docker compose up", NOT_STARTED)

@@ -41,6 +41,12 @@ def held(root: Path) -> dict[str, str]:
     return {name: str(each["image"]) for name, each in _read(root)["services"].items()}
 
 
+def instead(directory: str) -> dict[str, str]:
+    """Service -> the image that it has been held back from. Changes nothing."""
+    root = Path(directory)
+    return {name: named(root).get(name, "") for name in held(root)}
+
+
 def hold(root: Path, images: Mapping[str, str]) -> None:
     """Let these services run these images. images: service -> ID.
 

@@ -37,14 +37,16 @@ def bring_up(root: Path, *, keep: bool = False, patience: float = PATIENCE) -> S
     ended = beside.tidy(root)
     chosen = beside.serving(root, beside.there())
     changed = beside.obsolete(root, chosen)
-    for name in changed:
-        if not chosen[name]["usable"]:
-            # Nobody is served by it.
-            beside.remove(chosen.pop(name))
+    for name in [name for name in changed if not beside.usable(chosen[name])]:
+        # Nobody is served by it.
+        changed.remove(name)
+        beside.remove(chosen.pop(name))
     if any(name not in chosen or not chosen[name]["running"] for name in Service.SERVING):
-        start_missing(root, Counter(each["service"] for each in beside.there()))
+        # Those that served and still end are there for Compose, too.
+        ends = Counter(each["service"] for each in beside.old(beside.there()))
+        start_missing(root, {name: ends[name] + 1 for name in Service.SERVING})
         chosen = beside.serving(root, beside.there())
-    changed = [name for name in Service.SERVING if name in changed and chosen[name]["usable"]]
+    changed = [name for name in Service.SERVING if name in changed]
     await_healthy([each["id"] for name, each in chosen.items() if name not in changed])
     done: Switched = {"replaced": [], "cut": 0}
     for name in changed:

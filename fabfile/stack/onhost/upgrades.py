@@ -57,12 +57,6 @@ def _digests(image: str) -> list[str]:
         return []
 
 
-def instead(directory: str) -> dict[str, str]:
-    """Service -> the image that it has been held back from. Changes nothing."""
-    root = Path(directory)
-    return {name: held.named(root).get(name, "") for name in held.held(root)}
-
-
 def pull(names: list[str]) -> dict[str, str]:
     """Fetch these images anew, as their names mean them now. Returns name -> why it could not be, for those."""
     failed: dict[str, str] = {}

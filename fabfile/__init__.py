@@ -6,12 +6,15 @@ steps work on a server without fabric.
 
 from __future__ import annotations
 
+from typing import Any
+
 from invoke import Collection, Context, task
 
 from .copy_tasks import backup, restore
 from .errors import UsageError, for_people
 from .running import change, run, server
 from .store_tasks import gc, images, retention
+from .upgrade_tasks import pin, rollback, upgrade
 
 
 @task(
@@ -252,11 +255,11 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
 
 
 # In the order in which people need them, for `--list` (command.grouped); the README's tables have it too.
-GROUPS = {
+GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, images, retention, gc, renew, logs, down),
-    "Now and then": (backup, restore, adopt, unlock),
+    "Now and then": (backup, restore, upgrade, rollback, pin, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

@@ -77,6 +77,10 @@ BACKUP_LOG = f"{LOG}/backup.log"
 BACKUP_RECORD = f"{LOG}/backup.json"
 BACKUP_ALERT = f"{LOG}/backup-alert.json"
 BACKUP_VERIFIED = f"{LOG}/backup.verified"
+# Which image took the place of which, and when: for `rollback`.
+UPGRADES = f"{LOG}/upgrades.json"
+# Which image a service has instead of the one of compose.yml, as that one was no good: read by Compose, too.
+HELD = "held.yml"
 # nginx writes there what was used, see store/onhost/uses.py.
 USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"
@@ -115,6 +119,8 @@ AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"
 CONFIG = f"{REGISTRY}/config"
 REGISTRY_CONFIG = f"{CONFIG}/config.yml"
 AUTH_CONFIG = f"{CONFIG}/auth.yml"
+# Until when (seconds since 1970) a container that starts there does not take the requests: see stack/onhost/beside.py.
+HOLD = f"{CONFIG}/hold"
 
 # What is in nginx/ is told in stack/onhost/generations.py.
 NGINX = "nginx"

@@ -12,7 +12,10 @@ from ..settings import HOME
 
 # What the server runs: the launcher, and the tasks that it has there.
 # Comes with the package, and no function of it ever runs on the server.
-LAPTOP = ("fabfile/__init__.py", "fabfile/running.py", "fabfile/store_tasks.py", "fabfile/copy_tasks.py")
+LAPTOP = (
+    "fabfile/__init__.py", "fabfile/running.py", "fabfile/store_tasks.py", "fabfile/copy_tasks.py",
+    "fabfile/upgrade_tasks.py",
+)  # fmt: skip
 ENTRIES = ("fabfile/__main__.py", "fabfile/server_tasks.py")
 
 

@@ -56,6 +56,11 @@ def restore(host: Host, settings: Settings) -> bool:
     return host.call(onhost.restore, settings.deploy_dir)
 
 
+def told(host: Host, answer: onhost.Running) -> Outcome:
+    """What a change did, in words. Raises as `up`."""
+    return _outcome(host, answer)
+
+
 def _outcome(host: Host, answer: onhost.Running) -> Outcome:
     if answer["problem"]:
         raise StepError(
@@ -65,9 +70,16 @@ def _outcome(host: Host, answer: onhost.Running) -> Outcome:
     done = []
     if answer["started"]:
         done.append("started " + ", ".join(answer["started"]))
+    if answer["replaced"]:
+        done.append("replaced " + ", ".join(answer["replaced"]))
     if answer["reloaded"]:
         done.append("nginx reloaded")
     # What starts runs all that was synced: no news.
     news = () if layout.Service.NGINX in answer["started"] else answer["changed"]
     details = [f"live     {layout.NGINX}/{name}" for name in news]
+    if answer["cut"]:
+        details.append(
+            f"cut      {answer['cut']} connections that were at a push or a pull when nginx was replaced: "
+            "their clients begin again"
+        )
     return Outcome("; ".join(done) or "running, nothing to change", bool(done), details)

@@ -137,9 +137,10 @@ def _healthy(port: int) -> str:
     )
 
 
-def _listening(socket: str) -> str:
-    """A shell command that looks whether somebody listens on a socket: its flag is 00010000 (unix(7))."""
-    return f"grep -q ' 00010000 .* {layout.Inside.SOCKETS}/{socket}$' /proc/net/unix"
+def _listening(service: str) -> str:
+    """A command, for Compose, that looks whether a container listens on its socket: its flag is 00010000 (unix(7))."""
+    # Two $ are one to Compose.
+    return f"grep -q ' 00010000 .* {layout.Inside.SOCKETS}/{service}/'$$(cat /etc/hostname)'.sock$$' /proc/net/unix"
 
 
 def _sources(deploy: Path, settings: Settings) -> Iterator[tuple[PurePosixPath, Path]]:

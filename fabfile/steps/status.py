@@ -23,7 +23,7 @@ from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
-from ..stack.onhost import sync
+from ..stack.onhost import held, sync
 from ..store import care, quota
 from ..store.onhost import care as nightly
 from ..store.onhost import quota as minutely
@@ -52,7 +52,10 @@ class Versions(TypedDict):
 
 
 class Status(TypedDict):
-    """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read."""
+    """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read.
+
+    held: service -> the image that it does not run, as that was no good.
+    """
 
     registry: str
     version: Versions
@@ -67,6 +70,7 @@ class Status(TypedDict):
     care: nightly.Night | None
     pushes: minutely.Judged | None
     backup: copies.Backup
+    held: dict[str, str]
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -85,6 +89,7 @@ def looks(settings: Settings) -> list[Call]:
         (nightly.last, (directory,), {}),
         (minutely.last, (directory,), {}),
         (copied.last, (directory,), {}),
+        (held.instead, (directory,), {}),
     ]
 
 
@@ -118,6 +123,7 @@ def status(host: Host, settings: Settings) -> Status:
         "care": host.call(nightly.last, settings.deploy_dir),
         "pushes": host.call(minutely.last, settings.deploy_dir),
         "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
+        "held": host.call(held.instead, settings.deploy_dir),
     }
 
 
@@ -132,7 +138,7 @@ def _deployed(host: Host, directory: str) -> str:
 
 def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
-    rows = [*_containers(found["containers"]), _certificate(found["certificate"])]
+    rows = [*_containers(found["containers"]), *_held(found["held"]), _certificate(found["certificate"])]
     for port, seen in found["from_here"].items():
         rows += _from_here(int(port), seen)
     rows += [
@@ -199,6 +205,17 @@ def _containers(found: list[Container]) -> list[Row]:
         hint = "" if good else ": ./fab -H … up, or logs"
         rows.append(("ok" if good else "failed", c["service"], f"{state}{hint} ({c['image']})"))
     return rows
+
+
+def _held(found: dict[str, str]) -> list[Row]:
+    """Services that run the image of before, as `upgrade` or `rollback` went back to it."""
+    if not found:
+        return []
+    names = ", ".join(sorted(set(found.values())))
+    services = ", ".join(sorted(found))
+    return [
+        ("warn", "images held", f"{services}: that of before, instead of {names}: ./fab -H … upgrade tries it again")
+    ]
 
 
 def _certificate(found: current.Both) -> Row:

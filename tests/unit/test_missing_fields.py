@@ -24,7 +24,7 @@ from fabfile.old_registry.onhost import found
 from fabfile.registry.onhost import api
 from fabfile.registry.proof import Proof, Receipt, UnusableEngineError
 from fabfile.settings import Settings
-from fabfile.stack.onhost import containers, nginx
+from fabfile.stack.onhost import containers, nginx, workers
 
 NAME = "registry.test"
 MANIFEST = b'{"schemaVersion": 2}'
@@ -137,10 +137,10 @@ def says(text: str) -> Any:
 @pytest.mark.parametrize("text", ["0\n", "", "<no value>\n"])
 def test_an_nginx_that_has_just_ended_is_sent_no_signal(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Process 0 would be our own group (kill(2))."""
-    monkeypatch.setattr(nginx, "nginx_container", lambda: "abc")
-    monkeypatch.setattr(nginx, "run", says(text))
+    monkeypatch.setattr(workers, "nginx_container", lambda: "abc")
+    monkeypatch.setattr(workers, "run", says(text))
     with pytest.raises(RefusedError, match="nginx does not run"):
-        nginx._master()
+        workers.master()
 
 
 INSPECTED: dict[str, Any] = {

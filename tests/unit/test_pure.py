@@ -73,7 +73,7 @@ def test_the_commands_of_the_stack(settings: Settings, ran: list[str]) -> None:
     containers.logs(settings.deploy_dir, 20)
     containers.try_alone(Path(settings.deploy_dir))
     assert ran == [
-        UP + "create", UP + "down", UP + "logs --no-color --timestamps --tail 20",
+        UP + "create", UP + "down --timeout 10", UP + "logs --no-color --timestamps --tail 20",
         UP + "run --rm --no-deps --no-TTY --quiet-pull nginx -t -q -c /etc/docker-registry/nginx/next/nginx.conf",
     ]  # fmt: skip
 

@@ -23,6 +23,8 @@ from fabfile.stack import capacity, carried, templates
 
 FABFILE = HOME / "fabfile"
 FILES = sorted(FABFILE.rglob("*.py"))
+# Steps that call other steps.
+CHAINS = ("init", "bootstrap", "adopt", "upgrade", "rollback", "restore")
 # From the lowest to the highest; a folder imports from those before it.
 FLOORS = ("machine", "accounts", "stack", "certificate", "registry", "store", "copies", "old_registry", "steps")
 # What every folder may import.
@@ -74,7 +76,7 @@ def test_below_onhost_there_is_the_standard_library_and_onhost_alone() -> None:
 
 
 def test_imports_go_down_alone() -> None:
-    """Between folders, and within the floors; only `init`, `bootstrap`, `adopt` and `restore` import other steps."""
+    """Between folders, and within the floors; only some import other steps."""
     wrong = []
     for path in FILES:
         here = module(path).split(".")
@@ -86,7 +88,7 @@ def test_imports_go_down_alone() -> None:
                 continue
             if there[1] in GROUND or there[1] == here[1] != "steps":
                 continue
-            chain = here[1] == "steps" == there[1] and here[-1] in ("init", "bootstrap", "adopt", "restore")
+            chain = here[1] == "steps" == there[1] and here[-1] in CHAINS
             lower = there[1] in FLOORS[: FLOORS.index(here[1])]
             if not (chain or lower):
                 wrong.append(f"{'.'.join(here)} -> {name}")

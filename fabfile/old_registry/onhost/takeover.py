@@ -19,7 +19,8 @@ from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import AUTH, foreign, give, give_back, named, only_roots, settle, strangers, take
 from ...registry.onhost import schema1
-from ...stack.onhost.containers import bring_up, remove
+from ...stack.onhost.containers import remove
+from ...stack.onhost.switch import bring_up
 from ...stack.onhost.sync import CLOSED, DIRECTORIES, LARGEST, directories, finish, state
 from . import crontab, found
 from .found import Container, Old, Record
@@ -226,7 +227,7 @@ def _restore_files(root: Path, kept: Record, synced: list[str]) -> None:
     for name in synced:
         if name not in kept["files"]:
             (root / name).unlink(missing_ok=True)
-    for name in (layout.LIVE, layout.PREVIOUS, layout.NEXT, layout.LOADED, layout.STARTED):
+    for name in (layout.LIVE, layout.PREVIOUS, layout.NEXT, layout.LOADED, layout.STARTED, layout.HELD):
         (root / name).unlink(missing_ok=True)
     shutil.rmtree(root / layout.GENERATIONS, ignore_errors=True)
     (root / layout.RESERVE).unlink(missing_ok=True)

@@ -7,11 +7,11 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ...layout import COMPOSE_FILE, PROJECT, Inside, Service
+from ...layout import COMPOSE_FILE, HELD, PROJECT, Inside, Service
 from ...machine.onhost.atomic import RefusedError, told_remedy
 from .said import cannot_ask, full, telling
 
@@ -29,6 +29,8 @@ RESTARTS = 3
 STALE = "does not see a disk that was mounted later"
 NOT_STARTED = "./fab -H … logs shows why; ./fab -H … check finds its causes"
 CHECK = "./fab -H … check"
+# In the name of a container that served, and ends once nobody needs it any more: see beside.py.
+OLD = "-old-"
 # Makes something of what a program said.
 Told = Callable[[str], str]
 CANDIDATE = ("-t", "-q", "-c", Inside.CANDIDATE)
@@ -39,9 +41,10 @@ def compose(root: Path, *args: str) -> list[str]:
 
     root: DEPLOY_DIR. The empty --env-file keeps a stray `.env` in the directory out of it.
     """
+    held = ("--file", str(root / HELD)) if (root / HELD).is_file() else ()
     return [
         "docker", "compose", "--ansi", "never", "--project-name", PROJECT,
-        "--file", str(root / COMPOSE_FILE), "--env-file", "/dev/null", *args,
+        "--file", str(root / COMPOSE_FILE), *held, "--env-file", "/dev/null", *args,
     ]  # fmt: skip
 
 
@@ -57,7 +60,8 @@ def create(directory: str) -> None:
 
 def down(directory: str) -> None:
     """Stop and remove the containers; data, accounts and certificates stay on disk."""
-    run(compose(Path(directory), "down"), "docker compose down", CHECK)
+    # A push that runs would hold it up for as long as it takes.
+    run(compose(Path(directory), "down", "--timeout", "10"), "docker compose down", CHECK)
 
 
 def remove() -> None:
@@ -73,9 +77,12 @@ def logs(directory: str, lines: int) -> str:
     return run(command, "docker compose logs", CHECK).stdout
 
 
-def try_alone(root: Path, told: Told = str) -> None:
-    """`nginx -t` on the candidate configuration, in a container of its own: it works before nginx ever ran."""
-    run(once(root, Service.NGINX, *CANDIDATE), "nginx -t", _correct, told)
+def try_alone(root: Path, told: Told = str, *, configuration: str = Inside.CANDIDATE) -> None:
+    """`nginx -t` on the candidate configuration, in a container of its own: it works before nginx ever ran.
+
+    The image is that which compose.yml names, whatever runs.
+    """
+    run(once(root, Service.NGINX, *CANDIDATE[:-1], configuration), "nginx -t", _correct, told)
 
 
 def try_inside(told: Told = str) -> None:
@@ -100,7 +107,8 @@ def ours_alone(root: Path) -> None:
     ask = ["docker", "ps", "--all", "--filter", f"label={label}={PROJECT}", "--format", row]
     for line in run(ask, "docker ps", CHECK).stdout.splitlines():
         name, _, files = line.partition(" ")
-        if files != str(root / COMPOSE_FILE):
+        # With held.yml there are two.
+        if files.partition(",")[0] != str(root / COMPOSE_FILE):
             raise RefusedError(
                 f"container {name} of another Compose project '{PROJECT}' ({files}) is in the way",
                 "rename that project, or remove it, then run this again",
@@ -125,7 +133,7 @@ class Container(Row):
 def listed(directory: str) -> list[Container]:
     """Our containers. Not those of a certbot or `nginx -t` run."""
     rows = _rows(Path(directory))
-    found = _inspected([row["id"] for row in rows])
+    found = inspected([row["id"] for row in rows])
     health = {each["Id"][:12]: STALE if _stale(each) else _health(each) for each in found}
     return [{**row, "health": health.get(row["id"], "")} for row in rows]
 
@@ -142,35 +150,49 @@ def _rows(root: Path) -> list[Row]:
     found: list[Row] = [
         {"service": row["Service"], "id": row["ID"][:12], "image": row.get("Image", ""), "state": row["State"]}
         for row in rows
-        if "-run-" not in row["Name"] and row["Service"] != Service.CERTBOT
+        if "-run-" not in row["Name"] and OLD not in row["Name"] and row["Service"] != Service.CERTBOT
     ]
     return sorted(found, key=lambda row: row["service"])
 
 
-def bring_up(root: Path) -> dict[str, str]:
-    """Start what is not running, replace what changed, and wait until every container passes its own health check.
+def start_missing(root: Path, scales: Mapping[str, int]) -> None:
+    """Start what is not running. What runs stays as it is, whatever compose.yml says of it by now.
+
+    scales: service -> how many containers of it there shall be.
+    """
+    counts = [part for name, count in scales.items() if count > 1 for part in ("--scale", f"{name}={count}")]
+    run(compose(root, "up", "--detach", "--quiet-pull", "--no-recreate", *counts), "docker compose up", NOT_STARTED)
+
+
+def await_healthy(ids: Sequence[str]) -> None:
+    """Wait until every one of these containers passes its own health check.
 
     Docker's engine makes the first check when an interval is over, and each one costs 80 ms of CPU: so they
-    are far apart, and here it is looked at once. Returns what `containers` does. Raises RefusedError with
-    what its log says when a container does not stay up.
+    are far apart, and here it is looked at once. Raises RefusedError with what its log says when a container does
+    not stay up.
     """
-    run(compose(root, "up", "--detach", "--quiet-pull"), "docker compose up", NOT_STARTED)
     end = time.monotonic() + READY_SECONDS
-    there = containers(root)
-    waiting = [text.partition(" ")[0] for text in there.values()]
+    waiting = list(ids)
     while True:
-        left = [each for each in _inspected(waiting) if _health(each, strict=True) not in ("", "healthy")]
+        left = [each for each in inspected(waiting) if _health(each, strict=True) not in ("", "healthy")]
         if not left:
-            return there
+            return
         late = left if time.monotonic() > end else []
         for each in late or [each for each in left if each["RestartCount"] >= RESTARTS]:
             name = each["Name"].lstrip("/")
-            raise RefusedError(f"container {name} does not start: {_last_words(name)}", NOT_STARTED)
+            raise RefusedError(f"container {name} does not start: {last_words(name)}", NOT_STARTED)
         waiting = [each["Id"] for each in left]
         time.sleep(0.1)
 
 
-def _inspected(ids: list[str]) -> list[dict[str, Any]]:
+def ready(found: dict[str, Any]) -> bool:
+    """Whether a container runs, and is healthy, as far as Docker and its own check know."""
+    state = found["State"]
+    return bool(state["Running"]) and not state.get("Restarting") and _health(found) in ("", "healthy")
+
+
+def inspected(ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What Docker knows of these containers."""
     found: list[dict[str, Any]] = json.loads(
         run(["docker", "inspect", *ids], "docker inspect", "").stdout if ids else "[]"
     )
@@ -207,7 +229,7 @@ def _health(found: dict[str, Any], *, strict: bool = False) -> str:
 
 def restart_stale(ids: list[str]) -> None:
     """Restart those of these containers that run, and see what was there before a disk was mounted."""
-    if old := [each["Id"] for each in _inspected(ids) if _stale(each)]:
+    if old := [each["Id"] for each in inspected(ids) if _stale(each)]:
         run(["docker", "restart", *old], "docker restart", NOT_STARTED)
 
 
@@ -222,7 +244,8 @@ def _stale(found: dict[str, Any]) -> bool:
     return False
 
 
-def _last_words(name: str) -> str:
+def last_words(name: str) -> str:
+    """What the log of a container says is wrong."""
     done = subprocess.run(
         ["docker", "logs", "--tail", "30", name],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL, check=False,
@@ -237,19 +260,9 @@ def nginx_container() -> str:
     return run(["docker", "ps", "--quiet", "--no-trunc", *filters], "docker ps", CHECK).stdout.strip()
 
 
-def healthy(ids: list[str]) -> dict[str, str]:
-    """Container -> its image, of those that run, are healthy, and have the image that their name means now."""
-    if not ids:
-        return {}
-    found = _inspected(ids)
-    names = [each["Config"]["Image"] for each in found]
-    ask = ["docker", "image", "inspect", "--format", "{{.Id}}", *names]
-    current = run(ask, "docker image inspect", "").stdout.split()
-    return {
-        each["Id"][:12]: each["Image"]
-        for each, now in zip(found, current, strict=True)
-        if each["Image"] == now and each["State"]["Running"] and not _stale(each) and _health(each) == "healthy"
-    }
+def healthy(ids: Sequence[str]) -> dict[str, str]:
+    """Container -> its image, of those that run, are healthy, and see the disks that are there."""
+    return {each["Id"][:12]: each["Image"] for each in inspected(ids) if ready(each) and not _stale(each)}
 
 
 def run(argv: list[str], what: str, remedy: str | Told, told: Told = str) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,7 @@ import json
 import os
 import re
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -20,40 +19,31 @@ from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle
 from ...machine.onhost.reserve import given, keep
-from . import uses_log
-from .containers import (
-    bring_up,
-    containers,
-    healthy,
-    nginx_container,
-    ours_alone,
-    restart_stale,
-    run,
-    try_alone,
-    try_inside,
-)
+from . import beside, held, retire, switch, uses_log, workers
+from .beside import Found
+from .containers import healthy, nginx_container, ours_alone, restart_stale, try_alone, try_inside
 from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
-from .workers import began, children, workers
 
 MAPS = "accounts.conf"
 OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
 REMEMBERED = "run/accounts"
 
-TAKEOVER_SECONDS = 20
-
 
 class Running(Promoted):
-    """What runs now. started: services. reloaded: whether nginx was told."""
+    """What runs now. started: services. reloaded: whether nginx was told. replaced, cut: see switch.Switched."""
 
     started: list[str]
     reloaded: bool
+    replaced: list[str]
+    cut: int
 
 
-def up(directory: str, lineage: str) -> Running:
+def up(directory: str, lineage: str, *, keep_old: bool = False, patience: float = switch.PATIENCE) -> Running:
     """Test the configuration that was synced, start the stack, reload where something changed.
 
     lineage: certbot's live directory of the certificate; it may be missing or empty.
+    keep_old, patience: see switch.bring_up.
     Raises RefusedError when `nginx -t` says no: then the old configuration goes on, on disk too.
     """
     root = Path(directory)
@@ -64,24 +54,27 @@ def up(directory: str, lineage: str) -> Running:
         raise RefusedError("there is no account yet", "./fab -H … htpasswd --user NAME")
     ours_alone(root)
     store.require(root)
+    held.outdated(root)
     keep(root)
     put_users(root)
     with _lock(root), given(root):
         answer = promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
         moved = settle(root)
         store.mark(root)
-        before = containers(root)
-        restart_stale([text.partition(" ")[0] for text in before.values()])
-        after = bring_up(root)
+        before = {each["id"] for each in beside.there() if each["running"]}
+        restart_stale(list(before))
+        switched = switch.bring_up(root, keep=keep_old, patience=patience)
+        after = beside.serving(root, beside.there())
         if moved:
             # What the old containers wrote while that was going on.
             give_or_use(root / layout.DATA, WRITTEN[layout.DATA])
-        started = sorted(name for name, there in after.items() if before.get(name) != there)
+        started = sorted(name for name, each in after.items() if each["id"] not in {*before})
         reloaded = bool(_load_or_go_back(root, answer["changed"]))
         _remember_started(root, after)
         if uses_log.keep(root):
-            renewed()
-    return {**answer, "started": started, "reloaded": reloaded}
+            workers.renewed()
+    started = [name for name in started if name not in switched["replaced"]]
+    return {**answer, **switched, "started": started, "reloaded": reloaded}
 
 
 def settled(directory: str, lineage: str) -> bool:
@@ -98,7 +91,10 @@ def settled(directory: str, lineage: str) -> bool:
             and wanted == content(root / layout.LIVE)
             and (root / layout.LOADED).read_text() == str((root / layout.LIVE).readlink())
             and started["compose"] == _digest(root)
+            and started["images"] == held.identities(held.wanted(root))
             and started["containers"] == healthy(list(started["containers"]))
+            and not beside.astray(root, [*started["containers"]])
+            and all(retire.ENDS in each["name"] and each["running"] for each in beside.old(beside.there()))
         )
     except (OSError, ValueError, LookupError, TypeError, RefusedError):
         # A record that is damaged, or of another version, is none.
@@ -185,7 +181,7 @@ def activate(directory: str, lineage: str) -> Running:
             config |= {name: data for name, data in _wanted(root).items() if name != OVERRIDE}
         answer = promote(root, Path(lineage), config, partial(_test, try_inside))
         reloaded = bool(_load_or_go_back(root, answer["changed"]))
-    return {**answer, "started": [], "reloaded": reloaded}
+    return {**answer, "started": [], "reloaded": reloaded, "replaced": [], "cut": 0}
 
 
 def _test(attempt: Callable[[Callable[[str], str]], None]) -> None:
@@ -201,6 +197,22 @@ def _lock(root: Path) -> AbstractContextManager[None]:
     if not (root / layout.GENERATIONS).is_dir():
         raise RefusedError(f"nothing is deployed in {root}", "./fab -H … bootstrap")
     return locked(root / layout.GENERATIONS / ".lock", 150)
+
+
+def back(directory: str) -> list[str]:
+    """Let the containers serve again that `up` kept (keep_old). Returns their services."""
+    root = Path(directory)
+    with _lock(root):
+        done = switch.back(root)
+        _remember_started(root, beside.serving(root, beside.there()))
+    return done
+
+
+def finish(directory: str) -> None:
+    """Let the containers end that `up` kept, each once it is done."""
+    root = Path(directory)
+    with _lock(root):
+        switch.finish(root)
 
 
 def restore(directory: str) -> bool:
@@ -229,61 +241,22 @@ def _load(root: Path) -> int:
     digest = str((root / layout.LIVE).readlink())
     if loaded.is_file() and loaded.read_text() == digest:
         return 0
-    master = _master()
-    old = workers(master)
+    master = workers.master()
+    old = workers.workers(master)
     # As `nginx -s reload` does it (nginx(8)), without a trip through Docker.
     os.kill(master, signal.SIGHUP)
-    _wait_for_takeover(master, old)
+    workers.wait_for_takeover(master, old)
     replace(loaded, digest.encode(), 0o644)
     return master
 
 
-def _master() -> int:
-    """Process ID, on the host, of our nginx."""
-    found = nginx_container()
-    if not found:
-        raise RefusedError("nginx does not run", "./fab -H … up")
-    inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", found]
-    process = run(inspect, "docker inspect", "./fab -H … check").stdout.strip()
-    # It may have ended since. A signal to process 0 would be one to our own group (kill(2)).
-    if not process.isdecimal() or int(process) == 0:
-        raise RefusedError("nginx does not run", "./fab -H … up")
-    return int(process)
-
-
-def renewed() -> dict[int, int]:
-    """Have nginx begin new processes, with what it runs already. Returns the old ones, for workers.alive.
-
-    These go on until their last request is done. Raises RefusedError where nginx does not run.
-    """
-    master = _master()
-    old = {pid: started for pid in children(master) if (started := began(pid))}
-    serving = workers(master)
-    os.kill(master, signal.SIGHUP)
-    _wait_for_takeover(master, serving)
-    return old
-
-
-def _wait_for_takeover(master: int, old: set[int]) -> None:
-    """`-s reload` only sends a signal: wait until no old worker takes a connection any more.
-
-    Old workers finish what they are at, a long push for example; that is not waited for.
-    """
-    end = time.monotonic() + TAKEOVER_SECONDS
-    while old & workers(master) or not workers(master):
-        if time.monotonic() > end:
-            if workers(master) - old:
-                # An old one that does not end answers with what the new ones know of the accounts.
-                return
-            raise RefusedError("nginx does not take over the new configuration", "./fab -H … logs shows why")
-        time.sleep(0.02)
-
-
-def _remember_started(root: Path, containers: dict[str, str]) -> None:
-    ids = [text.partition(" ")[0] for text in containers.values()]
-    record = {"compose": _digest(root), "containers": healthy(ids)}
+def _remember_started(root: Path, serving: Mapping[str, Found]) -> None:
+    ids = [each["id"] for each in serving.values()]
+    images = held.identities(held.wanted(root))
+    record = {"compose": _digest(root), "containers": healthy(ids), "images": images}
     replace(root / layout.STARTED, json.dumps(record).encode(), 0o644)
 
 
 def _digest(root: Path) -> str:
-    return hashlib.sha256((root / layout.COMPOSE_FILE).read_bytes()).hexdigest()
+    files = [root / name for name in (layout.COMPOSE_FILE, layout.HELD)]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()

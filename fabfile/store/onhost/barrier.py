@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ...machine.onhost.atomic import RefusedError
-from ...stack.onhost import nginx, workers
+from ...stack.onhost import workers
 from ...stack.onhost.containers import nginx_container
 
 SECONDS = 600.0
@@ -19,7 +19,7 @@ def passed(seconds: float = SECONDS) -> str:
     if not nginx_container():
         return ""
     try:
-        old = nginx.renewed()
+        old = workers.renewed()
     except RefusedError as error:
         return error.what
     end = time.monotonic() + seconds

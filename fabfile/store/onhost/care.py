@@ -11,7 +11,7 @@ from ...layout import CARE_RECORD, RETENTION
 from ...machine.onhost import store
 from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.reserve import given
-from ...stack.onhost import nginx
+from ...stack.onhost import workers
 from ...stack.onhost.containers import nginx_container
 from . import collect, handles, retention, trash, uses, walk
 
@@ -103,7 +103,7 @@ def fold(directory: str) -> None:
             known |= repository.revisions.keys()
         uses.fold(directory, known, time.time())
         if nginx_container():
-            nginx.renewed()
+            workers.renewed()
 
 
 def last(directory: str) -> Night | None:

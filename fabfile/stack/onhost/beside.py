@@ -118,11 +118,15 @@ def rename(found: Found, name: str) -> None:
 def obsolete(root: Path, chosen: Mapping[str, Found]) -> list[str]:
     """Services whose container is not what compose.yml says: its image, or anything else.
 
-    What an image is counts, and not its name.
+    What an image is counts, and not its name. What `up` started with the very compose.yml that is there is
+    what it says.
     """
     if not chosen:
         return []
     images = held.identities(held.wanted(root))
+    same = _started(root)
+    if all(each["id"] in same for each in chosen.values()):
+        return [name for name, each in chosen.items() if each["image"] != images.get(name)]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"services": {name: {"image": each["named"]} for name, each in chosen.items()}}, file)
         file.flush()
@@ -131,6 +135,15 @@ def obsolete(root: Path, chosen: Mapping[str, Found]) -> list[str]:
     return [
         name for name, each in chosen.items() if each["image"] != images.get(name) or each["hash"] != hashes.get(name)
     ]
+
+
+def _started(root: Path) -> set[str]:
+    """The containers that `up` started with the compose.yml that is there (generations.py)."""
+    try:
+        record = json.loads((root / layout.STARTED).read_text())
+        return {*record["containers"]} if record["compose"] == held.digest(root) else set()
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
 
 
 def make(root: Path, service: str, *, start: bool = True) -> Found:

@@ -210,7 +210,9 @@ def test_what_is_newer_is_asked_of_the_image_registry(ours: World, tmp_path: Pat
     """A registry beside ours, on the server itself: Docker trusts that one without TLS. Then `pin`."""
     name = "localhost:5000/registry:3.1"
     ours.server(
-        "docker run -d --name source --network host registry-sandbox/registry:first >/dev/null; "
+        "printf 'version: 0.1\nstorage: {inmemory: }\nhttp: {addr: 127.0.0.1:5000}\n' >/tmp/source.yml; "
+        "docker run -d --name source --network host -v /tmp/source.yml:/source.yml registry-sandbox/registry:first "
+        "serve /source.yml >/dev/null; "
         f"docker tag registry-sandbox/registry:first {name}; "
         f"for n in 1 2 3 4 5 6 7 8 9; do docker push -q {name} 2>&1 && break; sleep 1; done"
     )

@@ -218,8 +218,9 @@ class World:
     def clean(self) -> None:
         """A server on which nothing was ever deployed."""
         # What cron began writes there until it is done.
+        running = f"{DEPLOY_DIR}/log/quota.running"
         self.server(
-            f"rm -f /etc/cron.d/{PROJECT}; [ ! -d {DEPLOY_DIR}/log ] || flock -w 60 {DEPLOY_DIR}/log/quota.running true; "
+            f"rm -f /etc/cron.d/{PROJECT}; [ ! -e {running} ] || flock -w 60 {running} true; "
             "docker ps --all --quiet | xargs -r docker rm --force --volumes >/dev/null; "
             "docker network prune --force >/dev/null; "
             f"rm -rf {DEPLOY_DIR} /etc/{PROJECT} /etc/docker/certs.d"

@@ -24,7 +24,7 @@ from fabfile.old_registry.onhost import found
 from fabfile.registry.onhost import api
 from fabfile.registry.proof import Proof, Receipt, UnusableEngineError
 from fabfile.settings import Settings
-from fabfile.stack.onhost import containers, nginx, workers
+from fabfile.stack.onhost import containers, held, nginx, workers
 
 NAME = "registry.test"
 MANIFEST = b'{"schemaVersion": 2}'
@@ -189,7 +189,7 @@ def test_a_damaged_record_of_what_was_started_is_none(
     monkeypatch.setattr(nginx, "candidate", lambda *_: ({}, ""))
     monkeypatch.setattr(nginx, "_wanted", lambda _: {})
     monkeypatch.setattr(nginx, "owned", lambda _: True)
-    monkeypatch.setattr(nginx, "_digest", lambda _: "x")
+    monkeypatch.setattr(held, "digest", lambda _: "x")
     assert not nginx.settled(str(tmp_path), str(tmp_path))
 
 

@@ -80,6 +80,21 @@ def test_every_change_is_another_generation(file: Path) -> None:
     assert len(seen) == 3
 
 
+def test_a_push_test_disturbs_nobody(file: Path) -> None:
+    """Another generation is, for a moment, a 503 to whom an old worker of nginx answers."""
+    put(file, "ci", f"ci:{HASH}", {"role": "push", "repositories": []})
+    before = roles.maps(file).decode()
+    put(
+        file,
+        "push-test-6b099d8a-37f67908",
+        f"push-test-6b099d8a-37f67908:{HASH}",
+        {"role": "admin", "repositories": []},
+    )
+    during = roles.maps(file).decode()
+    assert "push-test-6b099d8a-37f67908" in during
+    assert during.partition("$generation {\n")[2] == before.partition("$generation {\n")[2]
+
+
 @pytest.mark.parametrize(
     ("role", "repositories", "words"),
     [

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ...machine.onhost.atomic import RefusedError
-from .accounts_file import COST, Line, lines
+from .accounts_file import COST, TEMPORARY, Line, lines
 
 # An admin may delete, and list all; who may push may pull.
 ROLES = ("pull", "push", "admin")
@@ -37,15 +37,18 @@ def maps(accounts_file: Path) -> bytes:
 
     Regular expressions throughout, as a plain string in a map is compared without regard to case
     (nginx, ngx_http_map_module). $generation stands for the whole accounts file: what nginx remembers is
-    filed under it, so every change makes it forget.
+    filed under it, so every change makes it forget. Those of a push-test are left out: each is a name of its own
+    whose password nobody has twice, and one that is gone has no role. So nobody else notices a push-test.
     """
     if not accounts_file.is_file():
         raise RefusedError(
             f"{accounts_file.name} is missing, and so nothing is changed",
             "./fab -H … htpasswd --user NAME makes a new one",
         )
-    accounts = [line for line in lines(accounts_file) if NAME.fullmatch(line.user) and line.cost]
-    generation = hashlib.sha256(accounts_file.read_bytes()).hexdigest()[:16]
+    there = lines(accounts_file)
+    accounts = [line for line in there if NAME.fullmatch(line.user) and line.cost]
+    lasting = "".join(str(line) for line in there if not TEMPORARY.fullmatch(line.user))
+    generation = hashlib.sha256(lasting.encode()).hexdigest()[:16]
     roles = [f'"~^{_quoted(line.user)}\\z" {line.role};' for line in accounts]
     known = [f'"~^{_quoted(line.user)}\\z" $http_authorization;' for line in accounts]
     scopes = [row for line in accounts for row in _scopes(line)]

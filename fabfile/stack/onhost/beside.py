@@ -25,11 +25,13 @@ from ...layout import PROJECT, Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace
 from . import held
-from .containers import CHECK, NOT_STARTED, OLD, compose, inspected, ready, run
+from .containers import CHECK, NOT_STARTED, OLD, compose, inspected, run
 
 SOCKETS = {Service.REGISTRY: layout.REGISTRY_SOCKETS, Service.AUTH: layout.AUTH_SOCKETS}
 # Longer than a container may take until it is healthy.
 HOLD_SECONDS = 180
+# Of a socket: its flag where somebody accepts connections (unix), and its state (tcp). nginx's ports there.
+ACCEPTS, LISTENS, PORTS = "00010000", "0A", ("0050", "01BB")
 
 
 class Found(TypedDict):
@@ -64,8 +66,32 @@ def there() -> list[Found]:
 
 
 def usable(found: Found) -> bool:
-    """Whether somebody is served by it. Looks into the container, which takes a moment."""
-    return all(ready(each) for each in inspected([found["id"]]))
+    """Whether somebody may be served by it: it runs, and listens (proc(5), net/unix and net/tcp).
+
+    Not by its own check: on a full disk, or where all is slow, that fails although it serves.
+    """
+    state = inspected([found["id"]])[0]["State"]
+    if not state["Running"] or state.get("Restarting"):
+        return False
+    if found["service"] == Service.NGINX:
+        return listening(int(state["Pid"])) > 0
+    try:
+        lines = Path(f"/proc/{state['Pid']}/net/unix").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    place = f"{layout.Inside.SOCKETS}/{found['service']}/"
+    return any(f" {ACCEPTS} " in line and place in line for line in lines)
+
+
+def listening(pid: int, state: str = LISTENS) -> int:
+    """How many TCP sockets of nginx's ports are in that state, in the network of a process."""
+    count = 0
+    for file in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{file}").read_text().splitlines()[1:]:
+                fields = line.split()
+                count += fields[3] == state and fields[1].rpartition(":")[2] in PORTS
+    return count
 
 
 def old(found: Iterable[Found]) -> list[Found]:
@@ -118,11 +144,15 @@ def rename(found: Found, name: str) -> None:
 def obsolete(root: Path, chosen: Mapping[str, Found]) -> list[str]:
     """Services whose container is not what compose.yml says: its image, or anything else.
 
-    What an image is counts, and not its name.
+    What an image is counts, and not its name. What `up` started with the very compose.yml that is there is
+    what it says.
     """
     if not chosen:
         return []
     images = held.identities(held.wanted(root))
+    same = _started(root)
+    if all(each["id"] in same for each in chosen.values()):
+        return [name for name, each in chosen.items() if each["image"] != images.get(name)]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"services": {name: {"image": each["named"]} for name, each in chosen.items()}}, file)
         file.flush()
@@ -131,6 +161,15 @@ def obsolete(root: Path, chosen: Mapping[str, Found]) -> list[str]:
     return [
         name for name, each in chosen.items() if each["image"] != images.get(name) or each["hash"] != hashes.get(name)
     ]
+
+
+def _started(root: Path) -> set[str]:
+    """The containers that `up` started with the compose.yml that is there (generations.py)."""
+    try:
+        record = json.loads((root / layout.STARTED).read_text())
+        return {*record["containers"]} if record["compose"] == held.digest(root) else set()
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
 
 
 def make(root: Path, service: str, *, start: bool = True) -> Found:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...layout import PROJECT, Service
 from ...machine.onhost.atomic import RefusedError
-from .beside import Found
+from .beside import Found, listening
 from .containers import NOT_STARTED, compose, inspected, last_words, run
 from .workers import alive, renewed
 
@@ -29,9 +29,7 @@ RULE = (
     "-m", "addrtype", "--dst-type", "LOCAL", "-m", "comment", "--comment", PROJECT, "-j", "DROP",
 )  # fmt: skip
 LISTENING_SECONDS = 10
-LISTEN = "0A"
 ESTABLISHED = "01"
-PORTS = ("0050", "01BB")
 
 
 def quiet(seconds: float) -> bool:
@@ -111,7 +109,7 @@ def _stop(found: Found) -> int:
     while stopping.poll() is None:
         if time.monotonic() < end:
             # An idle connection is closed at once, so these are at something.
-            cut = _sockets(pid, ESTABLISHED)
+            cut = listening(pid, ESTABLISHED)
         time.sleep(0.02)
     return cut if time.monotonic() >= end else 0
 
@@ -137,7 +135,7 @@ def _await_listening(container: str, name: str) -> None:
     while time.monotonic() < end:
         found = inspected([container])[0]
         state = found["State"]
-        if state["Running"] and _sockets(int(state["Pid"]), LISTEN):
+        if state["Running"] and listening(int(state["Pid"])):
             return
         if found["RestartCount"] or state["Status"] == "exited":
             break
@@ -147,14 +145,3 @@ def _await_listening(container: str, name: str) -> None:
 
 def _pid(found: Found) -> int:
     return int(inspected([found["id"]])[0]["State"]["Pid"])
-
-
-def _sockets(pid: int, state: str) -> int:
-    """How many TCP sockets of nginx's ports are in that state, in the network of a process (proc(5), net/tcp)."""
-    count = 0
-    for file in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/net/{file}").read_text().splitlines()[1:]:
-                fields = line.split()
-                count += fields[3] == state and fields[1].rpartition(":")[2] in PORTS
-    return count

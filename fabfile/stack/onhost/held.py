@@ -7,6 +7,7 @@ another image.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +20,12 @@ from ...machine.onhost.atomic import RefusedError, replace
 from .containers import CHECK, run
 
 IMAGE_LINE = re.compile(r"^    image: (\S+)$", re.M)
+
+
+def digest(root: Path) -> str:
+    """Of all that Compose reads."""
+    files = [root / name for name in (layout.COMPOSE_FILE, layout.HELD)]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
 def named(root: Path) -> dict[str, str]:

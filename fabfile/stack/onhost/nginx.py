@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -90,7 +89,7 @@ def settled(directory: str, lineage: str) -> bool:
             and not any(outside.differs(*file) for file in users(root))
             and wanted == content(root / layout.LIVE)
             and (root / layout.LOADED).read_text() == str((root / layout.LIVE).readlink())
-            and started["compose"] == _digest(root)
+            and started["compose"] == held.digest(root)
             and started["images"] == held.identities(held.wanted(root))
             and started["containers"] == healthy(list(started["containers"]))
             and not beside.astray(root, [*started["containers"]])
@@ -253,10 +252,5 @@ def _load(root: Path) -> int:
 def _remember_started(root: Path, serving: Mapping[str, Found]) -> None:
     ids = [each["id"] for each in serving.values()]
     images = held.identities(held.wanted(root))
-    record = {"compose": _digest(root), "containers": healthy(ids), "images": images}
+    record = {"compose": held.digest(root), "containers": healthy(ids), "images": images}
     replace(root / layout.STARTED, json.dumps(record).encode(), 0o644)
-
-
-def _digest(root: Path) -> str:
-    files = [root / name for name in (layout.COMPOSE_FILE, layout.HELD)]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()

@@ -67,6 +67,7 @@ def renew(c: Context, dry_run: bool = False, log: str = "", heard: str = "") -> 
 @for_people
 def care(c: Context, log: str = "") -> None:
     """Fold the log of uses; where there is a retention.ini, first remove tags by it, and free what nothing needs."""
+    from .copies.onhost import stage
     from .store import care
 
     if log:
@@ -76,6 +77,8 @@ def care(c: Context, log: str = "") -> None:
     problem = ""
     try:
         with lock.audited(host, settings, "care"):
+            # What a copy that was cut off still holds could not be freed.
+            host.call(stage.forget, settings.deploy_dir)
             report.step("care", lambda: care.care(host, settings))
     except Exception as error:
         problem = str(error) or type(error).__name__

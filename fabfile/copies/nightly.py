@@ -175,12 +175,12 @@ def row(backup: Backup) -> tuple[str, str, str]:
         return "ok", "backup", "not by itself: BACKUP_TO in .env, or ./fab -H … backup --to DIRECTORY"
     if last is None:
         return "warn", "backup", "not yet: cron makes one; or ./inv backup in DEPLOY_DIR on the server"
-    text = f"{ago(last['when'])} ago: {last['tags']} tags, {size(last['bytes'])}"
+    text = f"{_ago(last['when'])}: {last['tags']} tags, {size(last['bytes'])}"
     if backup["to"]:
         text += f"; the last drill: {_ago(last['drilled'])}"
     where = f"{layout.BACKUP_LOG} on the server"
     if last["problem"]:
-        text = f"{ago(last['when'])} ago: {last['problem']}; the last good one: {_ago(last['good'])}"
+        text = f"{_ago(last['when'])}: {last['problem']}; the last good one: {_ago(last['good'])}"
     elif time.time() - last["when"] > 2 * backup["period"]:
         text += f"; cron did not run it since: {where}"
     elif backup["to"] and time.time() - last["drilled"] > DRILL_LATE:
@@ -191,7 +191,8 @@ def row(backup: Backup) -> tuple[str, str, str]:
 
 
 def _ago(when: float) -> str:
-    return f"{ago(when)} ago" if when else "never"
+    text = ago(when)
+    return "never" if not when else text if text == "now" else f"{text} ago"
 
 
 def period(schedule: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from ..layout import COPY, DATA, SNAPSHOT
 from ..machine.conversation import last_line
 from ..machine.door import Door
 from ..machine.host import Host
+from ..machine.onhost import disk
 from ..machine.onhost.atomic import told_remedy
 from ..settings import Settings
 from .checked import PARTIAL
@@ -27,8 +29,9 @@ OPTIONS = (
 )  # fmt: skip
 # The first one that compares nanoseconds.
 LEAST = (3, 1, 3)
-# Of rsync(1): files that went away, or that could not be read or written; a connection that ended.
-CUT = (12, 30, 35, 255)
+# Of rsync(1): it could not read or write a file.
+IO = 11
+FULL_BELOW = 1 << 20
 HERE = "brew install rsync, or apt-get install rsync, on this machine; on Windows in WSL"
 
 
@@ -80,6 +83,12 @@ def _run(  # noqa: PLR0913 - each is what it says
     if door.lost or any(end.status < 0 for end in door.ends):
         # Where it is gone, this says so.
         host.run(["true"])
+    if done.returncode == IO and not down and not told_remedy(done.stderr + said):
+        # The far rsync is gone before it can say why.
+        usage = host.call(disk.usage, settings.deploy_dir)
+        space = usage["images"] or usage
+        if space["free"] < FULL_BELOW or (space["all_inodes"] and space["inodes"] < 1):
+            said = os.strerror(errno.ENOSPC)
     return _done(host, done, down, said)
 
 
@@ -97,7 +106,7 @@ def _done(host: Host, done: subprocess.CompletedProcess[str], down: bool, said: 
     if "rsync: command not found" in said + done.stderr:
         raise StepError(f"{host.name}: there is no rsync on the server", "./fab -H … provision")
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    words = next((line for line in lines if told_remedy(line)), "") or (lines[0] if lines else last_line(said))
+    words = next((line for line in (*lines, said) if told_remedy(line)), "") or (lines[0] if lines else last_line(said))
     full = f"{'this machine' if down else host.name}: the disk is full" if told_remedy(words) else ""
     raise StepError(
         f"{full or host.name}: rsync: {words or 'no message'} (exit status {done.returncode})",

@@ -18,6 +18,9 @@ from . import checked, place, rsync
 from .onhost import stage
 from .place import Snapshot
 
+# The server notices a moment later that a run was killed.
+PATIENCE = 10
+
 
 @dataclass
 class Taken:
@@ -31,7 +34,7 @@ class Taken:
 
 
 @contextlib.contextmanager
-def alone(host: Host, settings: Settings, task: str, seconds: int = 0) -> Iterator[None]:
+def alone(host: Host, settings: Settings, task: str, seconds: int = PATIENCE) -> Iterator[None]:
     """While nobody else makes a copy on the host, or brings one back. Raises as lock.exclusive."""
     with lock.exclusive(host, settings, task, seconds=seconds, path=layout.COPY_LOCK):
         yield

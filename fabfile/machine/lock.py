@@ -84,7 +84,7 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str, path: st
         keeper.close()
         raise StepError(
             f"{host.name}: somebody else is at work: {deployed or 'they left no name'}",
-            "wait for them; if their machine died: ./fab -H … unlock",
+            "wait for them; if their machine died: ./fab -H … unlock" if path == LOCK else "wait for them to end",
         )
     if _too_old(host, deployed):
         # Nothing was done, so there is nothing to log.

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from .. import report
+from ..copies.onhost import stage
 from ..errors import UsageError
 from ..layout import RETENTION
 from ..machine.host import Host, require_deployed
@@ -43,6 +44,9 @@ def gc(  # noqa: PLR0913 - each is an option
                 "warn", "gc", f"--grace {grace}: a push that takes longer than that may have to be repeated", 0.0
             )
     require_deployed(host, settings.deploy_dir)
+    if not dry:
+        # What a copy that was cut off still holds could not be freed.
+        host.call(stage.forget, settings.deploy_dir)
     found = host.call(collect.collect, settings.deploy_dir, **options)
     if not dry:
         quota.look(host, settings)

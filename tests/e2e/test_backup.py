@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -208,7 +211,7 @@ def test_the_server_copies_by_itself(nightly: World, tmp_path: Path) -> None:
     assert "drilled: 1 tags pulled from it" in said
     assert "BACKUP_COMMAND took 1 tags" in said
     assert row(nightly).startswith("ok ")
-    assert "now ago" not in row(nightly)
+    assert "now: 1 tags" in row(nightly)
     # The directory that restic has is a snapshot, too.
     nightly.server(f"{RESTIC} restore latest --target /srv/restic/back >/dev/null")
     back = "/srv/restic/back/docker-registry/registry/data/.copy/out"
@@ -258,3 +261,44 @@ def test_a_drill_finds_what_is_wrong(served: World, tmp_path: Path) -> None:
     print(failed.stderr)
     assert failed.returncode == 1
     assert f"copy/kept:1: layer {layer} is sha256:" in failed.stderr
+
+
+@pytest.mark.long
+def test_what_a_second_copy_costs(served: World, tmp_path: Path) -> None:
+    """1 GB, then 1 MB more: beside plain rsync of the data directory over ssh, and beside restic on the server."""
+    for number in range(10):
+        push_image(served, f"copy/of{number}", os.urandom(100_000_000))
+    ssh = f"ssh -F {served.sandbox.directory}/ssh_config"
+    plain = [
+        "rsync",
+        "-a",
+        "--stats",
+        "--no-human-readable",
+        "-e",
+        ssh,
+        f"server:{DATA}/docker",
+        str(tmp_path / "plain"),
+    ]
+    restic = f"{RESTIC} backup --ignore-ctime {DATA}/docker"
+    served.sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
+    served.server(
+        "{ command -v restic || { apt-get -qq update && apt-get -qq install -y --no-install-recommends restic; }; } "
+        f">/dev/null 2>&1; rm -rf /srv/restic; echo secret >/srv/restic-password && {RESTIC} init >/dev/null"
+    )
+    for what in ("first", "second"):
+        rows = []
+        for name in ("fab", "rsync", "restic"):
+            start = time.monotonic()
+            if name == "fab":
+                done = served.fab("backup", "--to", str(tmp_path / "copies"))
+                rows.append(done.stdout.rpartition("copies/")[2].strip())
+            elif name == "rsync":
+                plainly = subprocess.run(plain, capture_output=True, text=True, check=True)
+                rows.append(re.findall(r"Total bytes received: (\d+)", plainly.stdout)[0])
+            else:
+                said = served.server(restic)
+                rows.append(re.findall(r"Added to the repo\w*: ([^(]*)", said)[0].strip())
+            rows.append(f"{name} {time.monotonic() - start:.1f} s")
+        print(what, rows)
+        push_image(served, "copy/new", os.urandom(1_000_000))
+    served.server("rm -rf /srv/restic /srv/restic-password")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from fabfile.copies import bringing, checked, place, rsync, taking
 from fabfile.copies.onhost import beside, putback, stage
 from fabfile.errors import StepError, UsageError
 from fabfile.machine.host import Host
-from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.machine.onhost.atomic import RefusedError, locked
 from fabfile.settings import Settings
 from fabfile.store.onhost import handles, trash
 
@@ -246,24 +249,18 @@ def test_killed_anywhere_a_restore_converges(
     while not over:
         other = Server(tmp_path / f"at{moment}", settings, far())
         left = [moment]
-        for name in ("rename", "link"):
-            monkeypatch.setattr(os, name, _dying(getattr(os, name), left))
         # Where it dies, in this process.
         chosen = bringing.chosen(done.path)
-        try:
-            lacking = putback.lacking(str(other.root), chosen.digests, read=False)
-            files = [f"{layout.STORE}/{trash.blob(digest)}/data" for digest in lacking]
-            rsync.send(far(), other.settings, layout.COPY_IN, done.path, files)
-            putback.put(str(other.root), chosen.links, lacking, whole=False)
+        with monkeypatch.context() as patch, contextlib.suppress(KilledError):
+            for name in ("rename", "link"):
+                patch.setattr(os, name, _dying(getattr(os, name), left))
+            arrived(other, done.path, chosen)
             over = True
-        except KilledError:
-            pass
-        monkeypatch.undo()
         if other.store.top.is_dir():
-            assert checked.incomplete(_as_snapshot(other)) == [], moment
-        other.bring(done.path)
+            assert checked.incomplete(other.root) == [], moment
+        arrived(other, done.path, chosen)
         assert images(other.store) == images(server.store)
-        assert checked.incomplete(_as_snapshot(other)) == []
+        assert checked.incomplete(other.root) == []
         moment += 1
     assert moment > 10
 
@@ -282,8 +279,14 @@ def _dying(real: Any, left: list[int]) -> Any:
     return dying
 
 
-def _as_snapshot(server: Server) -> Path:
-    return server.root
+def arrived(server: Server, path: Path, chosen: bringing.Chosen) -> None:
+    """As `bringing.bring`, but for rsync."""
+    lacking = putback.lacking(str(server.root), chosen.digests, read=False)
+    for name in (f"{layout.STORE}/{trash.blob(digest)}/data" for digest in lacking):
+        target = server.root / layout.DATA / layout.COPY / layout.COPY_IN / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path / name, target)
+    putback.put(str(server.root), chosen.links, lacking, whole=False)
 
 
 @pytest.mark.parametrize("where", ["blob", "link", "certificate"])
@@ -388,3 +391,88 @@ def test_without_rsync(server: Server, tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_which_links_stay_below(path: str, target: str, good: bool) -> None:
     assert beside.stays_below(path, target) == good
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 3 MB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(path)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("only root may mount")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_a_full_disk_here(server: Server, small: Path, tmp_path: Path) -> None:
+    server.store.image("app", [os.urandom(1_000_000)], "1")
+    server.store.image("app", [os.urandom(2_500_000)], "2")
+    with pytest.raises(StepError, match=r"this machine: the disk is full: rsync: .*No space left") as error:
+        server.backup(small / "copies")
+    assert "goes on where this one stopped" in str(error.value)
+    assert place.snapshots(small / "copies") == []
+    subprocess.run(["mount", "-o", "remount,size=30m", str(small)], check=True)
+    assert server.backup(small / "copies").snapshot["tags"] == 2
+    del tmp_path
+
+
+def test_a_full_disk_there(server: Server, other: Server, small: Path, tmp_path: Path) -> None:
+    """On a copy's way out, and on its way in: nothing that serves is touched, and the next run goes on."""
+    server.store.image("app", [os.urandom(1_000_000)], "1")
+    server.store.image("app", [os.urandom(2_500_000)], "2")
+    done = server.backup(tmp_path / "copies")
+    shutil.rmtree(other.root / layout.DATA)
+    (small / "data").mkdir()
+    (other.root / layout.DATA).symlink_to(small / "data")
+    with pytest.raises(StepError, match=r"far: the disk is full: rsync: .*No space left"):
+        other.bring(done.path)
+    assert images(other.store) == {}
+    subprocess.run(["mount", "-o", "remount,size=30m", str(small)], check=True)
+    assert other.bring(done.path).tags == 2
+    subprocess.run(["dd", "if=/dev/zero", f"of={small}/fill"], capture_output=True, check=False)
+    with pytest.raises(StepError, match="No space left"):
+        other.backup(tmp_path / "others")
+    assert not (small / "data" / layout.COPY / layout.COPY_OUT).exists()
+    (small / "fill").unlink()
+    assert other.backup(tmp_path / "others").snapshot["tags"] == 2
+
+
+def test_what_a_killed_run_left_is_forgotten(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "COPY_LOCK", str(tmp_path / "lock"))
+    server.store.image("app", [b"one"], "1")
+    stage.stage(str(server.root))
+    out = server.root / layout.DATA / layout.COPY / layout.COPY_OUT
+    with locked(tmp_path / "lock"):
+        stage.forget(str(server.root))
+    assert out.exists()
+    stage.forget(str(server.root))
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("seconds")
+def test_killed_anywhere_here_a_backup_converges(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.store.image("app", [b"one"], "1")
+    copies = tmp_path / "copies"
+    server.backup(copies, keep=1)
+    moment, over = 0, False
+    while not over:
+        left = [moment]
+        with monkeypatch.context() as patch, contextlib.suppress(KilledError):
+            patch.setattr(Path, "rename", _dying(Path.rename, left))
+            patch.setattr(Path, "replace", _dying(Path.replace, left))
+            server.backup(copies, keep=1)
+            over = True
+        for each in place.snapshots(copies):
+            assert checked.incomplete(copies / each["name"]) == []
+            assert checked.same_references(copies / each["name"], each["references"])
+        assert place.snapshots(copies)
+        moment += 1
+    assert moment > 3
+    server.backup(copies, keep=1)
+    assert len(place.snapshots(copies)) == 1
+    assert not [path for path in copies.iterdir() if path.name.endswith((".part", ".gone"))]

@@ -41,7 +41,7 @@ def opened(root: Path, name: str) -> Iterator[int]:
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=above)
         with handles.directory(above, name) as handle:
-            os.fchmod(handle, 0o700)
+            _own(handle)
             yield handle
 
 
@@ -63,12 +63,18 @@ def _above(root: Path) -> Iterator[int]:
         with contextlib.suppress(FileExistsError):
             os.mkdir(COPY, 0o700, dir_fd=data)
         with handles.directory(data, COPY) as above:
-            # A disk that takes no owner is as it is.
-            with contextlib.suppress(PermissionError):
-                if os.geteuid() == 0:
-                    os.fchown(above, 0, 0)
-                os.fchmod(above, 0o700)
+            _own(above)
             yield above
+
+
+def _own(handle: int) -> None:
+    """Let a directory be root's alone: `up` may have given it away with all else. A disk that takes no owner is as it
+    is.
+    """
+    with contextlib.suppress(PermissionError):
+        if os.geteuid() == 0:
+            os.fchown(handle, 0, 0)
+        os.fchmod(handle, 0o700)
 
 
 def path(handle: int) -> Path:

@@ -16,14 +16,16 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
-from ...layout import COPY_OUT, DATA, RECORD, STORE
+from ...layout import COPY, COPY_IN, COPY_LOCK, COPY_OUT, DATA, RECORD, STORE
 from ...machine.onhost import store as disk
-from ...machine.onhost.atomic import RefusedError
+from ...machine.onhost.atomic import RefusedError, locked
 from ...store.onhost import handles, marks, trash, walk
 from . import beside, inside, needed
 
 # Who cleans up, or removes something, is done by then.
 WAIT = 600.0
+# How long what came in stays for a run that goes on with it.
+KEPT_SECONDS = 7 * 86400
 NAME = "%Y%m%dT%H%M%SZ"
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
@@ -75,6 +77,20 @@ def drop(directory: str) -> None:
     """Remove the copy."""
     with handles.refused():
         inside.remove(Path(directory), COPY_OUT)
+
+
+def forget(directory: str) -> None:
+    """Remove a copy that a run left which was killed: what it links could not be freed. Not while one is sent."""
+    root = Path(directory)
+    if not (root / DATA / COPY).is_dir():
+        return
+    with contextlib.suppress(RefusedError), locked(Path(COPY_LOCK), 0), handles.refused():
+        inside.remove(root, COPY_OUT)
+        with inside.opened(root, COPY_IN) as handle:
+            old = time.time() - os.fstat(handle).st_mtime > KEPT_SECONDS
+        # With it a restore that was cut off goes on.
+        if old:
+            inside.remove(root, COPY_IN)
 
 
 class _Stage:

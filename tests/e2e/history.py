@@ -19,6 +19,9 @@ from .world import World
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+# What Docker's own are called: version 2 of the registry would make something older of them for who does not say this.
+DOCKERS = "application/vnd.docker.distribution.manifest"
+DOCKER = f"{DOCKERS}.v2+json, {DOCKERS}.list.v2+json"
 # Only these tags: a delete takes all tags of a digest, those that somebody pushes just now, too.
 DELETED = ("t6", "t7")
 
@@ -52,7 +55,7 @@ class Client:
     def _ask(self, method: str, path: str, body: bytes = b"", kind: str = "") -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body; once more where a connection that was kept had been closed."""
         headers = {"Authorization": f"Basic {self.login}", "Host": f"{DOMAIN}:{self.port}"}
-        headers |= {"Content-Type": kind} if kind else {"Accept": f"{IMAGE}, {INDEX}"}
+        headers |= {"Content-Type": kind} if kind else {"Accept": f"{IMAGE}, {INDEX}, {DOCKER}"}
         for again in (True, True, False):
             try:
                 if self.connection is None:

@@ -66,7 +66,7 @@ def test_nothing_is_spooled(deployed: World, tmp_path: Path) -> None:
     pid = deployed.nginx_pid()
     # nginx removes the names of its temporary files at once: its workers still have them open.
     spool = f"for p in $(pgrep -P {pid}); do find -L /proc/$p/fd -maxdepth 1 -type f -size +100k; done"
-    slow = deployed.pushing("blobs/large", file, "--limit-rate", "8M")
+    slow = deployed.pushing("blobs/large", file, "--limit-rate", "4M")
     spooled, sizes = "", set()
     while slow.poll() is None:
         spooled += deployed.server(spool, check=False)
@@ -74,7 +74,8 @@ def test_nothing_is_spooled(deployed: World, tmp_path: Path) -> None:
     assert slow.stdout is not None
     assert slow.stdout.read() == "\n202"
     assert spooled == ""
-    assert len([size for size in sizes if 1_000_000 < size < 39_000_000]) > 5, sizes
+    # On a busy machine each look takes seconds.
+    assert len([size for size in sizes if 1_000_000 < size < 39_000_000]) > 2, sizes
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from pytest_docker.plugin import Services
 
 from tests.sandbox import Sandbox
 from tests.sandbox.commands import ROOT
-from tests.sandbox.engine import ensure_engine
+from tests.sandbox.engine import ensure_engine, ensure_rsync
 from tests.sandbox.images import ensure_images
 
 from .world import World
@@ -21,6 +21,7 @@ from .world import World
 def sandbox_files() -> Iterator[Sandbox]:
     """Images, keys and ports, before the containers; nothing of it is left afterwards."""
     ensure_engine(print)
+    ensure_rsync(print)
     ensure_images(print)
     sandbox = Sandbox(f"test{os.environ.get('PYTEST_XDIST_WORKER', '')}", ROOT)
     sandbox.down()

@@ -76,6 +76,16 @@ def _start_engine(say: Say) -> None:
         time.sleep(0.2)
 
 
+def ensure_rsync(say: Say) -> None:
+    """What `backup` and `restore` need on the operator's machine, which this one is."""
+    if shutil.which("rsync"):
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise SandboxError("There is no rsync here, which some tests need: please install it.")
+    apt_update()
+    apt_install(say, "rsync")
+
+
 def _install_docker(say: Say) -> None:
     _must_be_root("install Docker Engine: https://docs.docker.com/engine/install/")
     apt_update()

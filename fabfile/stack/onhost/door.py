@@ -78,11 +78,12 @@ def held(old: Found) -> Iterator[None]:
     opening = "; ".join(" ".join([*command, "-D", *RULE, "2>&1"]) for command in commands)
     label = "--filter label=com.docker.compose."
     runs = f"docker ps --quiet {label}project={PROJECT} {label}service={Service.NGINX} {label}oneoff=False"
-    opening = f'{opening}; test -n "$({runs})" || docker start {old["id"]}'
+    # The door opens by itself. nginx is looked for once we are done, or dead: then our end of the pipe is closed.
+    script = f'sleep {SECONDS}; {opening}; cat >/dev/null; test -n "$({runs})" || docker start {old["id"]}'
     # Before the door is closed there is somebody who opens it, whatever becomes of us.
-    subprocess.Popen(
-        ["sh", "-c", f"sleep {SECONDS}; {opening}"], start_new_session=True, cwd="/",
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    guard = subprocess.Popen(
+        ["sh", "-c", script], start_new_session=True, cwd="/",
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         for command in commands:
@@ -91,6 +92,8 @@ def held(old: Found) -> Iterator[None]:
     finally:
         for command in commands:
             _quietly([*command, "-D", *RULE])
+        if guard.stdin:
+            guard.stdin.close()
 
 
 def _quietly(argv: list[str]) -> None:

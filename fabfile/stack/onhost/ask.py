@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from .beside import SOCKETS, Found
 SECONDS = 20
 # How many images are looked at, and how much of an answer.
 SAMPLES, LARGEST = 5, 4 << 20
+# Seconds before each look.
+PAUSES = (0, 0.2, 0.5, 1)
 ACCEPT = ", ".join(
     f"application/vnd.{kind}+json"
     for kind in (
@@ -68,7 +71,7 @@ def ask(root: Path, found: Found, path: str, method: str = "GET", login: str = "
         digest, location = got.getheader("Docker-Content-Digest", ""), got.getheader("Location", "")
         return Answer(f"{method} {path.partition('?')[0]}", got.status, digest, location, got.read(LARGEST))
     except (OSError, http.client.HTTPException) as error:
-        raise RefusedError(f"the new {found['service']} does not answer: {error}", "./fab -H … logs") from None
+        raise RefusedError(f"{found['name']} does not answer: {error}", "./fab -H … logs") from None
     finally:
         connection.close()
 
@@ -81,12 +84,25 @@ def require(root: Path, old: Found, new: Found) -> None:
         return
     _expect(new, ask(root, new, "/v2/"), 200)
     for path in _samples(root, old):
-        was, now = ask(root, old, path), ask(root, new, path)
-        if was.status < 400 and (now.status, now.digest) != (was.status, was.digest):
-            raise RefusedError(f"the new registry answers {path} with {now.status}, the old one with {was.status}")
+        _require_alike(root, old, new, path)
     begun = ask(root, new, "/v2/push-test/blobs/uploads/", "POST")
     _expect(new, begun, 202)
     _expect(new, ask(root, new, begun.location.removeprefix("http://localhost"), "DELETE"), 204)
+
+
+def _require_alike(root: Path, old: Found, new: Found, path: str) -> None:
+    """More than once: somebody may delete it, or write it at this moment."""
+    for pause in PAUSES:
+        time.sleep(pause)
+        try:
+            was = ask(root, old, path)
+        except RefusedError:
+            # That is no fault of the new one.
+            return
+        now = ask(root, new, path)
+        if was.status >= 400 or (now.status, now.digest) == (was.status, was.digest):
+            return
+    raise RefusedError(f"the new registry answers {path} with {now.status}, the old one with {was.status}")
 
 
 def _expect(new: Found, got: Answer, status: int) -> None:
@@ -101,9 +117,10 @@ def _samples(root: Path, old: Found) -> list[str]:
         for repository in json.loads(ask(root, old, f"/v2/_catalog?n={SAMPLES}").body)["repositories"]:
             tags = json.loads(ask(root, old, f"/v2/{repository}/tags/list").body)["tags"] or []
             for tag in tags[:1]:
-                path = f"/v2/{repository}/manifests/{tag}"
-                manifest = json.loads(ask(root, old, path).body)
-                paths.append(path)
+                named = ask(root, old, f"/v2/{repository}/manifests/{tag}")
+                manifest = json.loads(named.body)
+                # By its digest: version 2 writes a tag in place, so in the middle of a push it cannot be read.
+                paths.append(f"/v2/{repository}/manifests/{named.digest or tag}")
                 layers = [manifest["config"], *manifest["layers"]] if "config" in manifest else []
                 paths += [f"/v2/{repository}/blobs/{layer['digest']}" for layer in layers[:2]]
     return paths

@@ -80,7 +80,8 @@ def _to(host: Host, settings: Settings, found: onhost.Last) -> str:
 
 def _require_mounted(target: Path, found: onhost.Last) -> None:
     """Raises StepError where the disk is away on which the copies were: the disk of the system would fill with them."""
-    if found["mounted"] and not (target.is_dir() and _apart(target)):
+    # A new disk in its place has no such directory yet.
+    if found["mounted"] and not _apart(next(path for path in (target, *target.parents) if path.is_dir())):
         raise StepError(
             f"nothing was copied: the disk of BACKUP_TO={target} is not mounted, and it was",
             f"mount -a on the server; if it shall be as it is now: rm {layout.BACKUP_RECORD} in DEPLOY_DIR",

@@ -31,8 +31,11 @@ def details(done: Taken) -> list[str]:
     return rows + [f"{'removed':8} {name}" for name in done.gone]
 
 
-def require_whole(found: Snapshot, where: Path, mended: Sequence[str] = ()) -> None:
-    """Raise StepError for blobs that have rotted, or are not there, with the images that need them."""
+def require_whole(found: Snapshot, where: Path, mended: Sequence[str] = (), remedy: str = "") -> None:
+    """Raise StepError for blobs that have rotted, or are not there, with the images that need them.
+
+    remedy: where it is another one than for what has rotted on the server.
+    """
     if mended or found["damaged"] or found["missing"]:
         rows = [f"{digest} has rotted: {_images(names)}" for digest, names in sorted(found["damaged"].items())]
         rows += [
@@ -44,7 +47,8 @@ def require_whole(found: Snapshot, where: Path, mended: Sequence[str] = ()) -> N
             what = f"{where} is complete, but on the server {rows[0]}"
         raise StepError(
             what,
-            f"./fab -H … restore --from {where} --only REPOSITORY brings back what a copy has whole; "
+            remedy
+            or f"./fab -H … restore --from {where} --only REPOSITORY brings back what a copy has whole; "
             "push the others again",
         )
 

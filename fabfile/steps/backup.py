@@ -54,7 +54,8 @@ def verify(to: str) -> Outcome:
     seen, problems = taking.verify(path, snapshot)
     if seen.damaged:
         rotten = {**snapshot, "damaged": seen.damaged, "missing": {}}
-        words.require_whole(rotten, path)  # type: ignore[arg-type]
+        again = "it was removed there: the next backup brings it anew, where the server has it"
+        words.require_whole(rotten, path, remedy=again)  # type: ignore[arg-type]
     if problems:
         raise StepError(
             f"{path}: {problems[0]}, and {len(problems) - 1} more", "the next backup brings what is missing"

@@ -23,7 +23,7 @@ from ..store.onhost import rules
 
 # Not text, or nobody else's business: keys, tokens.
 UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB)
-SECRET = ("ALERT_COMMAND",)
+SECRET = ("ALERT_COMMAND", "BACKUP_COMMAND")
 
 
 def _sections() -> templates.Sections:

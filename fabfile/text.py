@@ -52,6 +52,13 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
+def counted(number: int, word: str) -> str:
+    """How many of something: `1 tag`, `2 repositories`."""
+    if number != 1:
+        word = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{number} {word}"
+
+
 def beginning(text: str, limit: int = 100) -> str:
     """What a terminal can show of it in one line, and no more than so many characters."""
     found = printable(text).replace("\n", "\\n")

@@ -13,6 +13,7 @@ from ..machine.host import Host
 from ..settings import Settings
 from ..store.onhost import handles, marks, trash, walk
 from ..store.onhost.manifests import DIGEST
+from ..text import counted
 from . import checked, rsync
 from .onhost import beside, putback
 from .onhost.beside import stays_below
@@ -134,7 +135,7 @@ def require(there: putback.There, snapshot: Snapshot, settings: Settings) -> Non
     if there["begun"] == snapshot["name"]:
         return
     if there["repositories"] or there["accounts"]:
-        what = f"{there['repositories']} repositories" if there["repositories"] else "accounts"
+        what = counted(there["repositories"], "repository") if there["repositories"] else "accounts"
         raise StepError(
             f"the server is not empty: it has {what}; nothing was changed",
             "restore --merge adds what it has not, and replaces nothing; restore --only NAME brings one repository",

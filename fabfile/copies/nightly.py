@@ -15,7 +15,8 @@ from ..machine.host import Host
 from ..machine.onhost.atomic import replace
 from ..report import Outcome
 from ..settings import Settings
-from ..store.words import ago, size
+from ..store.words import since, size
+from ..text import counted
 from . import checked, drill, place, rsync, taking, words
 from .onhost import inside
 from .onhost import last as onhost
@@ -74,7 +75,7 @@ def _to(host: Host, settings: Settings, found: onhost.Last) -> str:
         found["drilled"], found["drill"] = time.time(), problems[0] if problems else ""
         if problems:
             raise StepError(f"the drill of {taken.path}: {problems[0]}", AGAIN)
-        text += f"; drilled: {len(pulled)} tags pulled from it"
+        text += f"; drilled: {counted(len(pulled), 'tag')} pulled from it"
     return text
 
 
@@ -124,7 +125,7 @@ def _command(host: Host, settings: Settings, found: onhost.Last) -> str:
             last_line = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise StepError(f"BACKUP_COMMAND: exit status {done.returncode}: {last_line[:500]}", AGAIN)
     words.require_whole(snapshot, where)
-    return f"BACKUP_COMMAND took {staged['tags']} tags, {size(staged['bytes'])}"
+    return f"BACKUP_COMMAND took {counted(staged['tags'], 'tag')}, {size(staged['bytes'])}"
 
 
 def _new_ones(root: Path, path: Path) -> dict[str, list[str]]:
@@ -176,12 +177,12 @@ def row(backup: Backup) -> tuple[str, str, str]:
         return "ok", "backup", "not by itself: BACKUP_TO in .env, or ./fab -H … backup --to DIRECTORY"
     if last is None:
         return "warn", "backup", "not yet: cron makes one; or ./inv backup in DEPLOY_DIR on the server"
-    text = f"{_ago(last['when'])}: {last['tags']} tags, {size(last['bytes'])}"
+    text = f"{since(last['when'])}: {counted(last['tags'], 'tag')}, {size(last['bytes'])}"
     if backup["to"]:
-        text += f"; the last drill: {_ago(last['drilled'])}"
+        text += f"; the last drill: {since(last['drilled'])}"
     where = f"{layout.BACKUP_LOG} on the server"
     if last["problem"]:
-        text = f"{_ago(last['when'])}: {last['problem']}; the last good one: {_ago(last['good'])}"
+        text = f"{since(last['when'])}: {last['problem']}; the last good one: {since(last['good'])}"
     elif time.time() - last["when"] > 2 * backup["period"]:
         text += f"; cron did not run it since: {where}"
     elif backup["to"] and time.time() - last["drilled"] > DRILL_LATE:
@@ -189,11 +190,6 @@ def row(backup: Backup) -> tuple[str, str, str]:
     else:
         return "ok", "backup", text
     return "warn", "backup", text
-
-
-def _ago(when: float) -> str:
-    text = ago(when)
-    return "never" if not when else text if text == "now" else f"{text} ago"
 
 
 def period(schedule: str) -> float:

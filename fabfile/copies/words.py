@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import StepError
 from ..store.words import ago, size
-from ..text import one_line
+from ..text import counted, one_line
 from .place import Drill, Snapshot
 from .taking import Taken
 
@@ -19,7 +19,9 @@ HEADER = ("snapshot", "age", "tags", "size", "new", "verified", "drilled", "")
 def taken(done: Taken) -> str:
     """A snapshot that is new, in one line."""
     found = done.snapshot
-    words = f"{done.path}: {found['tags']} tags, {size(found['bytes'])}, {size(found['new_bytes'])} of it new"
+    words = (
+        f"{done.path}: {counted(found['tags'], 'tag')}, {size(found['bytes'])}, {size(found['new_bytes'])} of it new"
+    )
     return f"{words}, {size(done.sent)} sent"
 
 

@@ -12,6 +12,7 @@ from ..machine.host import Host
 from ..report import Outcome
 from ..settings import Settings
 from ..store.words import size
+from ..text import counted
 
 KEEP = 7
 
@@ -60,4 +61,7 @@ def verify(to: str) -> Outcome:
         raise StepError(
             f"{path}: {problems[0]}, and {len(problems) - 1} more", "the next backup brings what is missing"
         )
-    return Outcome(f"{path}: {seen.blobs} blobs, {size(seen.bytes)}, {snapshot['tags']} tags: all whole", changed=False)
+    return Outcome(
+        f"{path}: {counted(seen.blobs, 'blob')}, {size(seen.bytes)}, {counted(snapshot['tags'], 'tag')}: all whole",
+        changed=False,
+    )

@@ -13,8 +13,8 @@ from ..settings import Settings
 from ..store import quota
 from ..store.onhost import images as onhost
 from ..store.onhost import removal
-from ..store.words import SHORT, ago, size
-from ..text import one_line
+from ..store.words import SHORT, ago, since, size
+from ..text import counted, one_line
 
 
 def listed(host: Host, settings: Settings, repository: str = "", search: str = "", *, details: bool) -> onhost.Listed:
@@ -66,7 +66,7 @@ def _show_repositories(rows: list[onhost.Listing]) -> None:
             for row in rows
         ],
     )
-    print(f"{len(rows)} repositories, {sum(row['tags'] for row in rows)} tags")
+    print(f"{counted(len(rows), 'repository')}, {counted(sum(row['tags'] for row in rows), 'tag')}")
 
 
 def _show_images(rows: list[onhost.Listing]) -> None:
@@ -112,7 +112,7 @@ def named(image: str) -> tuple[str, str]:
 def agreed(found: removal.Look, image: str, *, yes: bool) -> bool:
     """Show what a delete would do, and ask whether to do it. Raises UsageError where nobody can be asked."""
     name = named(image)[0]
-    print(f"{image} is {found['digest'][:SHORT]}, pushed {ago(found['pushed'])} ago, used {ago(found['used'])} ago")
+    print(f"{image} is {found['digest'][:SHORT]}, pushed {since(found['pushed'])}, used {since(found['used'])}")
     for tag in found["tags"]:
         print(f"  goes   {name}:{tag}")
     if found["shared"]:

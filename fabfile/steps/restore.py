@@ -18,7 +18,7 @@ from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
 from ..store.words import size
-from ..text import one_line
+from ..text import counted, one_line
 from . import bootstrap, provision
 
 LINES = 20
@@ -95,7 +95,9 @@ def drill(settings: Settings, source: str) -> Outcome:
             "backup --verify reads all of it; an older snapshot may be whole: --from DIRECTORY/SNAPSHOT",
         )
     rows = [f"pulled   {digest}  {one_line(name)}" for name, digest in pulled]
-    return Outcome(f"{path}: {len(pulled)} tags pulled by {image}, all digests right", changed=False, details=rows)
+    return Outcome(
+        f"{path}: {counted(len(pulled), 'tag')} pulled by {image}, all digests right", changed=False, details=rows
+    )
 
 
 def told(path: Path, done: bringing.Brought) -> Outcome:
@@ -110,6 +112,6 @@ def told(path: Path, done: bringing.Brought) -> Outcome:
     details = [f"kept     {one_line(each)}" for each in done.kept[:LINES]]
     if len(done.kept) > LINES:
         details.append(f"kept     {len(done.kept) - LINES} more tags")
-    words = f"{done.tags} tags, {done.blobs} blobs, {size(done.sent)} sent"
+    words = f"{counted(done.tags, 'tag')}, {counted(done.blobs, 'blob')}, {size(done.sent)} sent"
     changed = bool(done.tags or done.blobs)
     return Outcome(words if changed else "all of it is there", changed, details, doubtful=bool(done.kept))

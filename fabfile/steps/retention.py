@@ -10,7 +10,7 @@ from ..settings import Settings
 from ..store import quota
 from ..store.onhost import retention as onhost
 from ..store.words import SHORT, ago
-from ..text import one_line
+from ..text import counted, one_line
 
 
 def retention(
@@ -33,7 +33,7 @@ def retention(
             "./fab -H … retention --yes --yes-really, if it is right",
         )
     if yes:
-        words = f"{found['removed']} tags removed; images --undo brings them back, gc frees what they had"
+        words = f"{counted(found['removed'], 'tag')} removed; images --undo brings them back, gc frees what they had"
         return Outcome(words if found["removed"] else "nothing to remove", bool(found["removed"]))
     details = [f"{one_line(name)}: {why}: wants --yes-really" for name, why in found["held"].items()]
     words = f", and {len(found['images'])} manifests with gc" if found["images"] else ""

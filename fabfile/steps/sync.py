@@ -20,6 +20,7 @@ from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
 from ..store import quota
 from ..store.onhost import rules
+from ..text import counted
 
 # Not text, or nobody else's business: keys, tokens.
 UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB)
@@ -81,7 +82,9 @@ def sync(
     if diff:
         text = _diff(host, directory, changed, removed, there)
         return Outcome(
-            f"{len(changed) + len(removed) + len(there['closed'])} files would change", changed=False, details=text
+            f"{counted(len(changed) + len(removed) + len(there['closed']), 'file')} would change",
+            changed=False,
+            details=text,
         )
     digests = {name: file.digest for name, file in files.items()}
     if not changed and not removed and not there["closed"] and digests == there["ours"]:
@@ -97,7 +100,7 @@ def sync(
     details = [_described(name, there) for name in sorted(changed)]
     details += [f"removed  {name}" for name in removed]
     details += [f"mode     {name}" for name in there["closed"]]
-    return Outcome(f"{len(details)} files changed in {directory}", details=details)
+    return Outcome(f"{counted(len(details), 'file')} changed in {directory}", details=details)
 
 
 def foreign(host: Host, settings: Settings) -> list[str]:

@@ -10,10 +10,10 @@ from ..errors import StepError
 from ..machine.host import Host
 from ..report import Outcome
 from ..settings import Settings
-from ..text import one_line
+from ..text import counted, one_line
 from . import quota
 from .onhost import care as onhost
-from .words import ago, size
+from .words import since, size
 
 SILENT_SECONDS = 2 * 86400
 
@@ -39,11 +39,11 @@ def row(found: onhost.Night | None) -> tuple[str, str, str]:
     """The line of `status`. found: what onhost/care.py remembers."""
     if not found:
         return "ok", "care", "not yet: cron runs it at night"
-    text = f"{ago(found['when'])} ago: {_said(found)}"
+    text = f"{since(found['when'])}: {_said(found)}"
     if found["by_hand"] and not found["problems"]:
         text = f"only by hand: ./fab -H … gc{_trash(found)}"
     if problem := _problem(found):
-        return "warn", "care", f"{ago(found['when'])} ago: {problem}"
+        return "warn", "care", f"{since(found['when'])}: {problem}"
     if time.time() - found["when"] > SILENT_SECONDS:
         return "warn", "care", f"{text}; cron did not run it since: {layout.CARE_LOG} on the server"
     return "ok", "care", text
@@ -52,7 +52,8 @@ def row(found: onhost.Night | None) -> tuple[str, str, str]:
 def _said(found: onhost.Night) -> str:
     if found["by_hand"]:
         return f"nothing was taken, as there is no {layout.RETENTION}; the log of uses was folded{_trash(found)}"
-    return f"{found['removed']} tags removed, {size(found['freed'])} freed, {size(found['waiting'])} in the trash"
+    tags = counted(found["removed"], "tag")
+    return f"{tags} removed, {size(found['freed'])} freed, {size(found['waiting'])} in the trash"
 
 
 def _trash(found: onhost.Night) -> str:

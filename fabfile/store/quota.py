@@ -12,7 +12,7 @@ from ..report import Outcome
 from ..settings import Settings
 from ..text import one_line
 from .onhost import quota as onhost
-from .words import ago, size
+from .words import since, size
 
 # Cron comes by each minute; a look at a large store on a slow disk may take some.
 SILENT_SECONDS = 900
@@ -76,8 +76,8 @@ def row(found: onhost.Judged | None) -> tuple[str, str, str]:
         mark, text = "warn", f"the quotas are as they were: {one_line(found['problem'])}"
     if found["room"]["full"]:
         mark, text = "failed", f"refused: {_free(found['room'])}: {REMEDY}"
-    since = max(found["when"], found["seen"])
-    if time.time() - since > SILENT_SECONDS:
-        silent = f"that was {ago(since)} ago, and cron did not look since: {layout.QUOTA_LOG} on the server"
+    last = max(found["when"], found["seen"])
+    if time.time() - last > SILENT_SECONDS:
+        silent = f"that was {since(last)}, and cron did not look since: {layout.QUOTA_LOG} on the server"
         return max(mark, "warn", key=("ok", "warn", "failed").index), "pushes", f"{text}; {silent}"
     return mark, "pushes", text

@@ -33,6 +33,12 @@ def ago(when: float) -> str:
     return "now"
 
 
+def since(when: float) -> str:
+    """The same in a sentence: `3 d ago`, `now`, `never`."""
+    text = ago(when)
+    return "never" if not when else text if text == "now" else f"{text} ago"
+
+
 def seconds(text: str, option: str) -> float:
     """`30d`, `12h`, `15min` or `90s` as seconds. Raises UsageError."""
     found = re.fullmatch(r"(\d{1,6})(s|min|h|d)", text)

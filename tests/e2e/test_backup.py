@@ -212,10 +212,10 @@ def test_the_server_copies_by_itself(nightly: World, tmp_path: Path) -> None:
     _, layer = push_image(nightly, "copy/kept", b"a layer that somebody needs")
     assert "not yet" in row(nightly)
     said = night(nightly)
-    assert "drilled: 1 tags pulled from it" in said
-    assert "BACKUP_COMMAND took 1 tags" in said
+    assert "drilled: 1 tag pulled from it" in said
+    assert "BACKUP_COMMAND took 1 tag" in said
     assert row(nightly).startswith("ok ")
-    assert "now: 1 tags" in row(nightly)
+    assert "now: 1 tag" in row(nightly)
     # The directory that restic has is a snapshot, too.
     back = "/srv/restic/back"
     nightly.server(f"{RESTIC} restore latest --target {back} >/dev/null")
@@ -255,7 +255,7 @@ def test_a_drill_finds_what_is_wrong(served: World, tmp_path: Path) -> None:
     drill = ["env", f"ENV_FILE={served.settings}", str(ROOT / "fab"), "restore", "--drill", "--from", str(tmp_path)]
     done = subprocess.run(drill, capture_output=True, text=True, check=False, env={**os.environ, **own})
     print(done.stdout)
-    assert "1 tags pulled by" in done.stdout, done.stderr
+    assert "1 tag pulled by" in done.stdout, done.stderr
     assert "all digests right" in done.stdout
     assert json.loads((tmp_path / "drill.json").read_text())["problems"] == []
     name = layer.partition(":")[2]

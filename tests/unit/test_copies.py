@@ -351,7 +351,7 @@ def test_what_must_not_be_restored(server: Server, other: Server, tmp_path: Path
     server.store.image("app", [b"one"], "1")
     done = server.backup(tmp_path / "copies")
     there = server.host.call(putback.there, str(server.root))
-    with pytest.raises(StepError, match="the server is not empty: it has 1 repositories; nothing was changed"):
+    with pytest.raises(StepError, match="the server is not empty: it has 1 repository; nothing was changed"):
         bringing.require(there, done.snapshot, server.settings)
     bringing.require({**there, "begun": done.snapshot["name"]}, done.snapshot, server.settings)
     with pytest.raises(StepError, match=r"the copy is of registry\.example\.org"):

@@ -27,7 +27,7 @@ from fabfile.machine.onhost import atomic
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.machine.sshconversation import SshConversation
 from fabfile.settings import HOME, Settings
-from fabfile.text import one_line, printable
+from fabfile.text import counted, one_line, printable
 
 from .conftest import MANDATORY
 
@@ -246,3 +246,11 @@ def test_an_audit_line_is_one_line_of_four_fields(
     assert who.startswith(r"x ok 2027-01-01T00:00:00Z root@server down ok\x1b[1A\r\udcff@")
     assert task == r"htpasswd x ok 2027-01-01T00:00:00Z root@server down ok\x1b[1A\r\udcff"
     assert outcome == "failed: no x ok"
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "shown"),
+    [(0, "tag", "0 tags"), (1, "tag", "1 tag"), (2, "repository", "2 repositories"), (1, "repository", "1 repository")],
+)
+def test_how_many_of_something(number: int, word: str, shown: str) -> None:
+    assert counted(number, word) == shown

@@ -97,10 +97,18 @@ def sync(
         quota.look(host, settings)
     if not there["ours"]:
         return Outcome(f"{len(changed)} new files in {directory}")
-    details = [_described(name, there) for name in sorted(changed)]
-    details += [f"removed  {name}" for name in removed]
-    details += [f"mode     {name}" for name in there["closed"]]
-    return Outcome(f"{counted(len(details), 'file')} changed in {directory}", details=details)
+    count = len(changed) + len(removed) + len(there["closed"])
+    return Outcome(f"{counted(count, 'file')} changed in {directory}", details=_details(changed, removed, there))
+
+
+def _details(changed: Collection[str], removed: Sequence[str], there: onhost.State) -> list[str]:
+    """A line a file; but of this tool itself, as cron runs it, one for all that only changed: there are many."""
+    lines = [(name, _described(name, there)) for name in sorted(changed)]
+    lines += [(name, f"removed  {name}") for name in removed]
+    lines += [(name, f"mode     {name}") for name in there["closed"]]
+    ours = [name for name, line in lines if name.startswith("fabfile/") and "(" not in line]
+    details = [line for name, line in lines if name not in ours]
+    return details + ([f"tool     {counted(len(ours), 'file')} below fabfile/"] if ours else [])
 
 
 def foreign(host: Host, settings: Settings) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.stack.onhost import sync
+from fabfile.steps import sync as step
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +147,16 @@ def test_modes_of_an_earlier_run_are_mended(tmp_path: Path) -> None:
     sync.apply(str(tmp_path), {}, [], digests(**files))
     assert sync.state(str(tmp_path), list(files))["closed"] == []
     assert (tmp_path / "registry/config").stat().st_mode & 0o777 == 0o755
+
+
+def test_many_files_of_the_tool_are_one_line() -> None:
+    """After an update; but one that somebody had edited is named, as it is lost."""
+    there: Any = {
+        "files": {name: {"digest": name} for name in ("compose.yml", "fabfile/a.py", "fabfile/edited.py")},
+        "ours": {"compose.yml": "compose.yml", "fabfile/a.py": "fabfile/a.py", "fabfile/edited.py": "of before"},
+        "closed": ["inv"],
+    }
+    assert step._details([*there["files"], "fabfile/new.py"], ["old", "fabfile/old.py"], there) == [
+        "changed  compose.yml", "changed  fabfile/edited.py (it had been edited on the server)", "removed  old",
+        "mode     inv", "tool     3 files below fabfile/",
+    ]  # fmt: skip

@@ -14,7 +14,7 @@ from tests.sandbox.commands import ROOT
 from tests.sandbox.engine import ensure_engine, ensure_rsync
 from tests.sandbox.images import ensure_images
 
-from .world import World
+from .world import World, own_copy
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +73,12 @@ def deployed(world: World) -> World:
     """A server that was bootstrapped with the standard settings; quick where it is so already."""
     world.standard()
     return world
+
+
+@pytest.fixture
+def rules(deployed: World, tmp_path: Path) -> Iterator[Path]:
+    """The place for a retention.ini, in a copy of the tool that deploys the server for this test alone."""
+    deployed.root = own_copy(tmp_path)
+    yield deployed.root / "deploy/retention.ini"
+    deployed.root = ROOT
+    deployed.fab("sync", "up")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN, fab
 
 from .test_certificate_faults import PROXY, acme, order, wants
-from .world import DEPLOY_DIR, World, wait_until
+from .world import DEPLOY_DIR, World, own_copy, wait_until
 
 __all__ = ["acme"]
 
@@ -157,11 +156,7 @@ def test_a_clock_that_is_off_orders_nothing(acme: World) -> None:
 
 
 def test_a_hook_that_fails_is_told_with_its_own_words(acme: World, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(
-        ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".sandbox", ".mypy_cache")
-    )
-    (copy / ".venv").symlink_to(ROOT / ".venv")
+    copy = own_copy(tmp_path)
     hooks = copy / "deploy/certbot/hooks"
     hooks.mkdir(parents=True)
     for name, text in (("dns-auth", "echo asking >&2; echo 'no such zone: example' >&2; exit 3"), ("dns-cleanup", ":")):

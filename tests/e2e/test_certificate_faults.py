@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from tests.sandbox.demo import DOMAIN, fab
 
 from .probe import asking
 from .test_certificates import B
-from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, own_copy, wait_until
 
 PROXY = "https://acme.test:14009/dir"
 ARCHIVE = f"{DEPLOY_DIR}/certbot/conf/archive/{DOMAIN}"
@@ -349,14 +348,7 @@ urllib.request.urlopen("http://acme.test:8055/%s", json.dumps(data).encode())
 
 def test_a_wildcard_by_dns_01_with_port_80_closed(acme: World, tmp_path: Path) -> None:
     """With hooks that write to the sandbox's own DNS; from a copy, as they belong into deploy/."""
-    copy = tmp_path / "copy"
-    shutil.copytree(
-        ROOT,
-        copy,
-        symlinks=True,
-        ignore=shutil.ignore_patterns(".git", ".venv", ".sandbox", ".mypy_cache"),
-    )
-    (copy / ".venv").symlink_to(ROOT / ".venv")
+    copy = own_copy(tmp_path)
     command = [word.replace(str(ROOT / "fab"), str(copy / "fab")) for word in fab(acme.sandbox, acme.settings)]
 
     def run(*tasks: str) -> subprocess.CompletedProcess[str]:

@@ -43,7 +43,8 @@ def test_a_narrow_umask(clean: World, umask: str) -> None:
         assert "mode     registry/config" in again
         assert "equal" in again
         assert clean.login("ci", "x-secret") == 200
-        assert re.search(r"same .* sync .* up to date", re.sub(" +", " ", clean.fab("bootstrap").stdout))
+        last = re.sub(" +", " ", clean.fab("bootstrap").stdout)
+        assert re.search(r"same .* sync .* up to date", last), last
 
 
 def test_a_narrow_umask_of_a_sudo_user(anna: World) -> None:

@@ -8,10 +8,9 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-
-from tests.sandbox.commands import ROOT
 
 from .history import Client as Raw
 from .history import sha
@@ -23,7 +22,6 @@ __all__ = ["disk"]
 
 LOGIN = f"{USER}:{PASSWORD}"
 DATA = f"{DEPLOY_DIR}/registry/data"
-RULES = ROOT / "deploy/retention.ini"
 FULL = f"{DEPLOY_DIR}/nginx/full"
 MB = 1_000_000
 # So long somebody waits for a refusal: docker tries what it may five times, 50 seconds in all.
@@ -62,19 +60,19 @@ def client(deployed: World) -> Client:
 
 
 @contextmanager
-def ruled(world: World, text: str) -> Iterator[None]:
-    RULES.write_text(text)
+def ruled(world: World, rules: Path, text: str) -> Iterator[None]:
+    rules.write_text(text)
     try:
         world.fab("sync", "up")
         yield
     finally:
-        RULES.unlink(missing_ok=True)
+        rules.unlink()
         world.fab("sync", "up")
 
 
-def test_d8_a_push_over_a_quota_is_refused_and_all_else_goes_on(deployed: World, client: Client) -> None:
+def test_d8_a_push_over_a_quota_is_refused_and_all_else_goes_on(deployed: World, rules: Path, client: Client) -> None:
     raw = Raw(deployed, LOGIN)
-    with ruled(deployed, "[quota/*]\nquota = 3M\n"):
+    with ruled(deployed, rules, "[quota/*]\nquota = 3M\n"):
         layer = os.urandom(3 * MB)
         assert raw.image("quota/large", "1", [layer])[0] == 201
         begun = raw.ask("POST", "/v2/quota/running/blobs/uploads/")
@@ -103,15 +101,15 @@ def test_d8_a_push_over_a_quota_is_refused_and_all_else_goes_on(deployed: World,
         assert status(deployed, "pushes") == ("warn", "quota/*: 3.0 MB of 3.0 MB, so pushes are refused")
 
         # More room, at once.
-        RULES.write_text("[quota/*]\nquota = 30M\n")
+        rules.write_text("[quota/*]\nquota = 30M\n")
         deployed.fab("sync")
         assert client.push("docker", "quota/docker")[0]
         # A mistake stops before anything is sent.
-        RULES.write_text("[quota/*]\nuntagged = 1d\nquota = 30 gigabytes\n")
+        rules.write_text("[quota/*]\nuntagged = 1d\nquota = 30 gigabytes\n")
         wrong = deployed.fab("sync", ok=False).stderr
         assert "deploy/retention.ini:3: quota: 30 gigabytes: expected a size" in wrong
         # Less room, and what deletes bring.
-        RULES.write_text("[quota/*]\nquota = 1M\n")
+        rules.write_text("[quota/*]\nquota = 1M\n")
         deployed.fab("sync")
         assert raw.ask("POST", "/v2/quota/new/blobs/uploads/")[0] == 403
         digest = content[1]["docker-content-digest"]
@@ -125,10 +123,10 @@ def test_d8_a_push_over_a_quota_is_refused_and_all_else_goes_on(deployed: World,
     assert deployed.server(f"ls {FULL}") == ""
 
 
-def test_a_quota_is_reached_while_somebody_pushes(deployed: World) -> None:
+def test_a_quota_is_reached_while_somebody_pushes(deployed: World, rules: Path) -> None:
     """Layer after layer, as one client does: what was begun ends, and then the push is told."""
     raw = Raw(deployed, LOGIN)
-    with ruled(deployed, "[quota/*]\nquota = 2M\n"):
+    with ruled(deployed, rules, "[quota/*]\nquota = 2M\n"):
         minute(deployed)
         came = 0
         while raw.bring("quota/layers", os.urandom(MB // 2)):

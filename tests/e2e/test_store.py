@@ -8,13 +8,13 @@ import random
 import re
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fabfile.machine import remote_call
 from fabfile.store.onhost import collect
-from tests.sandbox.commands import ROOT
 
 from .history import IMAGE, Client, History, sha
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World
@@ -260,38 +260,32 @@ def test_one_tag_is_deleted_and_comes_back(deployed: World) -> None:
     assert "nothing to undo" in deployed.fab("images", "--undo", ok=False).stderr
 
 
-def test_rules_remove_tags(deployed: World) -> None:
+def test_rules_remove_tags(deployed: World, rules: Path) -> None:
     """With the file as `sync` brings it."""
-    rules = ROOT / "deploy/retention.ini"
     client = Client(deployed, LOGIN)
     for number in range(5):
         assert client.image("rules/app", f"1.{number}", [b"%d" % number])[0] == 201
         time.sleep(0.05)
-    try:
-        assert "there is no retention.ini" in deployed.fab("retention", ok=False).stderr
-        rules.write_text("[rules/*]\nkeep = many newest\n")
-        assert "deploy/retention.ini:2: keep: many newest" in deployed.fab("sync", ok=False).stderr
-        rules.write_text("[rules/*]\nkeep = 3 newest\n")
-        deployed.fab("sync")
-        assert "2 of 5 tags would go" in deployed.fab("retention").stdout
-        assert client.pull("rules/app", "1.0") == ""
-        assert "2 tags removed" in deployed.fab("retention", "--yes").stdout
-        assert [client.pull("rules/app", f"1.{number}") for number in range(5)] == ["gone", "gone", "", "", ""]
-        deployed.fab("images", "--undo")
-        assert client.pull("rules/app", "1.0") == ""
-        rules.write_text("[rules/*]\nkeep = pushed 1min\nprotect = 1.4\n")
-        deployed.fab("sync")
-        links = f"{DATA}/docker/registry/v2/repositories/rules/app/_manifests/tags"
-        # What was brought back would stay.
-        deployed.server(f"find {links} -exec touch -d '1 hour ago' {{}} +")
-        assert (
-            "may be a mistake in the rules: rules/app (4 of 5 tags"
-            in deployed.fab("retention", "--yes", ok=False).stderr
-        )
-        assert "4 tags removed" in deployed.fab("retention", "--yes", "--yes-really").stdout
-    finally:
-        rules.unlink(missing_ok=True)
+    assert "there is no retention.ini" in deployed.fab("retention", ok=False).stderr
+    rules.write_text("[rules/*]\nkeep = many newest\n")
+    assert "deploy/retention.ini:2: keep: many newest" in deployed.fab("sync", ok=False).stderr
+    rules.write_text("[rules/*]\nkeep = 3 newest\n")
     deployed.fab("sync")
+    assert "2 of 5 tags would go" in deployed.fab("retention").stdout
+    assert client.pull("rules/app", "1.0") == ""
+    assert "2 tags removed" in deployed.fab("retention", "--yes").stdout
+    assert [client.pull("rules/app", f"1.{number}") for number in range(5)] == ["gone", "gone", "", "", ""]
+    deployed.fab("images", "--undo")
+    assert client.pull("rules/app", "1.0") == ""
+    rules.write_text("[rules/*]\nkeep = pushed 1min\nprotect = 1.4\n")
+    deployed.fab("sync")
+    links = f"{DATA}/docker/registry/v2/repositories/rules/app/_manifests/tags"
+    # What was brought back would stay.
+    deployed.server(f"find {links} -exec touch -d '1 hour ago' {{}} +")
+    assert (
+        "may be a mistake in the rules: rules/app (4 of 5 tags" in deployed.fab("retention", "--yes", ok=False).stderr
+    )
+    assert "4 tags removed" in deployed.fab("retention", "--yes", "--yes-really").stdout
 
 
 def test_the_server_takes_care_of_itself(deployed: World) -> None:

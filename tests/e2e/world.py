@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.sandbox import Sandbox
+from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN, fab, settings_text
 
 DEPLOY_DIR = "/docker-registry"
@@ -38,7 +40,15 @@ class World:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.settings = sandbox.directory / "settings.env"
+        # Whose `./fab` is run.
+        self.root = ROOT
         self._standard = ""
+
+    @property
+    def command(self) -> list[str]:
+        """`./fab -H server`, for these settings."""
+        words = fab(self.sandbox, self.settings)
+        return [str(self.root / "fab") if word == str(ROOT / "fab") else word for word in words]
 
     def configure(self, **changes: str) -> None:
         """Write the operator's `.env`."""
@@ -49,7 +59,7 @@ class World:
     ) -> subprocess.CompletedProcess[str]:
         """Run `./fab -H server …` as a user would. ok: what the exit status must say, None for any."""
         done = subprocess.run(
-            [*fab(self.sandbox, self.settings), *args],
+            [*self.command, *args],
             input=input, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **(env or {})},
         )  # fmt: skip
         if ok is not None:
@@ -227,6 +237,15 @@ class World:
         )
         self.sandbox.dns(DOMAIN, self.sandbox.address("server"))
         self.configure()
+
+
+def own_copy(directory: Path) -> Path:
+    """A copy of the tool, for what a person writes into its deploy/: other tests, beside this one, use the original."""
+    copy = directory / "copy"
+    left = shutil.ignore_patterns(".git", ".venv", ".sandbox", ".mypy_cache")
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=left)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    return copy
 
 
 def with_rsync(world: World) -> None:

@@ -36,6 +36,7 @@ def accounts(world: World, place: str, conf: str = CONF) -> list[str]:
     return world.server(f"ls {conf}/accounts/{place}/dir", check=False).split()
 
 
+@pytest.mark.long
 def test_a_restore_onto_a_server_that_had_an_account_of_its_own(clean: World, tmp_path: Path) -> None:
     """By tar, as the page of an earlier version had it. Two accounts then, and certbot would ask which one."""
     clean.bootstrap()
@@ -86,6 +87,7 @@ def test_an_authority_that_forgot_us_gets_one_new_account(server: World) -> None
     assert 'failures": 1' not in server.server(f"cat {DEPLOY_DIR}/certbot/attempts.json", check=False)
 
 
+@pytest.mark.long
 def test_a_rehearsals_forgotten_account_blocks_no_order(server: World) -> None:
     def wants_a_first_order() -> None:
         server.server(f"sed -i 's#^server = .*#server = https://elsewhere.test/dir#' {RENEWAL}")
@@ -108,6 +110,7 @@ def test_an_account_that_a_full_disk_left_half_made(server: World) -> None:
     assert new not in before
 
 
+@pytest.mark.long
 def test_an_authority_that_makes_accounts_for_a_key_alone(server: World, tmp_path: Path) -> None:
     bound = server.sandbox.bound_authority(KID, KEY)
     server.configure(ACME_SERVER=bound)

@@ -248,6 +248,7 @@ def crontab(world: World) -> bytes:
     return base64.b64decode(world.server("tail -n +4 /var/spool/cron/crontabs/root | base64"))
 
 
+@pytest.mark.long
 def test_a_crontab_of_any_bytes_comes_back(old: Old) -> None:
     world = old.world
     world.server(f"echo {base64.b64encode(ODD).decode()} | base64 -d | crontab -")
@@ -284,6 +285,7 @@ def test_nothing_to_adopt(clean: World) -> None:
     assert clean.login(USER, OLD_PASSWORD) == 0
 
 
+@pytest.mark.long
 def test_images_in_schema_1_are_named_before_a_version_3_takes_them_over(old: Old) -> None:
     """One is put on the disk by hand, as an old client would have pushed it: the registry of version 2 serves it."""
     manifest = json.dumps(

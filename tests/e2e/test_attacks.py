@@ -191,7 +191,7 @@ def test_a7_many_names_from_one_address(deployed: World) -> None:
     print(f"\nmany names: {seen} in {seconds:.0f} s")
     # 121 at once and then one a second: on a busy machine the tries themselves take long.
     assert 100 <= seen[401] <= 121 + seconds
-    assert seen[401] + seen[429] == 200
+    assert seen[401] + seen.get(429, 0) == 200
     assert deployed.login(USER, PASSWORD) == 200
     forget_storms(deployed)
 

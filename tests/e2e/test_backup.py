@@ -152,6 +152,7 @@ def test_a_layer_that_has_rotted_comes_back(served: World, tmp_path: Path) -> No
     assert Client(served, LOGIN).pull("copy/kept", "1") == ""
 
 
+@pytest.mark.long
 def test_a_connection_that_is_cut_is_gone_on_with(served: World, tmp_path: Path) -> None:
     """In the middle of the bytes; and a restore whose command is killed there."""
     for number in range(3):
@@ -204,6 +205,7 @@ def row(world: World) -> str:
     return next(line for line in world.fab("status", ok=None).stdout.splitlines() if " backup " in line)
 
 
+@pytest.mark.long
 def test_the_server_copies_by_itself(nightly: World, tmp_path: Path) -> None:
     nightly.bootstrap(
         BACKUP_TO="/mnt/copies/registry", BACKUP_COMMAND=f"{RESTIC} backup --ignore-ctime .", BACKUP_KEEP="2",

@@ -116,6 +116,7 @@ def test_d7_the_images_disk_comes_late(disk: World) -> None:
     assert disk.curl(path, *LOGIN) == "was there before"
 
 
+@pytest.mark.long
 def test_the_images_lie_behind_a_link(disk: World, tmp_path: Path) -> None:
     """Made by root with nothing but `mkdir` and `ln`; backup, restore and clean-up follow it."""
     target = f"{DISK}/images"

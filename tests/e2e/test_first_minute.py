@@ -118,6 +118,7 @@ def processes(bare: Bare) -> str:
     return bare.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '", check=False)
 
 
+@pytest.mark.long
 def test_what_is_half_there_is_made_whole(bare: Bare) -> None:
     """Docker without Compose, and a Python without its library; with a shell that is not POSIX."""
     bare.shell("apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-minimal >/dev/null 2>&1")

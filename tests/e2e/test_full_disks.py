@@ -56,7 +56,9 @@ def later(world: World) -> None:
     world.server(f'sed -i \'s/"next": .*,/"next": 1,/\' {DEPLOY_DIR}/certbot/attempts.json', check=False)
 
 
-@pytest.mark.parametrize("left", [0, 16, 28])
+@pytest.mark.parametrize(
+    "left", [0, pytest.param(16, marks=pytest.mark.long), pytest.param(28, marks=pytest.mark.long)]
+)
 def test_a_first_order_on_a_disk_that_fills_up(acme: World, left: int) -> None:
     """C7: the same command again is all that is needed, as the README promises."""
     command = [*fab(acme.sandbox, acme.settings), "init-letsencrypt"]
@@ -76,7 +78,9 @@ def test_a_first_order_on_a_disk_that_fills_up(acme: World, left: int) -> None:
         )
 
 
-@pytest.mark.parametrize("left", [12, 32, 36])
+@pytest.mark.parametrize(
+    "left", [pytest.param(12, marks=pytest.mark.long), 32, pytest.param(36, marks=pytest.mark.long)]
+)
 def test_cron_heals_a_renewal_on_a_disk_that_filled_up(acme: World, left: int) -> None:
     """C7: an order is right there: no other renewal would ever come for what is half made."""
 

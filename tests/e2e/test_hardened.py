@@ -27,7 +27,7 @@ def masked(world: World, umask: str, home: str = "/root") -> Iterator[None]:
         world.server(f"cat /tmp/rc >{home}/.bashrc")
 
 
-@pytest.mark.parametrize("umask", ["027", "077"])
+@pytest.mark.parametrize("umask", ["027", pytest.param("077", marks=pytest.mark.long)])
 def test_a_narrow_umask(clean: World, umask: str) -> None:
     """On a clean server, and on one that an earlier version left with a directory that no container may enter."""
     with masked(clean, umask):
@@ -73,6 +73,7 @@ def daemon(world: World, script: str) -> Iterator[None]:
         restart()
 
 
+@pytest.mark.long
 def test_userns_remap(clean: World) -> None:
     remap = 'sed -i \'s/^{/{"userns-remap": "default", /\' /etc/docker/daemon.json'
     with daemon(clean, remap):

@@ -83,6 +83,7 @@ def held(world: World, *login: str) -> float:
         return time.monotonic() - began
 
 
+@pytest.mark.long
 def test_who_is_logged_in_may_pause_and_a_stranger_may_not(deployed: World) -> None:
     """skopeo, for example, copies from a source that is slow, and does not try again."""
     content = os.urandom(SIZE)

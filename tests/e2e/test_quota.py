@@ -123,6 +123,7 @@ def test_d8_a_push_over_a_quota_is_refused_and_all_else_goes_on(deployed: World,
     assert deployed.server(f"ls {FULL}") == ""
 
 
+@pytest.mark.long
 def test_a_quota_is_reached_while_somebody_pushes(deployed: World, rules: Path) -> None:
     """Layer after layer, as one client does: what was begun ends, and then the push is told."""
     raw = Raw(deployed, LOGIN)

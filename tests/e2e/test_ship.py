@@ -187,6 +187,7 @@ def containerd(shipping: World) -> Iterator[Path]:
     output("docker", "exec", client, "sh", "-c", stop)
 
 
+@pytest.mark.long
 def test_dockers_newer_store(shipping: World, containerd: Path, tmp_path: Path) -> None:
     """Images of its own processor go; those of another one this Docker cannot pack, and the line names the store."""
     environment = {"DOCKER_HOST": f"unix://{containerd}", "XDG_CACHE_HOME": str(tmp_path)}

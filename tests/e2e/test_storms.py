@@ -130,6 +130,7 @@ def times(world: World, user: str = "") -> dict[str, float]:
     return {name: round(seconds, 2) for name, seconds in found.items()}
 
 
+@pytest.mark.long
 def test_pulls_that_are_held_fit_the_memory(small: World, limits: Capacity) -> None:
     """Finding 5: from one address, from another and from the gateway, all that each may; then one more."""
     digest = small.push_blob("storm/large", os.urandom(20_000_000), *LOGIN)
@@ -157,6 +158,7 @@ def test_pulls_that_are_held_fit_the_memory(small: World, limits: Capacity) -> N
     assert " 200 " in told
 
 
+@pytest.mark.long
 def test_headers_that_are_begun_fit_the_memory(small: World, limits: Capacity) -> None:
     """Finding 6, with a handshake: half a header each, as many as there is room for."""
     running = alive(small)
@@ -261,6 +263,7 @@ def test_300_wrong_passwords_stop_no_login(small: World, names: list[str], limit
     forget_storms(small)
 
 
+@pytest.mark.long
 def test_the_time_does_not_tell_which_accounts_there_are(small: World) -> None:
     """Finding 9: a name that has no account is checked as long as one that has."""
     forget_storms(small)

@@ -118,6 +118,7 @@ def test_an_image_that_cannot_serve_never_does(ours: World, kind: str, record_te
     assert "nothing to change" in ours.fab("up").stdout
 
 
+@pytest.mark.long
 def test_an_nginx_that_does_not_start_never_gets_the_place(ours: World, record_testsuite_property: Record) -> None:
     """One that takes the configuration (`nginx -t`), and ends when it shall serve."""
     script = 'case "$*" in *daemon*) echo planted >&2; exit 1;; esac; exec nginx-real "$@"'
@@ -171,6 +172,7 @@ def test_an_upgrade_is_proven_and_can_be_taken_back(ours: World, record_testsuit
     ours.server(f"test ! -e {DEPLOY_DIR}/held.yml")
 
 
+@pytest.mark.long
 def test_what_is_not_proven_goes_back(ours: World, record_testsuite_property: Record) -> None:
     """D9: it starts and answers, and only the push and the pull at the end find out: it deletes nothing."""
     first = running(ours, "registry")
@@ -185,6 +187,7 @@ def test_what_is_not_proven_goes_back(ours: World, record_testsuite_property: Re
     assert "nothing to change" in ours.fab("up").stdout
 
 
+@pytest.mark.long
 def test_images_that_version_3_cannot_serve_are_named_first(ours: World) -> None:
     digest = "0" * 63 + "1"
     store = f"{DEPLOY_DIR}/registry/data/docker/registry/v2"
@@ -206,6 +209,7 @@ def test_images_that_version_3_cannot_serve_are_named_first(ours: World) -> None
         ours.server(f"rm -rf {store}/repositories/old {store}/blobs/sha256/00/{digest}")
 
 
+@pytest.mark.long
 def test_what_is_newer_is_asked_of_the_image_registry(ours: World, tmp_path: Path) -> None:
     """A registry beside ours, on the server itself: Docker trusts that one without TLS. Then `pin`."""
     name = "localhost:5000/registry:3.1"

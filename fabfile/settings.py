@@ -11,7 +11,6 @@ import difflib
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -135,19 +134,6 @@ class Settings:
     def backs_up(self) -> bool:
         """Whether the server makes copies by itself."""
         return bool(self.backup_to or self.backup_command)
-
-    @property
-    def cron_schedule(self) -> str:
-        """Five cron fields: the setting, or twice a day at a minute that differs between domains.
-
-        Let's Encrypt asks not to come at the full hour
-        (https://letsencrypt.org/docs/integration-guide/#when-to-renew).
-        """
-        if self.renew_schedule:
-            return self.renew_schedule
-        seed = zlib.crc32(self.registry_domain.encode())
-        hour = seed // 59 % 12
-        return f"{seed % 59 + 1} {hour},{hour + 12} * * *"
 
 
 def location() -> Path:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fabfile import layout
-from fabfile.accounts.onhost import roles
+from fabfile.accounts.onhost import accounts_conf
 from fabfile.settings import Settings
 from fabfile.stack import templates
 from fabfile.stack.capacity import Capacity, derived
@@ -74,7 +74,7 @@ def write(
         for name, file in templates.tree(settings, capacity, sections=sections).items()
         if name.startswith("nginx/") and name.endswith(".conf")
     }
-    files |= {"accounts.conf": roles.maps(accounts).decode(), "override.conf": override}
+    files |= {"accounts.conf": accounts_conf.maps(accounts).decode(), "override.conf": override}
     certificate, key = pair()
     files |= {"tls/fullchain.pem": certificate, "tls/privkey.pem": key}
     for below in ("tls", "run", "uses", "full", "sockets/registry", "sockets/auth"):

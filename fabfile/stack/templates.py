@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from .. import layout
-from ..accounts.onhost.roles import pattern
+from ..accounts.onhost.accounts_conf import pattern
 from ..errors import UsageError
 from ..layout import Service
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY

@@ -32,4 +32,4 @@ def schedule(host: Host, settings: Settings) -> Outcome:
             f"{host.name}: {CRON_FILE} is in place, but no cron daemon runs",
             "apt-get install cron && service cron start",
         )
-    return Outcome(f"{CRON_FILE}: {settings.cron_schedule}", changed=done["changed"])
+    return Outcome(f"{CRON_FILE}: {cron.schedule(settings)}", changed=done["changed"])

@@ -184,7 +184,9 @@ def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
     old.pull()
     after = world.server(owners).splitlines()
     changed = set(before.splitlines()) ^ set(after)
-    assert {line for line in changed if line.split()[0] not in ADDED} == set()
+    # Cron comes by each minute, or does not.
+    names = {line.split()[0] for line in changed}
+    assert {name for name in names if name not in ADDED and not name.startswith("./log/quota")} == set()
 
 
 # Of ours, and empty: not worth being taken away.

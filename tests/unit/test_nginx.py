@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.accounts.onhost import roles
+from fabfile.accounts.onhost import accounts_conf
 from fabfile.layout import ACCOUNTS
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.settings import HOME
@@ -48,7 +48,7 @@ def test_accounts_stay_as_they_are_until_up(root: Path) -> None:
 
 def test_accounts_may_change_where_nginx_runs_ours_or_nothing(root: Path) -> None:
     nginx.require_current(str(root))
-    maps = roles.maps(root / ACCOUNTS).decode()
+    maps = accounts_conf.maps(root / ACCOUNTS).decode()
     go_live(root, nginx="ours", accounts=maps)
     (root / ACCOUNTS).write_text(f"# bert role=pull repositories=a/* changed=2026\nbert:{HASH}\n")
     nginx.require_current(str(root))

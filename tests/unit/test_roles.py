@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.accounts import htpasswd_file, passwords
-from fabfile.accounts.onhost import accounts_file, roles
+from fabfile.accounts.onhost import accounts_conf, accounts_file
 from fabfile.errors import UsageError
 from fabfile.machine.onhost.atomic import RefusedError
 
@@ -44,7 +44,7 @@ def test_keeping_the_password_of_nobody_is_refused(file: Path) -> None:
 )
 def test_rights_that_are_damaged_make_nobody_an_admin(file: Path, comment: str, words: str) -> None:
     file.write_text(f"{comment}anna:{HASH}\n")
-    for use in (lambda: accounts_file.listed(str(file)), lambda: roles.maps(file)):
+    for use in (lambda: accounts_file.listed(str(file)), lambda: accounts_conf.maps(file)):
         with pytest.raises(RefusedError) as refused:
             use()
         assert words in refused.value.what
@@ -61,7 +61,7 @@ def test_no_name_means_anything_to_nginx(file: Path) -> None:
     put(file, "root", f"root:{HASH}", {"role": "admin", "repositories": []})
     with file.open("a") as more:
         more.write(f'by hand";{{:{HASH}\nold:$apr1$no$hash\n')
-    maps = roles.maps(file).decode().partition("\n\n")[2]
+    maps = accounts_conf.maps(file).decode().partition("\n\n")[2]
     assert "root" in maps
     assert "hand" not in maps
     assert "old" not in maps
@@ -69,28 +69,34 @@ def test_no_name_means_anything_to_nginx(file: Path) -> None:
 
 def test_what_the_accounts_tell_the_rest_of_the_configuration(file: Path) -> None:
     put(file, "ci", f"ci:{HASH}", {"role": "push", "repositories": ["team-a/*"]})
-    assert roles.variables(roles.maps(file)) == {b"$role", b"$scope", b"$limits", b"$checkable", b"$generation"}
+    assert accounts_conf.variables(accounts_conf.maps(file)) == {
+        b"$role",
+        b"$scope",
+        b"$limits",
+        b"$checkable",
+        b"$generation",
+    }
 
 
 def test_every_change_is_another_generation(file: Path) -> None:
     seen = set()
     for rights in ("pull", "push", "admin"):
         put(file, "ci", f"ci:{HASH}", {"role": rights, "repositories": None})
-        seen.add(roles.maps(file).decode().partition("$generation {\n")[2])
+        seen.add(accounts_conf.maps(file).decode().partition("$generation {\n")[2])
     assert len(seen) == 3
 
 
 def test_a_push_test_disturbs_nobody(file: Path) -> None:
     """Another generation is, for a moment, a 503 to whom an old worker of nginx answers."""
     put(file, "ci", f"ci:{HASH}", {"role": "push", "repositories": []})
-    before = roles.maps(file).decode()
+    before = accounts_conf.maps(file).decode()
     put(
         file,
         "push-test-6b099d8a-37f67908",
         f"push-test-6b099d8a-37f67908:{HASH}",
         {"role": "admin", "repositories": []},
     )
-    during = roles.maps(file).decode()
+    during = accounts_conf.maps(file).decode()
     assert "push-test-6b099d8a-37f67908" in during
     assert during.partition("$generation {\n")[2] == before.partition("$generation {\n")[2]
 

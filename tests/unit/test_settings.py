@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fabfile.certificate.cron import schedule
 from fabfile.errors import UsageError
 from fabfile.names import mirrored
 from fabfile.rules import PEM_FILES, RULES, user_name
@@ -265,10 +266,10 @@ def test_the_minute_of_the_schedule_differs_between_domains(env_file: Write) -> 
     minutes = set()
     for name in ("a.example.com", "b.example.com", "c.example.com"):
         path.write_text(text.format(name))
-        minutes.add(load(path).cron_schedule)
+        minutes.add(schedule(load(path)))
     assert len(minutes) == 3
-    for schedule in minutes:
-        minute, hours, *rest = schedule.split()
+    for each in minutes:
+        minute, hours, *rest = each.split()
         first, second = map(int, hours.split(","))
         assert 0 < int(minute) < 60
         assert second == first + 12 < 24

@@ -16,6 +16,7 @@ from typing import TypedDict
 
 from ...machine.onhost.atomic import FULL, RefusedError, locked, replace
 from ...machine.onhost.owner import AUTH
+from .roles import ROLES
 
 CHANGED = "%Y-%m-%dT%H:%M:%SZ"
 # What the registry takes (golang.org/x/crypto/bcrypt); any other hash never lets anyone in.
@@ -23,7 +24,7 @@ BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 # 0.25 s of one core for each check. nginx remembers for a while whose password was right.
 COST = 12
 FACTS = re.compile(
-    r"# (?P<user>\S+) role=(?P<role>pull|push|admin) "
+    rf"# (?P<user>\S+) role=(?P<role>{'|'.join(ROLES)}) "
     r"repositories=(?P<repositories>[a-z0-9._/*,-]*) changed=(?P<changed>\S+)"
 )
 # Accounts of a push-test that was killed: their name carries the second they were made, by the operator's clock, and

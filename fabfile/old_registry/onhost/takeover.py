@@ -229,7 +229,8 @@ def _restore_files(root: Path, kept: Record, synced: list[str]) -> None:
             (root / name).unlink(missing_ok=True)
     for name in (layout.LIVE, layout.PREVIOUS, layout.NEXT, layout.LOADED, layout.STARTED, layout.HELD):
         (root / name).unlink(missing_ok=True)
-    shutil.rmtree(root / layout.GENERATIONS, ignore_errors=True)
+    for name in (layout.GENERATIONS, layout.FULL):
+        shutil.rmtree(root / name, ignore_errors=True)
     (root / layout.RESERVE).unlink(missing_ok=True)
     store.forget(root)
     _remove_empty(root, {parent for name in synced for parent in Path(name).parents})

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from ... import layout
-from ...accounts.onhost.roles import maps, variables
+from ...accounts.onhost.accounts_conf import maps, variables
 from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle

@@ -52,8 +52,8 @@ def test(c: Context, select: str = "", long: bool = False) -> None:
         ensure_images(print)
     except SandboxError as error:
         raise StepError(str(error)) from None
-    # Three at a time, a sandbox each, on two processors: most of a test's time is waiting.
-    parallel = ("--numprocesses", "3", "--dist", "worksteal", "--durations", "20")
+    # Two at a time, a sandbox each: with more they only wait for each other.
+    parallel = ("--numprocesses", "2", "--dist", "worksteal", "--durations", "20")
     chosen = ("-m", "long", "-s") if long else ()
     development("pytest", *chosen, *(("-k", select) if select else parallel))
 

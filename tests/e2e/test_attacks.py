@@ -179,6 +179,7 @@ def test_a7_a_storm_of_wrong_passwords(deployed: World) -> None:
     deployed.fab("htpasswd", "--remove", "calm")
 
 
+@pytest.mark.long
 def test_a7_many_names_from_one_address(deployed: World) -> None:
     """An office may be many names; who tries hundreds is told to wait, and others are not."""
     forget_storms(deployed)

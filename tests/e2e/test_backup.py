@@ -257,7 +257,7 @@ def test_a_drill_finds_what_is_wrong(served: World, tmp_path: Path) -> None:
     drill = ["env", f"ENV_FILE={served.settings}", str(ROOT / "fab"), "restore", "--drill", "--from", str(tmp_path)]
     done = subprocess.run(drill, capture_output=True, text=True, check=False, env={**os.environ, **own})
     print(done.stdout)
-    assert "1 tag pulled by" in done.stdout, done.stderr
+    assert re.search(r"\d tags? pulled by", done.stdout), done.stderr
     assert "all digests right" in done.stdout
     assert json.loads((tmp_path / "drill.json").read_text())["problems"] == []
     name = layer.partition(":")[2]

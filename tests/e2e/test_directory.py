@@ -201,6 +201,7 @@ ADDED = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: Path) -> None:
     """Finding 14: whoever may push fills the disk, and nothing of ours could be written."""
     clean.server(f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=1400m,mode=755 tmpfs {DEPLOY_DIR}")
@@ -237,7 +238,7 @@ def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: 
         clean.clean()
 
 
-@pytest.mark.parametrize("how", ["full", "read-only"])
+@pytest.mark.parametrize("how", [pytest.param("full", marks=pytest.mark.long), "read-only"])
 def test_tmp_of_the_server_cannot_be_written(deployed: World, how: str) -> None:
     """What needs it is told as what it is; what does not goes on."""
     fill = "cat /dev/zero >/tmp/full 2>/dev/null; true" if how == "full" else "mount -o remount,ro /tmp"
@@ -267,7 +268,7 @@ def test_tmp_of_the_server_cannot_be_written(deployed: World, how: str) -> None:
     deployed.fab("bootstrap")
 
 
-@pytest.mark.parametrize("left", [0, 4, 16])
+@pytest.mark.parametrize("left", [pytest.param(0, marks=pytest.mark.long), 4, pytest.param(16, marks=pytest.mark.long)])
 def test_nothing_raw_reaches_a_person_from_a_full_disk(clean: World, left: int) -> None:
     """Without what is kept for such a day; and what was changed is told as changed."""
     clean.server(f"mkdir -p {DEPLOY_DIR} && mount -t tmpfs -o size=1400m,mode=755 tmpfs {DEPLOY_DIR}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from invoke import Context, task
@@ -32,8 +34,7 @@ def renew(c: Context, dry_run: bool = False, log: str = "", heard: str = "") -> 
     from .certificate import alerts
     from .steps.renew import renew as renewed
 
-    if log:
-        _begin(Path(log))
+    _begin(log)
     host = here()
     try:
         settings = _settings()
@@ -70,22 +71,13 @@ def care(c: Context, log: str = "") -> None:
     from .copies.onhost import stage
     from .store import care
 
-    if log:
-        _begin(Path(log))
+    _begin(log)
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
-    problem = ""
-    try:
-        with lock.audited(host, settings, "care"):
-            # What a copy that was cut off still holds could not be freed.
-            host.call(stage.forget, settings.deploy_dir)
-            report.step("care", lambda: care.care(host, settings))
-    except Exception as error:
-        problem = str(error) or type(error).__name__
-        raise
-    finally:
-        if line := care.tell(host, settings, problem):
-            print(f"{'':15}{line}")
+    with _telling(lambda problem: care.tell(host, settings, problem)), lock.audited(host, settings, "care"):
+        # What a copy that was cut off still holds could not be freed.
+        host.call(stage.forget, settings.deploy_dir)
+        report.step("care", lambda: care.care(host, settings))
 
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
@@ -96,19 +88,15 @@ def quota(c: Context, log: str = "") -> None:
 
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
-    problem = ""
-    try:
-        done = quota.quota(host, settings)
+    with _telling(lambda problem: quota.tell(host, settings, problem)):
+        try:
+            done = quota.quota(host, settings)
+        except Exception:
+            _begin(log)
+            raise
         if done.changed:
-            _begin(Path(log)) if log else None
+            _begin(log)
             report.line("ok", "quota", done.summary, 0.0)
-    except Exception as error:
-        _begin(Path(log)) if log else None
-        problem = str(error) or type(error).__name__
-        raise
-    finally:
-        if line := quota.tell(host, settings, problem):
-            print(f"{'':15}{line}")
 
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
@@ -118,20 +106,14 @@ def backup(c: Context, log: str = "") -> None:
     from .certificate import alerts
     from .copies import nightly, taking
 
-    if log:
-        _begin(Path(log))
+    _begin(log)
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
-    problem = ""
-    try:
-        with taking.alone(host, settings, "backup", WAIT_SECONDS):
-            report.step("backup", lambda: nightly.backup(host, settings))
-    except Exception as error:
-        problem = str(error) or type(error).__name__
-        raise
-    finally:
-        if line := alerts.told(host, settings, layout.BACKUP_ALERT, problem):
-            print(f"{'':15}{line}")
+    with (
+        _telling(lambda problem: alerts.told(host, settings, layout.BACKUP_ALERT, problem)),
+        taking.alone(host, settings, "backup", WAIT_SECONDS),
+    ):
+        report.step("backup", lambda: nightly.backup(host, settings))
 
 
 def _settings() -> Settings:
@@ -152,8 +134,28 @@ def _heard(file: str) -> None:
         Path(file).touch()
 
 
-def _begin(log: Path) -> None:
-    """Date the run. A full log is put aside for the next run: this one already writes to it."""
+@contextlib.contextmanager
+def _telling(tell: Callable[[str], str]) -> Iterator[None]:
+    """Have people told of what goes wrong inside, or that it went well.
+
+    tell: takes the problem, '' for none, and returns a line for the log, or ''.
+    """
+    problem = ""
+    try:
+        yield
+    except Exception as error:
+        problem = str(error) or type(error).__name__
+        raise
+    finally:
+        if line := tell(problem):
+            print(f"{'':15}{line}")
+
+
+def _begin(name: str) -> None:
+    """Date the run in its log, '' for none. A full one is put aside for the next run: this one already writes to it."""
+    if not name:
+        return
+    log = Path(name)
     if log.is_file() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
     print(time.strftime("%Y-%m-%d %H:%M:%S %z"))

@@ -5,7 +5,6 @@ On the machine where the snapshot lies. Never through a link: whoever was the re
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from ..layout import STORE
 from ..store.onhost import handles, marks, walk
 from .onhost import needed
 
-BLOCK = 1 << 20
 # What rsync leaves of a file that was cut off.
 PARTIAL = ".rsync-partial"
 
@@ -110,15 +108,8 @@ def odd(path: Path) -> StepError:
 
 def right(blob: Path, digest: str) -> bool:
     """Whether a blob has its digest."""
-    algorithm, _, expected = digest.partition(":")
-    try:
-        found = hashlib.new(algorithm)
-    except ValueError:
-        return False
     with open(blob, "rb", opener=_plain) as file:
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest() == expected
+        return needed.right(file, digest)
 
 
 def _plain(name: str, flags: int) -> int:
@@ -156,12 +147,12 @@ def references(path: Path) -> list[tuple[str, str]]:
                 raise odd(Path(place) / name)
         if "link" in files:
             link = Path(place) / "link"
-            content = handles_read(link)
+            content = _said(link)
             found.append((str(link.relative_to(path / STORE)), content))
     return found
 
 
-def handles_read(link: Path) -> str:
+def _said(link: Path) -> str:
     """What a link says, no more than a link can be long."""
     with open(link, "rb", opener=_plain) as file:
         return file.read(walk.LINK_BYTES).decode("ascii", "replace").strip()

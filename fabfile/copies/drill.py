@@ -17,6 +17,7 @@ from pathlib import Path
 from ..errors import StepError
 from ..layout import DATA, PROJECT, STORE, Service
 from ..machine.host import here
+from ..stack.onhost import source
 from ..store.onhost import handles, walk
 from ..store.onhost.manifests import DIGEST
 from . import place
@@ -29,11 +30,8 @@ storage:
   maintenance: {readonly: {enabled: true}}
 http: {addr: ":5000"}
 """
-ACCEPT = (
-    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, "
-    "application/vnd.docker.distribution.manifest.v1+prettyjws"
-)
+# And images of before 2017.
+ACCEPT = f"{source.ACCEPT}, application/vnd.docker.distribution.manifest.v1+prettyjws"
 # Both have the same name.
 PROGRAM = Service.REGISTRY
 SECONDS = 60

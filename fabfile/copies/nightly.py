@@ -20,7 +20,6 @@ from ..text import counted
 from . import checked, drill, place, rsync, taking, words
 from .onhost import inside
 from .onhost import last as onhost
-from .place import Snapshot
 
 DRILL_SECONDS = 7 * 86400
 # When nobody has drilled for that long, `status` says so.
@@ -101,13 +100,8 @@ def _command(host: Host, settings: Settings, found: onhost.Last) -> str:
         with inside.opened(root, layout.COPY_OUT) as handle:
             path = inside.path(handle)
             damaged = _new_ones(root, path)
-            snapshot: Snapshot = {
-                "format": place.FORMAT, "name": staged["name"], "when": staged["when"], "version": staged["version"],
-                "domain": settings.registry_domain, "repositories": staged["repositories"], "tags": staged["tags"],
-                "blobs": staged["blobs"] - len(damaged), "bytes": staged["bytes"], "new": 0, "new_bytes": 0,
-                "damaged": damaged, "missing": staged["missing"], "dropped": staged["dropped"],
-                "references": staged["references"], "verified": 0.0,
-            }  # fmt: skip
+            seen = checked.Checked(staged["blobs"] - len(damaged), staged["bytes"], damaged=damaged)
+            snapshot = taking.described(settings, staged, seen)
             place.record(path, snapshot)
         found["tags"], found["bytes"] = staged["tags"], staged["bytes"]
         where = (root / layout.DATA).resolve() / layout.COPY / layout.COPY_OUT

@@ -70,15 +70,20 @@ def take(host: Host, settings: Settings, directory: Path, keep: int) -> Taken:
         if not checked.same_references(part, found["references"]):
             raise StepError(f"{part}: not all links of the registry arrived", "run it again")
         seen = checked.check(part, before)
-        snapshot: Snapshot = {
-            "format": place.FORMAT, "name": found["name"], "when": found["when"],
-            "version": found["version"] or VERSION, "domain": settings.registry_domain,
-            "repositories": found["repositories"], "tags": found["tags"], "blobs": seen.blobs, "bytes": seen.bytes,
-            "new": seen.new, "new_bytes": seen.new_bytes, "damaged": seen.damaged, "missing": found["missing"],
-            "dropped": found["dropped"], "references": found["references"], "verified": 0.0,
-        }  # fmt: skip
+        snapshot = described(settings, found, seen)
         path = place.finish(part, snapshot)
         return Taken(path, snapshot, sent, seen.mended, place.prune(directory, keep))
+
+
+def described(settings: Settings, found: stage.Staged, seen: checked.Checked) -> Snapshot:
+    """What snapshot.json says of a copy. found: as it was made; seen: what was found in it since."""
+    return {
+        "format": place.FORMAT, "name": found["name"], "when": found["when"],
+        "version": found["version"] or VERSION, "domain": settings.registry_domain,
+        "repositories": found["repositories"], "tags": found["tags"], "blobs": seen.blobs, "bytes": seen.bytes,
+        "new": seen.new, "new_bytes": seen.new_bytes, "damaged": seen.damaged, "missing": found["missing"],
+        "dropped": found["dropped"], "references": found["references"], "verified": 0.0,
+    }  # fmt: skip
 
 
 def _refuse_another(directory: Path, every: list[Snapshot], settings: Settings) -> None:

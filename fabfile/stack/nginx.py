@@ -24,10 +24,10 @@ def up(host: Host, settings: Settings, *, ordering: bool = False) -> Outcome:
         return Outcome("running, nothing to change", changed=False)
     answer = host.call(onhost.up, settings.deploy_dir, settings.lineage)
     if ordering and answer["problem"]:
-        told = f"warn     the newest certificate is not used: {answer['problem']}; init-letsencrypt comes next"
-        done = _outcome(host, {**answer, "problem": ""})
-        return replace(done, details=[*done.details, told])
-    return _outcome(host, answer)
+        doubt = f"warn     the newest certificate is not used: {answer['problem']}; init-letsencrypt comes next"
+        done = told(host, {**answer, "problem": ""})
+        return replace(done, details=[*done.details, doubt])
+    return told(host, answer)
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -48,7 +48,7 @@ def prepare(host: Host, settings: Settings) -> None:
 def activate(host: Host, settings: Settings) -> Outcome:
     """Have the running nginx take over the configuration and the newest certificate. As `up`."""
     answer = host.call(onhost.activate, settings.deploy_dir, settings.lineage)
-    return _outcome(host, answer)
+    return told(host, answer)
 
 
 def restore(host: Host, settings: Settings) -> bool:
@@ -57,11 +57,7 @@ def restore(host: Host, settings: Settings) -> bool:
 
 
 def told(host: Host, answer: onhost.Running) -> Outcome:
-    """What a change did, in words. Raises as `up`."""
-    return _outcome(host, answer)
-
-
-def _outcome(host: Host, answer: onhost.Running) -> Outcome:
+    """What a change did, in words. Raises StepError where nginx took nothing of it."""
     if answer["problem"]:
         raise StepError(
             f"{host.name}: the newest certificate is not used: {answer['problem']}; the last good one goes on",

@@ -6,16 +6,12 @@ import re
 from collections.abc import Mapping
 
 from ..errors import StepError
-from ..layout import Service
 from ..machine.host import Host, require_deployed
 from ..machine.onhost.atomic import replace
-from ..names import mirrored
 from ..report import Outcome
 from ..settings import Settings, location
 from ..stack.onhost import upgrades
 from ..stack.onhost.upgrades import Image
-
-KEYS = (Service.REGISTRY, Service.NGINX, Service.CERTBOT)
 
 
 def pin(host: Host, settings: Settings) -> Outcome:
@@ -46,9 +42,9 @@ def pinned(settings: Settings, found: Mapping[str, Image]) -> tuple[dict[str, st
     """Setting -> name:tag@digest, and the services whose image has no digest."""
     pins: dict[str, str] = {}
     without: list[str] = []
-    for service in KEYS:
+    for service, image in settings.stack_images.items():
         name = str(getattr(settings, f"{service}_image")).partition("@")[0]
-        repository = untagged(mirrored(name, settings.image_mirror))
+        repository = untagged(image.partition("@")[0])
         digests = found[service]["digests"] if service in found else []
         # Docker leaves out what is its default (registry-1.docker.io, and `library` there).
         ours = [d for d in digests if repository.endswith(d.partition("@")[0]) or d.startswith(f"{repository}@")]

@@ -226,7 +226,9 @@ def test_nothing_is_judged_where_the_disk_is_away_or_nothing_is_deployed(
 def test_before_the_first_push(tmp_path: Path) -> None:
     (tmp_path / layout.DATA).mkdir(parents=True)
     (tmp_path / layout.RETENTION).write_text("[a]\nquota = 1M\n")
-    assert quota.measured(str(tmp_path), 0.0) == [{"pattern": "a", "quota": 10**6, "used": 0}]
+    assert quota.measured(str(tmp_path), rules.read(str(tmp_path)) or [], 0.0) == [
+        {"pattern": "a", "quota": 10**6, "used": 0}
+    ]
 
 
 def test_what_images_and_retention_show(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

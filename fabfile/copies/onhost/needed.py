@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from typing import BinaryIO
 
 from ...store.onhost import marks, walk
+
+BLOCK = 1 << 20
+
+
+def right(file: BinaryIO, digest: str) -> bool:
+    """Whether a file that is open has that digest."""
+    algorithm, _, expected = digest.partition(":")
+    try:
+        found = hashlib.new(algorithm)
+    except ValueError:
+        return False
+    while block := file.read(BLOCK):
+        found.update(block)
+    return found.hexdigest() == expected
 
 
 def digest_of(lines: list[str]) -> str:

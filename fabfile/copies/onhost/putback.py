@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -21,9 +20,8 @@ from ...machine.onhost.atomic import replace
 from ...machine.onhost.owner import NGINX, REGISTRY
 from ...store.onhost import handles, trash, walk
 from ...store.onhost.manifests import DIGEST
-from . import beside, inside
+from . import beside, inside, needed
 
-BLOCK = 1 << 20
 # Who cleans up, or removes something, is done by then.
 WAIT = 600.0
 ORDER = ("/_layers/", "/_manifests/revisions/", "/_manifests/tags/")
@@ -103,7 +101,6 @@ def _there(top: int, digest: str, *, read: bool) -> bool:
 def _right(handle: int, path: str, digest: str) -> bool:
     """Whether a file has that digest. False for what is no file."""
     above, _, name = path.rpartition("/")
-    algorithm, _, expected = digest.partition(":")
     try:
         with handles.directory(handle, above) as place:
             file = os.open(name, handles.FILE, dir_fd=place)
@@ -112,12 +109,7 @@ def _right(handle: int, path: str, digest: str) -> bool:
             return False
         raise
     with os.fdopen(file, "rb") as content:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return False
-        found = hashlib.new(algorithm)
-        while block := content.read(BLOCK):
-            found.update(block)
-    return found.hexdigest() == expected
+        return stat.S_ISREG(os.fstat(file).st_mode) and needed.right(content, digest)
 
 
 def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -> Put:

@@ -17,19 +17,13 @@ from ...layout import Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from .beside import SOCKETS, Found
+from .source import ACCEPT
 
 SECONDS = 20
 # How many images are looked at, and how much of an answer.
 SAMPLES, LARGEST = 5, 4 << 20
 # Seconds before each look.
 PAUSES = (0, 0.2, 0.5, 1)
-ACCEPT = ", ".join(
-    f"application/vnd.{kind}+json"
-    for kind in (
-        "docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2",
-        "oci.image.manifest.v1", "oci.image.index.v1",
-    )
-)  # fmt: skip
 
 
 class Answer(NamedTuple):

@@ -15,6 +15,7 @@ from ...machine.onhost.atomic import RefusedError
 
 SECONDS = 10
 HUB = "registry-1.docker.io"
+# Images, and indexes of them, in the two forms that there are today.
 ACCEPT = ", ".join((
     "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json",

@@ -97,7 +97,7 @@ def coming(directory: str) -> dict[str, str]:
     """Service -> ID of the image that compose.yml means by now, where another one runs. Changes nothing."""
     root = Path(directory)
     names = {name: image for name, image in held.named(root).items() if name in Service.SERVING}
-    runs = {name: each["image"] for name, each in beside.serving(root, beside.there()).items()}
+    runs = _serving(root)
     return {name: image for name, image in held.identities(names).items() if runs.get(name, image) != image}
 
 

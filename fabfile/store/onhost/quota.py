@@ -94,8 +94,9 @@ def _judge(root: Path) -> Judged:
         full = {FULL_DISK: _answer(_no_room(found["room"]))} if found["room"]["full"] else {}
         found["changed"] = _put(root, full, (FULL_DISK,))
         try:
-            rules = [rule for rule in read(str(root)) or [] if rule.quota]
-            found["sections"] = measured(str(root), now)
+            every = read(str(root)) or []
+            rules = [rule for rule in every if rule.quota]
+            found["sections"] = measured(str(root), every, now)
         except (RefusedError, OSError) as error:
             # Those of the last look stay.
             found["problem"] = error.what if isinstance(error, RefusedError) else str(error)
@@ -163,12 +164,11 @@ def room(root: Path) -> Room:
     return {"free": space["free"], "limit": limit, "full": full, "files": space["inodes"] if few else -1}
 
 
-def measured(directory: str, now: float) -> list[Section]:
+def measured(directory: str, rules: list[Rule], now: float) -> list[Section]:
     """The sections with a quota, in the order of the file, and what their repositories take up. Changes nothing.
 
-    now: in seconds since 1970. Raises RefusedError for a mistake in the file, and where the store cannot be read.
+    now: in seconds since 1970. Raises RefusedError where the store cannot be read.
     """
-    rules = read(directory) or []
     if not any(rule.quota for rule in rules):
         return []
     with handles.refused(), handles.data(Path(directory)) as data:

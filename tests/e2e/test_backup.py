@@ -26,18 +26,11 @@ from tests.sandbox.demo import fab
 from .history import Client, History
 from .test_care import push_image
 from .test_store import Collector
-from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until, with_rsync
+from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until, with_mirror
 
 LOGIN = f"{USER}:{PASSWORD}"
 DATA = f"{DEPLOY_DIR}/registry/data"
 STORE = f"{DATA}/docker/registry/v2"
-
-
-@pytest.fixture
-def served(deployed: World) -> World:
-    """A server that runs, with rsync."""
-    with_rsync(deployed)
-    return deployed
 
 
 def begun(world: World, *args: str) -> subprocess.Popen[str]:
@@ -49,18 +42,18 @@ def newest(directory: Path) -> Path:
     return max(path for path in directory.iterdir() if path.name.endswith("Z"))
 
 
-def test_a_copy_is_restored_on_an_empty_server(served: World, tmp_path: Path) -> None:
+def test_a_copy_is_restored_on_an_empty_server(deployed: World, tmp_path: Path) -> None:
     copies = tmp_path / "copies"
-    push_image(served, "copy/kept", b"a layer that somebody needs")
-    serial, certificates = served.serial(), served.certificates()
-    print(served.fab("backup", "--to", str(copies)).stdout)
+    push_image(deployed, "copy/kept", b"a layer that somebody needs")
+    serial, certificates = deployed.serial(), deployed.certificates()
+    print(deployed.fab("backup", "--to", str(copies)).stdout)
     found = json.loads((newest(copies) / "snapshot.json").read_text())
     assert found["tags"] >= 1
     assert newest(copies).stat().st_mode & 0o777 == 0o700
-    served.clean()
-    print(served.fab("restore", "--from", str(copies)).stdout)
-    assert (served.serial(), served.certificates()) == (serial, certificates)
-    assert Client(served, LOGIN).pull("copy/kept", "1") == ""
+    deployed.clean()
+    print(deployed.fab("restore", "--from", str(copies)).stdout)
+    assert (deployed.serial(), deployed.certificates()) == (serial, certificates)
+    assert Client(deployed, LOGIN).pull("copy/kept", "1") == ""
 
 
 def backups_during_a_history(world: World, directory: Path, seed: int, count: int) -> None:
@@ -114,65 +107,65 @@ def restored_elsewhere(world: World, directory: Path) -> int:
     return len(tags)
 
 
-def test_copies_while_everybody_works_are_complete(served: World, tmp_path: Path) -> None:
-    backups_during_a_history(served, tmp_path, 1, 3)
-    print(f"{restored_elsewhere(served, tmp_path)} tags pulled elsewhere")
+def test_copies_while_everybody_works_are_complete(deployed: World, tmp_path: Path) -> None:
+    backups_during_a_history(deployed, tmp_path, 1, 3)
+    print(f"{restored_elsewhere(deployed, tmp_path)} tags pulled elsewhere")
 
 
 @pytest.mark.long
-def test_twenty_copies_while_everybody_works_are_complete(served: World, tmp_path: Path) -> None:
-    backups_during_a_history(served, tmp_path, 2, 20)
-    print(f"{restored_elsewhere(served, tmp_path)} tags pulled elsewhere")
+def test_twenty_copies_while_everybody_works_are_complete(deployed: World, tmp_path: Path) -> None:
+    backups_during_a_history(deployed, tmp_path, 2, 20)
+    print(f"{restored_elsewhere(deployed, tmp_path)} tags pulled elsewhere")
 
 
-def test_a_layer_that_has_rotted_comes_back(served: World, tmp_path: Path) -> None:
+def test_a_layer_that_has_rotted_comes_back(deployed: World, tmp_path: Path) -> None:
     """A flipped bit in a live blob, and an image that somebody deleted."""
-    manifest, layer = push_image(served, "copy/kept", b"a layer that somebody needs")
-    served.fab("backup", "--to", str(tmp_path))
+    manifest, layer = push_image(deployed, "copy/kept", b"a layer that somebody needs")
+    deployed.fab("backup", "--to", str(tmp_path))
     name = layer.partition(":")[2]
     file = f"{STORE}/blobs/sha256/{name[:2]}/{name}/data"
-    served.server(f"printf X | dd of={file} conv=notrunc status=none; touch {file}")
-    failed = served.fab("backup", "--to", str(tmp_path), ok=False)
+    deployed.server(f"printf X | dd of={file} conv=notrunc status=none; touch {file}")
+    failed = deployed.fab("backup", "--to", str(tmp_path), ok=False)
     assert failed.returncode == 1
     assert f"{layer} has rotted on the server" in failed.stderr
     assert "restore --from" in failed.stderr
-    assert Client(served, LOGIN).pull("copy/kept", "1") != ""
-    served.fab("restore", "--from", str(tmp_path), "--only", "copy/kept")
-    assert Client(served, LOGIN).pull("copy/kept", "1") == ""
-    owner = served.server(f"stat -c '%u:%g %a' {file}").strip()
+    assert Client(deployed, LOGIN).pull("copy/kept", "1") != ""
+    deployed.fab("restore", "--from", str(tmp_path), "--only", "copy/kept")
+    assert Client(deployed, LOGIN).pull("copy/kept", "1") == ""
+    owner = deployed.server(f"stat -c '%u:%g %a' {file}").strip()
     assert owner == "61100:61102 640"
 
-    assert served.status(f"/v2/copy/kept/manifests/{manifest}", "-X", "DELETE", "-u", LOGIN) == 202
-    refused = served.fab("restore", "--from", str(tmp_path), ok=False)
+    assert deployed.status(f"/v2/copy/kept/manifests/{manifest}", "-X", "DELETE", "-u", LOGIN) == 202
+    refused = deployed.fab("restore", "--from", str(tmp_path), ok=False)
     assert "the server is not empty" in refused.stderr
-    served.fab("restore", "--from", str(tmp_path), "--merge")
-    assert Client(served, LOGIN).pull("copy/kept", "1") == ""
-    assert served.fab("restore", "--from", str(tmp_path), "--merge").stdout.startswith("same")
-    served.fab("gc", "--yes")
-    assert Client(served, LOGIN).pull("copy/kept", "1") == ""
+    deployed.fab("restore", "--from", str(tmp_path), "--merge")
+    assert Client(deployed, LOGIN).pull("copy/kept", "1") == ""
+    assert deployed.fab("restore", "--from", str(tmp_path), "--merge").stdout.startswith("same")
+    deployed.fab("gc", "--yes")
+    assert Client(deployed, LOGIN).pull("copy/kept", "1") == ""
 
 
 @pytest.mark.long
-def test_a_connection_that_is_cut_is_gone_on_with(served: World, tmp_path: Path) -> None:
+def test_a_connection_that_is_cut_is_gone_on_with(deployed: World, tmp_path: Path) -> None:
     """In the middle of the bytes; and a restore whose command is killed there."""
     for number in range(3):
-        push_image(served, "copy/large", os.urandom(40_000_000), tag=str(number))
-    running = begun(served, "backup", "--to", str(tmp_path))
+        push_image(deployed, "copy/large", os.urandom(40_000_000), tag=str(number))
+    running = begun(deployed, "backup", "--to", str(tmp_path))
     wait_until(lambda: bool(list(tmp_path.glob("*.part/registry/data/**/data"))), "the first blob")
-    served.cut(running)
+    deployed.cut(running)
     assert not list(tmp_path.glob("*Z"))
-    done = served.fab("backup", "--to", str(tmp_path)).stdout
+    done = deployed.fab("backup", "--to", str(tmp_path)).stdout
     assert not list(tmp_path.glob("*.part"))
     print(done)
 
-    served.clean()
-    running = begun(served, "restore", "--from", str(tmp_path))
-    wait_until(lambda: served.server(f"ls -A {DATA}/.copy/in", check=False) != "", "the first bytes", 120)
+    deployed.clean()
+    running = begun(deployed, "restore", "--from", str(tmp_path))
+    wait_until(lambda: deployed.server(f"ls -A {DATA}/.copy/in", check=False) != "", "the first bytes", 120)
     running.kill()
     running.communicate()
-    wait_until(lambda: "nobody" in served.fab("unlock", "--yes").stdout, "the lock is free")
-    served.fab("restore", "--from", str(tmp_path))
-    assert all(Client(served, LOGIN).pull("copy/large", str(number)) == "" for number in range(3))
+    wait_until(lambda: "nobody" in deployed.fab("unlock", "--yes").stdout, "the lock is free")
+    deployed.fab("restore", "--from", str(tmp_path))
+    assert all(Client(deployed, LOGIN).pull("copy/large", str(number)) == "" for number in range(3))
 
 
 RESTIC = "restic --repo /srv/restic --password-file /srv/restic-password"
@@ -181,7 +174,7 @@ RESTIC = "restic --repo /srv/restic --password-file /srv/restic-password"
 @pytest.fixture
 def nightly(clean: World) -> Iterator[World]:
     """A server with a disk for copies, and restic of its distribution."""
-    with_rsync(clean)
+    with_mirror(clean)
     clean.server(
         "mkdir -p /mnt/copies && mount -t tmpfs -o size=200m tmpfs /mnt/copies && "
         "{ command -v restic || { apt-get -qq update && apt-get -qq install -y --no-install-recommends restic; }; } "
@@ -250,11 +243,11 @@ def test_the_server_copies_by_itself(nightly: World, tmp_path: Path) -> None:
     assert row(nightly).startswith("ok ")
 
 
-def test_a_drill_finds_what_is_wrong(served: World, tmp_path: Path) -> None:
-    _, layer = push_image(served, "copy/kept", b"a layer that somebody needs")
-    served.fab("backup", "--to", str(tmp_path))
+def test_a_drill_finds_what_is_wrong(deployed: World, tmp_path: Path) -> None:
+    _, layer = push_image(deployed, "copy/kept", b"a layer that somebody needs")
+    deployed.fab("backup", "--to", str(tmp_path))
     own = {"DOCKER_HOST": ""}
-    drill = ["env", f"ENV_FILE={served.settings}", str(ROOT / "fab"), "restore", "--drill", "--from", str(tmp_path)]
+    drill = ["env", f"ENV_FILE={deployed.settings}", str(ROOT / "fab"), "restore", "--drill", "--from", str(tmp_path)]
     done = subprocess.run(drill, capture_output=True, text=True, check=False, env={**os.environ, **own})
     print(done.stdout)
     assert re.search(r"\d tags? pulled by", done.stdout), done.stderr
@@ -270,11 +263,11 @@ def test_a_drill_finds_what_is_wrong(served: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_what_a_second_copy_costs(served: World, tmp_path: Path) -> None:
+def test_what_a_second_copy_costs(deployed: World, tmp_path: Path) -> None:
     """1 GB, then 1 MB more: beside plain rsync of the data directory over ssh, and beside restic on the server."""
     for number in range(10):
-        push_image(served, f"copy/of{number}", os.urandom(100_000_000))
-    own = f"ssh -F {served.sandbox.directory}/ssh_config"
+        push_image(deployed, f"copy/of{number}", os.urandom(100_000_000))
+    own = f"ssh -F {deployed.sandbox.directory}/ssh_config"
     plain = [
         "rsync",
         "-a",
@@ -286,8 +279,8 @@ def test_what_a_second_copy_costs(served: World, tmp_path: Path) -> None:
         str(tmp_path / "plain"),
     ]
     restic = f"{RESTIC} backup --ignore-ctime {DATA}/docker"
-    served.sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
-    served.server(
+    deployed.sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
+    deployed.server(
         "{ command -v restic || { apt-get -qq update && apt-get -qq install -y --no-install-recommends restic; }; } "
         f">/dev/null 2>&1; rm -rf /srv/restic; echo secret >/srv/restic-password && {RESTIC} init >/dev/null"
     )
@@ -296,19 +289,19 @@ def test_what_a_second_copy_costs(served: World, tmp_path: Path) -> None:
         for name in ("fab", "rsync", "restic"):
             start = time.monotonic()
             if name == "fab":
-                done = served.fab("backup", "--to", str(tmp_path / "copies"))
+                done = deployed.fab("backup", "--to", str(tmp_path / "copies"))
                 rows.append(done.stdout.rpartition("copies/")[2].strip())
             elif name == "rsync":
                 plainly = subprocess.run(plain, capture_output=True, text=True, check=True)
                 rows.append(re.findall(r"Total bytes received: (\d+)", plainly.stdout)[0])
             else:
-                said = served.server(restic)
+                said = deployed.server(restic)
                 rows.append(re.findall(r"Added to the repo\w*: ([^(]*)", said)[0].strip())
             rows.append(f"{name} {time.monotonic() - start:.1f} s")
         print(what, rows)
-        push_image(served, "copy/new", os.urandom(1_000_000))
-    served.server("rm -rf /srv/restic /srv/restic-password")
-    host = ssh.remote(Connection("server", config=Config(runtime_ssh_path=f"{served.sandbox.directory}/ssh_config")))
+        push_image(deployed, "copy/new", os.urandom(1_000_000))
+    deployed.server("rm -rf /srv/restic /srv/restic-password")
+    host = ssh.remote(Connection("server", config=Config(runtime_ssh_path=f"{deployed.sandbox.directory}/ssh_config")))
     for what in ("ssh", "door", "ssh", "door"):
         with Door(host).open() as command:
             way = command if what == "door" else own
@@ -319,5 +312,5 @@ def test_what_a_second_copy_costs(served: World, tmp_path: Path) -> None:
                 start = time.monotonic()
                 subprocess.run(["rsync", "-a", "-e", way, source, target], capture_output=True, check=True)
                 print(f"{what} {source.partition(':')[0][:6]}: {1000 / (time.monotonic() - start):.0f} MB/s")
-            served.server("rm -rf /srv/x")
+            deployed.server("rm -rf /srv/x")
             shutil.rmtree(tmp_path / what)

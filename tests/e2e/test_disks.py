@@ -12,7 +12,7 @@ import pytest
 
 from .test_care import cleaned_up, push_image
 from .test_directory import rows
-from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until, with_rsync
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 DATA = f"{DEPLOY_DIR}/registry/data"
@@ -127,7 +127,6 @@ def test_the_images_lie_behind_a_link(disk: World, tmp_path: Path) -> None:
     _, layer = push_image(disk, "care/kept", b"a layer that somebody needs")
     disk.begin_upload("care/kept", *LOGIN)
     assert "images' disk" in status_rows(disk)
-    with_rsync(disk)
     disk.fab("backup", "--to", str(tmp_path))
     cleaned_up(disk, tmp_path)
     assert disk.server(f"find {target} -path '*/_uploads/*'") == ""

@@ -248,11 +248,9 @@ def own_copy(directory: Path) -> Path:
     return copy
 
 
-def with_rsync(world: World) -> None:
-    """Have `provision` bring rsync to the server, as it does on a server that `bootstrap` found complete."""
-    if not world.server("command -v rsync", check=False):
-        world.sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
-        assert "installed rsync" in world.fab("provision").stdout
+def with_mirror(world: World) -> None:
+    """Let the server reach the packages of its distribution."""
+    world.sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:

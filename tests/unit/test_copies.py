@@ -61,7 +61,7 @@ def other(tmp_path: Path, settings: Settings) -> Server:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each copy a second later than the one before."""
     ticks = iter(range(1, 1000))
@@ -104,7 +104,6 @@ def test_all_comes_back_that_an_image_needs(server: Server, other: Server, tmp_p
     assert (again.tags, again.blobs) == (0, 0)
 
 
-@pytest.mark.usefixtures("seconds")
 def test_what_has_not_changed_is_the_same_file_and_is_not_sent(server: Server, tmp_path: Path) -> None:
     server.store.image("app", [os.urandom(2_000_000)], "1")
     first = server.backup(tmp_path / "copies")
@@ -118,7 +117,6 @@ def test_what_has_not_changed_is_the_same_file_and_is_not_sent(server: Server, t
     assert images(Store(second.path / layout.DATA)) == images(server.store) != images(Store(first.path / layout.DATA))
 
 
-@pytest.mark.usefixtures("seconds")
 def test_a_tag_that_moved_within_a_second_is_not_taken_for_the_old_one(server: Server, tmp_path: Path) -> None:
     one, two = (server.store.image("app", [each], "1") for each in (b"one", b"two"))
     link = server.store.part("app", "_manifests/tags/1") / "current/link"
@@ -129,14 +127,12 @@ def test_a_tag_that_moved_within_a_second_is_not_taken_for_the_old_one(server: S
         assert images(Store(done.path / layout.DATA)) == {"app:1": digest}
 
 
-@pytest.mark.usefixtures("seconds")
 def test_only_the_newest_stay(server: Server, tmp_path: Path) -> None:
     names = [server.backup(tmp_path / "copies", keep=2).snapshot["name"] for _ in range(4)]
     assert [each["name"] for each in place.snapshots(tmp_path / "copies")] == names[2:]
     assert not list((tmp_path / "copies").glob("*.gone"))
 
 
-@pytest.mark.usefixtures("seconds")
 def test_a_blob_that_has_rotted_is_named_and_the_one_before_has_it(server: Server, tmp_path: Path) -> None:
     server.store.image("app", [b"kept"], "1", "2")
     server.store.image("old", [b"in both"], "1")
@@ -157,7 +153,6 @@ def test_a_blob_that_has_rotted_is_named_and_the_one_before_has_it(server: Serve
     assert sha(b"rotten") not in {digest for digest, _, _ in checked.blobs(first.path)}
 
 
-@pytest.mark.usefixtures("seconds")
 def test_a_copy_that_rots_is_found_and_mended_by_the_next(server: Server, tmp_path: Path) -> None:
     server.store.image("app", [b"a layer"], "1")
     done = server.backup(tmp_path / "copies")
@@ -452,7 +447,6 @@ def test_what_a_killed_run_left_is_forgotten(server: Server, tmp_path: Path, mon
     assert not out.exists()
 
 
-@pytest.mark.usefixtures("seconds")
 def test_killed_anywhere_here_a_backup_converges(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

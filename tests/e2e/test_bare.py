@@ -58,15 +58,7 @@ class Bare:
         text = re.sub(r"(?m)^(\s+UserKnownHostsFile) .*$", rf"\1 {self.directory}/known_hosts", text)
         self.ssh_config.write_text(text)
         self.settings.write_text(settings_text(sandbox, IMAGES="ship"))
-        client = f"unix://{sandbox.client_socket}"
-        images = [f"registry-sandbox/{name}:latest" for name in STACK]
-        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
-            subprocess.run(
-                ["docker", "--host", client, "load"],
-                stdin=save.stdout,
-                check=True,
-                capture_output=True,
-            )
+        sandbox.carry_stack("docker", "--host", f"unix://{sandbox.client_socket}")
         # Debian's packages are the only thing that it reaches outside.
         sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
         sandbox.dns(DOMAIN, self.shell("hostname -i").split()[0])

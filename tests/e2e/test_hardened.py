@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.sandbox.images import STACK, stack_image
-
 from .test_operators import anna, as_anna, may
 from .test_refusals import run
 from .world import DEPLOY_DIR, PROJECT, World, wait_until
@@ -78,7 +76,7 @@ def test_userns_remap(clean: World) -> None:
     remap = 'sed -i \'s/^{/{"userns-remap": "default", /\' /etc/docker/daemon.json'
     with daemon(clean, remap):
         assert "name=userns" in clean.server("docker info -f '{{.SecurityOptions}}'")
-        clean.sandbox.carry(*map(stack_image, STACK))
+        clean.sandbox.carry_stack()
         clean.fab("check")
         assert "equal" in clean.bootstrap()
         clean.fab("renew", "--dry-run")

@@ -82,7 +82,7 @@ def test_a6_an_account_that_goes_is_gone_under_load(deployed: World, how: str, r
         time.sleep(3)
     good = [when for when, status, _ in answers if status == 200]
     refused = 403 if how == "role" else 401
-    assert len(good) > 50
+    assert len(good) > 5
     assert max(good) < ended + 1
     # In the end it is one more address that tries a wrong password too often.
     assert set(counted(answers)) - {429} == {200, refused}

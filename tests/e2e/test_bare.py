@@ -123,6 +123,7 @@ def test_bootstrap_of_a_bare_server_as_a_sudo_user(bare: Bare) -> None:
     assert f"account {USER}, password (shown this once)" in (terminal.before or "")
 
 
+@pytest.mark.long
 def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
     """First half of the bytes, then the connection is cut; then the rest; then none."""
     clean.configure(IMAGES="ship")
@@ -159,6 +160,7 @@ def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
     assert not list((tmp_path / "private-docker-registry").iterdir())
 
 
+@pytest.mark.long
 def test_images_come_from_the_mirror(clean: World) -> None:
     """A registry of the server's own plays the mirror of Docker Hub; nothing else has these images."""
     mirror = "127.0.0.1:5001"

@@ -45,6 +45,7 @@ def test_a_narrow_umask(clean: World, umask: str) -> None:
         assert re.search(r"same .* sync .* up to date", last), last
 
 
+@pytest.mark.long
 def test_a_narrow_umask_of_a_sudo_user(anna: World) -> None:
     may(anna, "anna ALL=(ALL) NOPASSWD: ALL")
     with masked(anna, "077", "/home/anna"):

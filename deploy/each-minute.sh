@@ -1,6 +1,7 @@
 # What cron runs each minute, by `sh`, in this directory: `./inv quota`, which looks whether a quota is reached or the images'
 # disk nearly full. Here it is only found out whether there is anything to look at, so that a server at rest does next
 # to nothing. log/quota.seen: its time says that cron was here, its content how much of the log of uses is known.
+# METRICS: `./inv metrics`, which counts the requests of the minute.
 uses=log/uses/uses.log
 seen=log/quota.seen
 record=log/quota.json
@@ -32,8 +33,12 @@ if [ -z "$look" ] && [ "$size" -gt "$known" ] &&
     tail -c "+$((known + 1))" "$uses" | grep -qE "^[0-9.]+${tab}[^${tab}]*${tab}(POST|PUT|DELETE)${tab}"; then
     look=pushed
 fi
-if [ -n "$look" ]; then
-    # It says nothing where nothing changed.
-    ./inv quota --log "$log" >>"$log" 2>&1 || exit
+# It says nothing where nothing changed.
+if [ -z "$look" ] || ./inv quota --log "$log" >>"$log" 2>&1; then
+    echo "$size" >"$seen"
 fi
-echo "$size" >"$seen"
+if grep -q "^METRICS='on'\$" settings.env 2>/dev/null; then
+    ./inv metrics --log log/metrics.log >>log/metrics.log 2>&1
+else
+    rm -f nginx/metrics/metrics
+fi

@@ -77,7 +77,7 @@ def sync(c: Context, diff: bool = False) -> None:
     iterable=["repository"],
     help={
         "user": "The account to add or to change.",
-        "role": "pull, push (and pull), or admin (delete and list all, too); a new account gets push.",
+        "role": "pull, push (and pull), admin (delete and list all, too), or metrics; a new account gets push.",
         "repository": "Limit it to this repository, 'team-a/*' for many; can be repeated; '*' is all.",
         "generate": "Make a password and show it once, instead of asking for one.",
         "keep": "Keep the password, change the rest.",

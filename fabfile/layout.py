@@ -86,6 +86,12 @@ USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"
 # Since when: the time of this file.
 USES_BEGUN = f"{USES}/begun"
+# Beside it: logins that were refused; and, for METRICS, every request, of which nothing is kept once it is counted.
+REFUSED_LOG = f"{USES}/refused.log"
+REQUESTS_LOG = f"{USES}/requests.log"
+# What was counted, and what comes of it: nginx serves that.
+COUNTED = f"{LOG}/metrics.json"
+METRICS_LOG = f"{LOG}/metrics.log"
 # Which tags stay, from deploy/.
 RETENTION = "retention.ini"
 
@@ -134,6 +140,9 @@ PASSWD = f"{NGINX}/passwd"
 # A file for each that must not grow: nginx looks for it before a push, and answers with it (store/onhost/quota.py).
 FULL = f"{NGINX}/full"
 FULL_DISK = "disk"
+# What Prometheus gets; and the file in it.
+METRICS = f"{NGINX}/metrics"
+METRICS_TEXT = "metrics"
 # Below so many bytes free on the images' disk pushes are refused: layers that are on their way already need room, and
 # so does all else on that disk. Of one of less than ten times that, a tenth.
 LEAST_FREE = 1_000_000_000
@@ -173,6 +182,10 @@ class Inside:
     BLOBS = "/blobs"
     USES = "/uses"
     USES_LOG = f"{USES}/uses.log"
+    REFUSED_LOG = f"{USES}/refused.log"
+    REQUESTS_LOG = f"{USES}/requests.log"
+    METRICS = f"{NGINX}/metrics"
+    STATUS = "/run/status.sock"
 
 
 def version(numbers: tuple[int, ...]) -> str:

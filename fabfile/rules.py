@@ -216,6 +216,13 @@ def _cron_field(text: str, limits: tuple[int, int]) -> bool:
     return True
 
 
+def _switch(text: str) -> str:
+    """`on`, or '' for off: what `dump` writes is read again."""
+    if text not in ("", "off", "on"):
+        raise ValueError("expected on or off")
+    return "on" if text == "on" else ""
+
+
 def _images(text: str) -> str:
     if text not in ("pull", "ship"):
         raise ValueError("expected pull or ship")
@@ -268,6 +275,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "ACME_EAB_KID": _eab_kid,
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
+    "METRICS": _switch,
     "ANONYMOUS_PULL": _anonymous_pull,
     "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,

@@ -1,4 +1,4 @@
-"""What runs on the server itself, from cron: `inv renew`, `inv care`, `inv quota` and `inv backup`."""
+"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `metrics`, and `backup`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,21 @@ def quota(c: Context, log: str = "") -> None:
         if done.changed:
             _begin(log)
             report.line("ok", "quota", done.summary, 0.0)
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
+def metrics(c: Context, log: str = "") -> None:
+    """Count requests, look at the rest, and write what nginx serves at /metrics."""
+    from .watch.onhost import metrics
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    try:
+        host.call(metrics.write, settings.deploy_dir)
+    except Exception:
+        _begin(log)
+        raise
 
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})

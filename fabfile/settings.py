@@ -47,6 +47,7 @@ class Settings:
     acme_profile: str
     retry_pauses: tuple[str, ...]
     alert_command: str
+    metrics: str
     tls_certificate: str
     tls_key: str
     registry_aliases: tuple[str, ...]

@@ -77,7 +77,7 @@ def write(
     files |= {"accounts.conf": accounts_conf.maps(accounts).decode(), "override.conf": override}
     certificate, key = pair()
     files |= {"tls/fullchain.pem": certificate, "tls/privkey.pem": key}
-    for below in ("tls", "run", "uses", "full", "sockets/registry", "sockets/auth"):
+    for below in ("tls", "run", "uses", "full", "metrics", "sockets/registry", "sockets/auth"):
         (directory / below).mkdir(parents=True, exist_ok=True)
     ports = free_ports("80", "443", "8080")
     for name, text in files.items():
@@ -89,7 +89,7 @@ def _adapted(text: str, directory: Path, ports: Mapping[str, int]) -> str:
     # Of root's children too, or they could not enter the directory.
     text = re.sub(r"^user .*;$", "" if os.geteuid() else "user root;", text, flags=re.M)
     text = re.sub(r"(?<=[ :])/(run|sockets|uses)/", rf"{directory}/\1/", text)
-    text = text.replace(layout.Inside.FULL, f"{directory}/full")
+    text = text.replace(layout.Inside.FULL, f"{directory}/full").replace(layout.Inside.METRICS, f"{directory}/metrics")
     return re.sub(r"\blisten (127\.0\.0\.1:)?(\d+)", lambda port: f"listen {ports[port[2]]}", text)
 
 

@@ -31,6 +31,7 @@ SERVER_LIBRARIES = ("invoke", "dotenv")
 MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
 OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
 FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
+FOR_METRICS = f"{layout.NGINX}/metrics.conf"
 Sections = Sequence[tuple[str, str]]
 CONFIGS = (layout.REGISTRY_CONFIG, layout.AUTH_CONFIG, layout.PASSWD, layout.GROUP)
 
@@ -149,8 +150,11 @@ def _sources(deploy: Path, settings: Settings) -> Iterator[tuple[PurePosixPath, 
         if path.is_file() and path.suffix != ".jinja" and "__pycache__" not in path.parts:
             source = path.relative_to(deploy)
             name = PurePosixPath(source.with_suffix("") if path.suffix == ".j2" else source)
-            if str(name) not in FOR_ANONYMOUS_PULL or settings.anonymous_pull:
-                yield name, path
+            if str(name) in FOR_ANONYMOUS_PULL and not settings.anonymous_pull:
+                continue
+            if str(name) == FOR_METRICS and not settings.metrics:
+                continue
+            yield name, path
 
 
 def _render(path: Path, context: dict[str, object]) -> bytes:

@@ -26,7 +26,9 @@ FILES = sorted(FABFILE.rglob("*.py"))
 # Steps that call other steps.
 CHAINS = ("init", "bootstrap", "adopt", "upgrade", "rollback", "restore")
 # From the lowest to the highest; a folder imports from those before it.
-FLOORS = ("machine", "accounts", "stack", "certificate", "registry", "store", "copies", "old_registry", "steps")
+FLOORS = (
+    "machine", "accounts", "stack", "certificate", "registry", "store", "copies", "watch", "old_registry", "steps"
+)  # fmt: skip
 # What every folder may import.
 GROUND = {"errors", "report", "rules", "secret", "settings", "text", "version", "layout", "launcher", "names"}
 

@@ -276,6 +276,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
     "METRICS": _switch,
+    "EVENT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,
     "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,

@@ -48,6 +48,7 @@ class Settings:
     retry_pauses: tuple[str, ...]
     alert_command: str
     metrics: str
+    event_command: str
     tls_certificate: str
     tls_key: str
     registry_aliases: tuple[str, ...]

@@ -45,6 +45,7 @@ class Settings:
     acme_eab_hmac_file: str
     acme_challenge: str
     acme_profile: str
+    acme_preferred_chain: str
     retry_pauses: tuple[str, ...]
     alert_command: str
     metrics: str

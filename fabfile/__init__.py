@@ -15,6 +15,7 @@ from .errors import UsageError, for_people
 from .running import change, run, server
 from .store_tasks import gc, images, retention
 from .upgrade_tasks import pin, rollback, upgrade
+from .watch_tasks import events
 
 
 @task(
@@ -258,7 +259,7 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
 GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
-    "Every day": (status, images, retention, gc, renew, logs, down),
+    "Every day": (status, images, retention, gc, renew, events, logs, down),
     "Now and then": (backup, restore, upgrade, rollback, pin, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))

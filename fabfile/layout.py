@@ -92,6 +92,11 @@ REQUESTS_LOG = f"{USES}/requests.log"
 # What was counted, and what comes of it: nginx serves that.
 COUNTED = f"{LOG}/metrics.json"
 METRICS_LOG = f"{LOG}/metrics.log"
+# Up to where EVENT_COMMAND was told, and what people were told of it.
+EVENTS_RECORD = f"{LOG}/events.json"
+EVENTS_LOG = f"{LOG}/events.log"
+EVENTS_ALERT = f"{LOG}/events-alert.json"
+EVENTS_LOCK = f"{LOG}/events.lock"
 # Which tags stay, from deploy/.
 RETENTION = "retention.ini"
 

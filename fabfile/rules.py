@@ -124,6 +124,13 @@ def _profile(text: str) -> str:
     return text
 
 
+def _chain(text: str) -> str:
+    # It stands on certbot's command line: so it may not look like an option of it.
+    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._()&',:/+-]{0,127}", text):
+        raise ValueError("expected the common name of a root certificate, for example ISRG Root X1")
+    return text
+
+
 def _pauses(text: str) -> tuple[str, ...]:
     minutes = text.split()
     if not minutes or not all(re.fullmatch(r"\d{1,6}(\.\d{1,4})?", number) for number in minutes):
@@ -272,10 +279,12 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "ACME_REHEARSAL": _rehearsal,
     "ACME_CHALLENGE": _challenge,
     "ACME_PROFILE": _profile,
+    "ACME_PREFERRED_CHAIN": _chain,
     "ACME_EAB_KID": _eab_kid,
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
     "METRICS": _switch,
+    "EVENT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,
     "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,

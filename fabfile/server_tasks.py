@@ -1,4 +1,4 @@
-"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `metrics`, and `backup`."""
+"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `metrics`, `notify`, `backup`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from invoke import Context, task
 
 from . import layout, report
-from .errors import ExpectedError, UsageError, for_people
+from .errors import ExpectedError, StepError, UsageError, for_people
 from .machine import lock
 from .machine.host import Host, here, require_deployed
 from .settings import HOME, Settings, hosts, load
@@ -112,6 +112,30 @@ def metrics(c: Context, log: str = "") -> None:
     except Exception:
         _begin(log)
         raise
+
+
+@task(
+    help={
+        "seconds": "How long to stay: cron comes again each minute.",
+        "log": "The log that this run is written to; it is put aside when it is larger than 1 MB.",
+    }
+)
+@for_people
+def notify(c: Context, seconds: int = 57, log: str = "") -> None:
+    """Run EVENT_COMMAND for each push and each delete that comes in this minute."""
+    from .certificate import alerts
+    from .watch.onhost import notify
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    with _telling(lambda problem: alerts.told(host, settings, layout.EVENTS_ALERT, problem)):
+        place, command = settings.deploy_dir, settings.event_command
+        done = host.call(notify.stay, place, command, settings.registry_domain, float(seconds))
+        if done["problem"]:
+            _begin(log)
+            raise StepError(
+                done["problem"], f"./fab -H … events shows what was pushed; {layout.EVENTS_LOG} on the server"
+            )
 
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})

@@ -45,9 +45,11 @@ class Settings:
     acme_eab_hmac_file: str
     acme_challenge: str
     acme_profile: str
+    acme_preferred_chain: str
     retry_pauses: tuple[str, ...]
     alert_command: str
     metrics: str
+    event_command: str
     tls_certificate: str
     tls_key: str
     registry_aliases: tuple[str, ...]

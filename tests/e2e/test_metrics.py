@@ -86,6 +86,9 @@ def test_a_real_prometheus_takes_metrics_rules_and_dashboard(counted: World) -> 
     exec_ = counted.sandbox.exec
     with_mirror(counted)
     exec_("client", "sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus")
+    raw = Raw(counted, LOGIN)
+    assert raw.image("watched/app", "2", [b"y" * 100_000])[0] == 201
+    assert raw.pull("watched/app", "2") == ""
     minute(counted)
     exec_("client", "promtool", "check", "metrics", input=counted.curl("/metrics", "-u", READER))
     exec_("client", "mkdir", "-p", "/prom")

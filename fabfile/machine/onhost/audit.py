@@ -23,11 +23,13 @@ class Line(Last):
 def lines(log: str) -> list[Line]:
     """All of it, the oldest first."""
     path = Path(log)
-    found: list[Line] = []
-    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else []:
-        when, who, task, outcome = [*line.split("\t"), "", "", ""][:4]
-        found.append({"when": when, "who": who, "task": task, "outcome": outcome})
-    return found
+    return [parsed(line) for line in path.read_text("utf-8", "replace").splitlines()] if path.is_file() else []
+
+
+def parsed(line: str) -> Line:
+    """One of its lines."""
+    when, who, task, outcome = [*line.split("\t"), "", "", ""][:4]
+    return {"when": when, "who": who, "task": task, "outcome": outcome}
 
 
 def last(log: str, task: str) -> Last | None:

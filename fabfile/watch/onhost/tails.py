@@ -43,5 +43,5 @@ def new(log: Path, known: Known, limit: int = LARGEST) -> tuple[list[str], Known
             end = block.rfind(b"\n") + 1 or (len(block) if len(block) == limit else 0)
             now[inode] = file.seek(0, 1) - len(block) + end
         # What was counted and freed reads as zeros.
-        lines += block[:end].replace(b"\0", b"").decode("ascii", "replace").splitlines()
+        lines += block[:end].replace(b"\0", b"").decode("utf-8", "replace").splitlines()
     return lines, now

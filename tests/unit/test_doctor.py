@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 from fabfile import layout
+from fabfile.copies import symptoms as copies_symptoms
+from fabfile.copies.onhost import rot
 from fabfile.errors import StepError
 from fabfile.machine.rows import Row
 from fabfile.machine.symptom import Finding, Symptom, Wrong, findings
@@ -93,12 +97,99 @@ def test_every_symptom_has_a_name_of_its_own() -> None:
 
 
 def test_a_finding_is_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
-    doctor.show([], as_json=False)
-    assert capsys.readouterr().out == "nothing found\n"
-    doctor.show([], as_json=True)
-    assert capsys.readouterr().out == "[]\n"
+    doctor.show(doctor.Diagnosis("registry.example.org", notes=["port 80 from here: no way"]), as_json=False)
+    assert capsys.readouterr().out == "nothing found\nnot looked at: port 80 from here: no way\n"
+    doctor.show(doctor.Diagnosis("registry.example.org"), as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"registry": "registry.example.org", "findings": [], "notes": []}
+    one = doctor.Diagnosis("registry.example.org", [Finding("torn-link", "it stops", "one", "./fab -H … gc")])
     with pytest.raises(StepError, match="found: torn-link"):
-        doctor.show([Finding("torn-link", "it stops", "one", "./fab -H … gc")], as_json=False, option="-H server")
+        doctor.show(one, as_json=False, option="-H server")
     assert capsys.readouterr().out.splitlines() == [
         "torn-link", "    people see: it stops", "    found: one", "    -> ./fab -H server gc",
     ]  # fmt: skip
+
+
+def test_rows_that_no_symptom_knows_are_not_lost() -> None:
+    rows = {"nobody's": Row("nobody's", "warn", "odd"), "clock": Row("clock", "failed", "off", "set it")}
+    assert [each.symptom for each in doctor._rest(rows, ["Docker does not run"])] == ["nobody's"]
+    # Nothing else says why then.
+    assert [each.found for each in doctor._rest({}, ["Docker does not run"])] == ["Docker does not run"]
+
+
+def test_links_that_are_torn(store: Store) -> None:
+    digest = store.image("team/app", [b"one"], "1")
+    (store.part("team/app", "_manifests/tags/1") / "current/link").write_bytes(b"")
+    store.blob_path(store.image("team/other", [b"two"], "2")).write_bytes(b"")
+    found = of_store(store)["torn-link"].found
+    assert "team/app: tag 1: its link cannot be read" in found
+    assert "team/other:2: manifest sha256:" in found
+    assert "it is empty" in found
+    assert digest not in found
+
+
+def test_a_part_of_an_index_that_is_gone(store: Store) -> None:
+    children = [
+        {"digest": store.image("team/app", [name.encode()]), "platform": {"os": "linux", "architecture": name}}
+        for name in ("amd64", "arm64")
+    ]
+    store.index("team/app", children, "1")
+    gone = str(children[1]["digest"])
+    store.part("team/app", "_manifests/revisions", gone).unlink()
+    found = of_store(store)
+    assert list(found) == ["missing-part"]
+    assert found["missing-part"].found == f"1 part of team/app:1: {gone} (missing, linux/arm64)"
+
+
+def test_files_that_belong_to_somebody_else(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.image("team/app", [b"one"], "1")
+    place = store.top / "repositories/team/app/_manifests"
+    place.chmod(0o500)
+    found = of_store(store)["wrong-owner"]
+    place.chmod(0o755)
+    assert "repositories/team/app/_manifests: dr-x------" in found.found
+    assert "chown -hR" in found.remedy
+    assert str(store.data / "docker") in found.remedy
+    monkeypatch.setattr(store_health, "REGISTRY", os.getuid() + 1)
+    monkeypatch.setattr(store_health, "NGINX", os.getgid() + 1)
+    assert "wrong-owner" in of_store(store)
+
+
+def test_a_repository_that_was_emptied(tmp_path: Path, mine: None) -> None:
+    """After a day, and not that of `push-test`."""
+    (tmp_path / layout.DATA).mkdir(parents=True)
+    store = Store(tmp_path / layout.DATA, time.time() - 2 * 86400)
+    for name in ("team/old", "push-test"):
+        digest = store.image(name, [name.encode()])
+        store.part(name, "_manifests/revisions", digest).unlink()
+    now = Store(tmp_path / layout.DATA)
+    now.part("team/new", "_manifests/revisions", now.image("team/new", [b"new"])).unlink()
+    for name in ("team/old", "push-test"):
+        for part in ("_layers", "_manifests"):
+            store.touch(store.part(name, part))
+    assert of_store(store)["emptied-repository"].found == "1 repository without a tag: team/old"
+
+
+def test_what_is_no_file(store: Store) -> None:
+    store.image("team/app", [b"one"], "1")
+    (store.top / "repositories/team/link").symlink_to("/")
+    assert "team" in of_store(store)["odd-file"].found
+
+
+def test_a_look_ends_in_time(store: Store) -> None:
+    store.image("team/app", [b"one"], "1")
+    found = store_health.health(str(store.data).removesuffix(layout.DATA), 0.0)
+    assert not found["whole"]
+    assert store_health.health(str(store.data).removesuffix(layout.DATA))["whole"]
+
+
+def test_a_bit_that_flipped_is_named_with_its_images(store: Store) -> None:
+    directory = str(store.data).removesuffix(layout.DATA)
+    layer = store.blob(b"sound")
+    store.image("team/app", [b"sound"], "1", "2")
+    assert findings(copies_symptoms.SYMPTOMS, rot.rot(directory)) == []
+    store.blob_path(layer).write_bytes(b"sounc")
+    # It has the right size.
+    assert of_store(store) == {}
+    (found,) = findings(copies_symptoms.SYMPTOMS, rot.rot(directory))
+    assert found.found == f"1 layer of team/app:1; team/app:2: {layer} (another content)"
+    assert "./fab -H … restore --from COPIES --only" in found.remedy

@@ -12,16 +12,18 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
-from ...layout import IN_DATA
+from ...layout import DATA, IN_DATA
 from ...machine.onhost import disk
 from ...machine.onhost import store as place
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import NGINX, REGISTRY
 from . import handles, marks, trash, walk
+from .eaters import Eaters, eaters
 from .manifests import LARGEST, Manifest, UnreadableError, parse
 
 # `doctor` takes no longer than a person waits.
 SECONDS = 3.0
+GB, LITTLE = 1e9, 0.1
 # Of each kind, so many are named.
 MOST = 20
 # Whose layers nobody has to have (image-spec, layer.md: non-distributable).
@@ -41,7 +43,8 @@ class Health(TypedDict):
 
     torn: links and manifests that cannot be read, in words. lost: layers and configurations; children: parts of an
     index. owners: what the registry may not use, in words. emptied: repositories without an image for a day. odd: what
-    is no file and no directory. links: how many files are links. space: of the images' disk.
+    is no file and no directory. links: how many files are links. space: of the images' disk. eaters: what takes it
+    up, where it is nearly full. place: of all of it.
     """
 
     problem: str
@@ -54,6 +57,8 @@ class Health(TypedDict):
     odd: list[str]
     links: int
     space: disk.Space
+    eaters: Eaters | None
+    place: str
 
 
 def health(directory: str, seconds: float = SECONDS) -> Health:
@@ -62,7 +67,7 @@ def health(directory: str, seconds: float = SECONDS) -> Health:
     nothing: disk.Space = {"free": 0, "total": 0, "inodes": 0, "all_inodes": 0}
     found: Health = {
         "problem": "", "whole": True, "torn": [], "lost": [], "children": [], "owners": [], "emptied": [], "odd": [],
-        "links": 0, "space": nothing,
+        "links": 0, "space": nothing, "eaters": None, "place": f"{root}/{DATA}/{IN_DATA.partition('/')[0]}",
     }  # fmt: skip
     # That is a row of `status`, and a symptom of its own.
     if place.problem(root):
@@ -70,6 +75,8 @@ def health(directory: str, seconds: float = SECONDS) -> Health:
     try:
         with handles.data(root) as data:
             found["space"] = disk.space(Path(f"/proc/self/fd/{data}"))
+            if little(found["space"]):
+                found["eaters"] = eaters(root)
             _use(found, ".", os.fstat(data), directory=True)
             with handles.store(data) as top, walk.Manifests(top) as manifests:
                 _look(_Look(found, top, manifests, end))
@@ -79,6 +86,13 @@ def health(directory: str, seconds: float = SECONDS) -> Health:
     except (OSError, RefusedError) as error:
         found["problem"] = error.what if isinstance(error, RefusedError) else str(error)
     return found
+
+
+def little(space: disk.Space) -> bool:
+    """Whether a disk is nearly full, as `status` warns of it."""
+    return space["free"] < max(GB, LITTLE * space["total"]) or bool(
+        disk.few_inodes(space["inodes"], space["all_inodes"])
+    )
 
 
 class _Look:
@@ -158,7 +172,7 @@ def _images(look: _Look, name: str, repository: walk.Repository) -> None:
     for digest, manifest in known.items():
         for child in manifest.children:
             if child.digest not in repository.revisions:
-                platform = f" ({child.platform})" if child.platform else ""
+                platform = f", {child.platform}" if child.platform else ""
                 _lose(look.found["children"], child.digest, f"missing{platform}", _named(name, digest, tagged))
         for blob, size in manifest.blobs:
             content = repository.aliases.get(blob, blob)

@@ -99,10 +99,10 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
 @task
 @for_people
 def docs(c: Context) -> None:
-    """Write the pages of docs/ that are made from other files: the settings, from .env.dist."""
-    from tests.docs import settings
+    """Write the pages of docs/ that are made from other files: the settings, from .env.dist; what `doctor` finds."""
+    from tests.docs import settings, symptoms
 
-    for path in settings.write():
+    for path in [*settings.write(), *symptoms.write()]:
         print(path.relative_to(ROOT))
 
 

@@ -213,6 +213,16 @@ def status(c: Context, json: bool = False) -> None:
     status.show(status.status(host, settings), as_json=json, option=host.option)
 
 
+@task(help={"deep": "Also read every layer: it takes as long as the disk does.", "json": "Print it as JSON."})
+@for_people
+def doctor(c: Context, deep: bool = False, json: bool = False) -> None:
+    """Find out why something does not work: what is wrong, with its numbers, and what to do. Changes nothing."""
+    from .steps import doctor
+
+    host, settings = server(c)
+    doctor.show(doctor.doctor(host, settings, deep=deep), as_json=json, option=host.option)
+
+
 @task(help={"yes": "Do not ask."})
 @for_people
 def unlock(c: Context, yes: bool = False) -> None:
@@ -259,7 +269,7 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
 GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
-    "Every day": (status, images, retention, gc, renew, events, logs, down),
+    "Every day": (status, doctor, images, retention, gc, renew, events, logs, down),
     "Now and then": (backup, restore, upgrade, rollback, pin, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))

@@ -34,6 +34,17 @@ TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
 def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
+    facts = gathered(host, settings)
+    rows = inside(host, settings, facts)
+    for port in outside.ports(settings):
+        answers = host.local or str(port) in facts.get("answers", ())
+        found = outside.seen(host, settings, port) if answers else None
+        rows += [Row(f"port {port} from here", *line, later=True) for line in outside.lines(port, found)]
+    return rows
+
+
+def gathered(host: Host, settings: Settings) -> Facts:
+    """What onhost/check.sh says of the host."""
     facts: Facts = defaultdict(list)
     ours = " ".join(directories(templates.names(settings)))
     acme = urlsplit(settings.acme_directory)
@@ -42,12 +53,12 @@ def check(host: Host, settings: Settings) -> list[Row]:
     for line in host.script("check.sh", settings.deploy_dir, *below, PROJECT, server, *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
-    rows = [*judged(facts, settings, time.time()), *_old_images(host, settings, facts)]
-    for port in outside.ports(settings):
-        answers = host.local or str(port) in facts.get("answers", ())
-        found = outside.seen(host, settings, port) if answers else None
-        rows += [Row(f"port {port} from here", *line, later=True) for line in outside.lines(port, found)]
-    return rows
+    return facts
+
+
+def inside(host: Host, settings: Settings, facts: Facts) -> list[Row]:
+    """The rows about the host itself, without a look from outside."""
+    return [*judged(facts, settings, time.time()), *_old_images(host, settings, facts)]
 
 
 def _old_images(host: Host, settings: Settings, facts: Facts) -> Iterator[Row]:

@@ -136,24 +136,30 @@ def _deployed(host: Host, directory: str) -> str:
         return ""
 
 
-def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
-    """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
-    rows = [*_containers(found["containers"]), *_held(found["held"]), _certificate(found["certificate"])]
+def rows(found: Status) -> list[Row]:
+    """Mark, name and text of each line."""
+    lines = [*_containers(found["containers"]), *_held(found["held"]), _certificate(found["certificate"])]
     for port, seen in found["from_here"].items():
-        rows += _from_here(int(port), seen)
-    rows += [
+        lines += _from_here(int(port), seen)
+    lines += [
         _renewal(found["last_renewal"], found["failed_orders"]),
         cron_row(found["cron"], found["last_renewal"]),
     ]
-    rows.append(_accounts(found["accounts"]))
-    rows += _disks(found["disk"])
-    rows += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
-    rows.append(version_row(found["version"]))
+    lines.append(_accounts(found["accounts"]))
+    lines += _disks(found["disk"])
+    lines += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
+    return [*lines, version_row(found["version"])]
+
+
+def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
+    """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
+    lines = rows(found)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        report.table(("", found["registry"], ""), [(mark, name, addressed(text, option)) for mark, name, text in rows])
-    red = [name for mark, name, _ in rows if mark == "failed"]
+        shown = [(mark, name, addressed(text, option)) for mark, name, text in lines]
+        report.table(("", found["registry"], ""), shown)
+    red = [name for mark, name, _ in lines if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
 

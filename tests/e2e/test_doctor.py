@@ -1,0 +1,149 @@
+"""What `doctor` finds on a real server: nothing where all is well, and each symptom that is put in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.sandbox.commands import ROOT
+from tests.sandbox.demo import DOMAIN
+
+from .test_care import INDEX, KIND, push_image, put_manifest
+from .world import DEPLOY_DIR, PROJECT, World, own_copy
+
+STORE = f"{DEPLOY_DIR}/registry/data/docker/registry/v2"
+REPOSITORY = f"{STORE}/repositories/doctor"
+SECRET = f"{DEPLOY_DIR}/registry/secrets/http-secret"
+ALERT = "curll -d @- https://alerts.example.org"
+NO_HOLES = '{"as of": "2026-11-27"}'
+
+
+class Plant(NamedTuple):
+    """plant, heal: shell scripts of the server. found, remedy: what the finding must say."""
+
+    symptom: str
+    plant: str
+    heal: str
+    found: str
+    remedy: str
+
+
+@pytest.fixture
+def healthy(deployed: World, tmp_path: Path) -> Iterator[World]:
+    """A server on which no other test has left anything, and of whose images no hole is known."""
+    deployed.server(f"rm -rf {STORE} {DEPLOY_DIR}/log/*.json {DEPLOY_DIR}/log/*.log")
+    deployed.fab("down")
+    deployed.fab("up")
+    deployed.root = own_copy(tmp_path)
+    (deployed.root / "fabfile/stack/releases.json").write_text(NO_HOLES)
+    yield deployed
+    deployed.root = ROOT
+
+
+def found(world: World, *options: str) -> dict[str, dict[str, Any]]:
+    """Symptom -> finding."""
+    done = world.fab("doctor", "--json", *options, ok=None)
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode == (1 if findings else 0), done.stderr
+    return {each["symptom"]: each for each in findings}
+
+
+def of_image(name: str, digest: str) -> str:
+    return f"{STORE}/blobs/sha256/{digest[7:9]}/{digest[7:]}/{name}"
+
+
+def moved(path: str, number: int) -> tuple[str, str]:
+    """Shell scripts that take something away, and bring it back."""
+    return f"mv {path} /root/doctor.{number}", f"mv /root/doctor.{number} {path}"
+
+
+def images(world: World) -> tuple[str, str]:
+    """A layer that images need, and a part of an index."""
+    _, layer = push_image(world, "doctor/app", b"a layer that is looked for")
+    part, _ = push_image(world, "doctor/multi", b"a layer of one platform")
+    listed = {"mediaType": KIND, "digest": part, "platform": {"os": "linux", "architecture": "arm64"}}
+    size = world.server(f"stat -c %s {of_image('data', part)}").strip()
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**listed, "size": int(size)}]}
+    put_manifest(world, "doctor/multi", json.dumps(index), INDEX, "1")
+    push_image(world, "doctor/torn", b"a layer of an image whose tag is torn")
+    return layer, part
+
+
+def of_the_store(layer: str, part: str) -> list[Plant]:
+    link = f"{REPOSITORY}/multi/_manifests/revisions/sha256/{part[7:]}/link"
+    torn = f"{REPOSITORY}/torn/_manifests/tags/1/current/link"
+    tags = f"{REPOSITORY}/torn/_layers"
+    return [
+        Plant("missing-layer", *moved(of_image("data", layer), 1), f"1 layer of doctor/app:1: {layer} (missing)",
+              "restore --from COPIES --only REPOSITORY:TAG"),
+        Plant("missing-part", *moved(link, 2), f"1 part of doctor/multi:1: {part} (missing, linux/arm64)",
+              "push all platforms again"),
+        Plant("torn-link", f"cp -p {torn} /root/doctor.3; : >{torn}", f"cp -p /root/doctor.3 {torn}",
+              "doctor/torn: tag 1: its link cannot be read", "push that image again"),
+        Plant("wrong-owner", f"chown 0:0 {tags}", f"chown 61100:61102 {tags}",
+              "repositories/doctor/torn/_layers: ", f"chown -hR 61100:61102 {DEPLOY_DIR}/registry/data/docker"),
+        Plant("odd-file", f"ln -s / {REPOSITORY}/odd", f"rm {REPOSITORY}/odd", "odd", "move it away"),
+    ]  # fmt: skip
+
+
+def of_containers() -> list[Plant]:
+    nginx = f"{PROJECT}-nginx-1"
+    stranger = (
+        f"docker run -d --name stranger -v {DEPLOY_DIR}/registry/data:/data --entrypoint sleep "
+        f"$(docker inspect -f '{{{{.Image}}}}' {nginx}) 600 >/dev/null"
+    )
+    return [
+        Plant("container-down", f"docker stop -t 0 {PROJECT}-auth-1 >/dev/null",
+              f"docker start {PROJECT}-auth-1 >/dev/null", "auth: exited", "./fab -H server up"),
+        Plant("other-secret", f"cp -p {SECRET} /root/secret; echo other >{SECRET}", f"cp -p /root/secret {SECRET}",
+              f"{PROJECT}-registry-1", f"docker restart {PROJECT}-registry-1"),
+        Plant("second-registry", stranger, "docker rm -f stranger >/dev/null", "stranger", "docker stop stranger"),
+        Plant("rules-flushed", "iptables-save -t nat >/root/nat; iptables -t nat -F DOCKER",
+              "iptables-restore -T nat </root/nat", "none leads to port 443", "systemctl restart docker"),
+        Plant("out-of-memory", f"docker exec {nginx} tail /dev/zero || true", "", "nginx: 1 time", "sync up"),
+    ]  # fmt: skip
+
+
+def around(world: World) -> list[Plant]:
+    conf = f"{DEPLOY_DIR}/certbot/conf/renewal/{DOMAIN}.conf"
+    log = f"{DEPLOY_DIR}/log"
+    night = json.dumps({
+        "when": 1, "removed": 0, "freed": 0, "waiting": 0, "left": [], "held": {}, "problems": [], "by_hand": False,
+    })  # fmt: skip
+    failed = '{"%s": {"failures": 3, "since": 1, "next": 9, "reason": "%s", "unseen": [], "learned": true}}'
+    caa = "the CAA record of example.org lets only digicert.com issue"
+    attempts = f"{DEPLOY_DIR}/certbot/attempts.json"
+    server = world.server(f"grep -h ^server {conf}").split()[-1]
+    return [
+        Plant("cron", "service cron stop >/dev/null", "service cron start >/dev/null", "does not run", "provision"),
+        Plant("certbot-damaged", *moved(conf, 4), "do not belong together", "init-letsencrypt"),
+        Plant("care", f"printf '%s' '{night}' >{log}/care.json", f"rm {log}/care.json", "cron did not run it", "gc"),
+        Plant("caa", f"printf '%s' '{failed % (server, caa)}' >{attempts}", f"rm {attempts}", "CAA record", "renew"),
+        Plant("others-can-write", f"chmod o+w {DEPLOY_DIR}/log", f"chmod o-w {DEPLOY_DIR}/log", "log", "chmod"),
+    ]  # fmt: skip
+
+
+def planted(world: World, plants: list[Plant], *options: str, more: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Put all of them in, look, heal. Each is found, with its remedy, and besides these `more` alone."""
+    world.server("\n".join(each.plant for each in plants))
+    try:
+        findings = found(world, *options)
+    finally:
+        world.server("\n".join(each.heal for each in plants))
+    for each in plants:
+        assert each.symptom in findings, (each.symptom, findings)
+        assert each.found in findings[each.symptom]["found"], findings[each.symptom]
+        assert each.remedy in findings[each.symptom]["remedy"], findings[each.symptom]
+    assert set(findings) <= {*(each.symptom for each in plants), *more}, findings
+    return findings
+
+
+def test_a_healthy_server_has_nothing_and_what_is_put_in_is_found(healthy: World) -> None:
+    layer, part = images(healthy)
+    assert found(healthy) == {}
+    planted(healthy, [*of_the_store(layer, part), *around(healthy)], more=("renewal-failed",))
+    planted(healthy, of_containers(), more=("no-accounts", "way-out"))

@@ -278,6 +278,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "BACKUP_COMMAND": _command,
     "BACKUP_SCHEDULE": _schedule,
     "BACKUP_KEEP": _keep,
+    "STANDBY": server,
     "HSTS_MAX_AGE": _seconds,
     "IMAGES": _images,
     "REGISTRY_IMAGE": _image,

@@ -59,6 +59,7 @@ class Settings:
     backup_command: str
     backup_schedule: str
     backup_keep: int
+    standby: str
     hsts_max_age: int
     registry_image: str
     nginx_image: str

@@ -14,6 +14,8 @@ from ..certificate.onhost.attempts import Memory
 from ..certificate.onhost.cron import LookedAt
 from ..certificate.onhost.probe import Knocked
 from ..copies import nightly as copies
+from ..copies import twins
+from ..copies.onhost import behind
 from ..copies.onhost import last as copied
 from ..errors import StepError, addressed
 from ..machine import lock
@@ -70,6 +72,7 @@ class Status(TypedDict):
     care: nightly.Night | None
     pushes: minutely.Judged | None
     backup: copies.Backup
+    standby: behind.Report
     held: dict[str, str]
 
 
@@ -89,6 +92,7 @@ def looks(settings: Settings) -> list[Call]:
         (nightly.last, (directory,), {}),
         (minutely.last, (directory,), {}),
         (copied.last, (directory,), {}),
+        (behind.report, (directory,), {}),
         (held.instead, (directory,), {}),
     ]
 
@@ -123,6 +127,7 @@ def status(host: Host, settings: Settings) -> Status:
         "care": host.call(nightly.last, settings.deploy_dir),
         "pushes": host.call(minutely.last, settings.deploy_dir),
         "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
+        "standby": host.call(behind.report, settings.deploy_dir),
         "held": host.call(held.instead, settings.deploy_dir),
     }
 
@@ -136,8 +141,11 @@ def _deployed(host: Host, directory: str) -> str:
         return ""
 
 
-def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
-    """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
+def show(found: Status, *, as_json: bool, option: str | None = None, standby: str = "") -> None:
+    """Print what `status` found. option: see errors.addressed; standby: of the settings.
+
+    Raises StepError when a line is red.
+    """
     rows = [*_containers(found["containers"]), *_held(found["held"]), _certificate(found["certificate"])]
     for port, seen in found["from_here"].items():
         rows += _from_here(int(port), seen)
@@ -148,6 +156,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     rows.append(_accounts(found["accounts"]))
     rows += _disks(found["disk"])
     rows += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
+    rows += twins.rows(found["standby"], standby)
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))

@@ -13,6 +13,7 @@ from invoke import Collection, Context, task
 from .copy_tasks import backup, restore
 from .errors import UsageError, for_people
 from .running import change, run, server
+from .standby_tasks import promote, standby
 from .store_tasks import gc, images, retention
 from .upgrade_tasks import pin, rollback, upgrade
 from .watch_tasks import events
@@ -210,7 +211,7 @@ def status(c: Context, json: bool = False) -> None:
     from .steps import status
 
     host, settings = server(c)
-    status.show(status.status(host, settings), as_json=json, option=host.option)
+    status.show(status.status(host, settings), as_json=json, option=host.option, standby=settings.standby)
 
 
 @task(help={"deep": "Also read every layer: it takes as long as the disk does.", "json": "Print it as JSON."})
@@ -238,9 +239,16 @@ def unlock(c: Context, yes: bool = False) -> None:
 @for_people
 def bootstrap(c: Context) -> None:
     """All of it, in order: check, provision, sync, htpasswd, (ship), up, init-letsencrypt, schedule, push-test."""
-    from .steps import bootstrap
+    from .machine import lock
+    from .running import second
+    from .steps import bootstrap, standby
 
-    bootstrap.bootstrap(*server(c))
+    host, settings = server(c)
+    bootstrap.bootstrap(host, settings)
+    if settings.standby:
+        other = second(c, settings)
+        with lock.exclusive(host, settings, "standby"):
+            standby.standby(host, other, settings)
 
 
 @task(
@@ -270,7 +278,7 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, doctor, images, retention, gc, renew, events, logs, down),
-    "Now and then": (backup, restore, upgrade, rollback, pin, adopt, unlock),
+    "Now and then": (backup, restore, standby, promote, upgrade, rollback, pin, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

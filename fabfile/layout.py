@@ -77,6 +77,18 @@ BACKUP_LOG = f"{LOG}/backup.log"
 BACKUP_RECORD = f"{LOG}/backup.json"
 BACKUP_ALERT = f"{LOG}/backup-alert.json"
 BACKUP_VERIFIED = f"{LOG}/backup.verified"
+# Of a standby, and of the server that it follows: who this one is, how it reaches the other, and what was copied last.
+STANDBY = "standby"
+STANDBY_STATE = f"{STANDBY}/state.json"
+STANDBY_COPIED = f"{STANDBY}/copied.json"
+STANDBY_LOST = f"{STANDBY}/lost.json"
+STANDBY_KEY = f"{STANDBY}/key"
+STANDBY_KNOWN = f"{STANDBY}/known_hosts"
+STANDBY_SSH = f"{STANDBY}/ssh_config"
+STANDBY_RSYNC = f"{STANDBY}/rsyncd.conf"
+STANDBY_LOG = f"{LOG}/standby.log"
+STANDBY_ALERT = f"{LOG}/standby-alert.json"
+STANDBY_LOCK = f"/run/{PROJECT}.standby.lock"
 # Which image took the place of which, and when: for `rollback`.
 UPGRADES = f"{LOG}/upgrades.json"
 # Which image a service has instead of the one of compose.yml, as that one was no good: read by Compose, too.
@@ -114,6 +126,10 @@ TRASH = ".trash"
 COPY = ".copy"
 COPY_OUT = "out"
 COPY_IN = "in"
+# What waits for a standby, what came to it, and the references that it will have next.
+COPY_FOLLOWED = "followed"
+COPY_FOLLOWING = "following"
+COPY_NEXT = "next"
 # Whoever removes something has it.
 STORE_LOCK = f"{REGISTRY}/.lock"
 # How `registry/data` is known again, see machine/onhost/store.py: in it, wherever it leads, and beside all else.
@@ -148,6 +164,8 @@ FULL_DISK = "disk"
 # What Prometheus gets; and the file in it.
 METRICS = f"{NGINX}/metrics"
 METRICS_TEXT = "metrics"
+# And one that takes no push and no delete at all: a standby, or a server that another one took over from.
+FULL_STANDBY = "standby"
 # Below so many bytes free on the images' disk pushes are refused: layers that are on their way already need room, and
 # so does all else on that disk. Of one of less than ten times that, a tenth.
 LEAST_FREE = 1_000_000_000

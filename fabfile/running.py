@@ -33,6 +33,21 @@ def server(c: Context) -> Server:
     return ssh.remote(c), checked
 
 
+def second(c: Context, settings: Settings) -> Host:
+    """The server of STANDBY, reached as the one of -H is. Raises UsageError where none is set."""
+    from dataclasses import replace
+
+    from fabric import Connection
+
+    from .machine import ssh
+
+    if not settings.standby:
+        raise UsageError("no second server is set", "STANDBY=root@standby.example.com in .env: docs/standby.md")
+    other = ssh.remote(Connection(settings.standby, config=c.config))
+    # Its own name: HOSTS is the first one's.
+    return replace(other, option=f"-H {settings.standby}")
+
+
 def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
     """Do one step on the server and print its line; alone: while nobody else does one."""
     from .machine import lock

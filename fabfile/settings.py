@@ -16,10 +16,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from . import layout
+from .authority import ACME_SERVERS
 from .errors import UsageError
 from .layout import Service
 from .names import mirrored
-from .rules import ACME_SERVERS, PEM_FILES, RULES, pem_file, wildcard
+from .rules import PEM_FILES, RULES, pem_file, wildcard
 from .secret import EAB_FILE, eab_file
 from .text import beginning
 
@@ -62,6 +63,7 @@ class Settings:
     backup_command: str
     backup_schedule: str
     backup_keep: int
+    standby: str
     hsts_max_age: int
     registry_image: str
     nginx_image: str

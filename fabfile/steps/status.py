@@ -24,9 +24,10 @@ from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
 from ..stack.onhost import held, sync
-from ..store import care, quota
+from ..store import care, page, quota
 from ..store.onhost import care as nightly
 from ..store.onhost import quota as minutely
+from ..store.onhost import remembered
 from ..version import VERSION, newer
 
 GB = 1e9
@@ -61,6 +62,7 @@ class Status(TypedDict):
     disk: disk.Usage
     care: nightly.Night | None
     pushes: minutely.Judged | None
+    page: remembered.Last | None
     backup: copies.Backup
     standby: behind.Report
     held: dict[str, str]
@@ -81,6 +83,7 @@ def looks(settings: Settings) -> list[Call]:
         (disk.usage, (directory,), {}),
         (nightly.last, (directory,), {}),
         (minutely.last, (directory,), {}),
+        (remembered.last, (directory,), {}),
         (copied.last, (directory,), {}),
         (behind.report, (directory,), {}),
         (held.instead, (directory,), {}),
@@ -116,6 +119,7 @@ def status(host: Host, settings: Settings) -> Status:
         "disk": host.call(disk.usage, settings.deploy_dir),
         "care": host.call(nightly.last, settings.deploy_dir),
         "pushes": host.call(minutely.last, settings.deploy_dir),
+        "page": host.call(remembered.last, settings.deploy_dir),
         "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
         "standby": host.call(behind.report, settings.deploy_dir),
         "held": host.call(held.instead, settings.deploy_dir),
@@ -142,7 +146,7 @@ def rows(found: Status, standby: str = "") -> list[Row]:
     ]
     lines.append(_accounts(found["accounts"]))
     lines += _disks(found["disk"])
-    lines += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
+    lines += [quota.row(found["pushes"]), page.row(found["page"]), care.row(found["care"]), copies.row(found["backup"])]
     lines += twins.rows(found["standby"], standby)
     return [*lines, version_row(found["version"])]
 

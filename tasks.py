@@ -109,7 +109,7 @@ def docs(c: Context) -> None:
 @task
 @for_people
 def lint(c: Context) -> None:
-    """Check the code: ruff, mypy, each Python, shellcheck, `nginx -t` over all settings. Rewrites nothing."""
+    """Check the code: ruff, mypy, each Python, shellcheck, biome, `nginx -t` over all settings. Rewrites nothing."""
     from tests.lint import check
     from tests.lint.pythons import EDGES
 
@@ -124,9 +124,12 @@ def lint(c: Context) -> None:
 @task(name="format")
 @for_people
 def format_(c: Context) -> None:
-    """Put the code in order: ruff."""
+    """Put the code in order: ruff, and biome for the page."""
+    from tests.lint import pages
+
     development("ruff", "format", ".")
     development("ruff", "check", "--fix", ".")
+    pages.check(rewrite=True)
 
 
 @task(help={"upgrade": "Take the newest versions that pyproject.toml allows; else what is locked stays."})

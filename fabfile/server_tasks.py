@@ -1,5 +1,5 @@
-"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `page`, `metrics`, `notify`, `backup`, `follow`;
-and `inv offer`.
+"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `page`, `metrics`, `notify`, `backup` and
+`follow`; and `inv offer`.
 """
 
 from __future__ import annotations

@@ -102,7 +102,6 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
 ) -> None:
     """Add an account or change it (the password is asked, or the first line of stdin); remove; list."""
     from .accounts import passwords
-    from .stack import logins
     from .steps import htpasswd
 
     if [bool(user), bool(remove), bool(import_), list_].count(True) != 1:
@@ -115,7 +114,7 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
         options = {"password": password, "rights": rights, "show": generate}
         change(c, f"htpasswd {user}", htpasswd.put, user=user, **options)
     elif remove:
-        change(c, f"htpasswd --remove {remove}", logins.remove, user=remove)
+        change(c, f"htpasswd --remove {remove}", htpasswd.remove, user=remove)
     elif import_:
         change(c, f"htpasswd --import {import_}", htpasswd.bring, file=import_, rights=rights)
     else:

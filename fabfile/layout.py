@@ -140,6 +140,22 @@ LEAST_FREE = 1_000_000_000
 LEAST_PART = 10
 GROUP = f"{NGINX}/group"
 
+# What a browser gets: the page itself, which `sync` brings under a name of its content, and the lists that it shows,
+# which the server makes (store/onhost/index.py).
+PAGE = "page"
+# A file of a generation of nginx; where it is, there is a page.
+PAGE_CONF = "page.conf"
+PAGE_SHELL = f"{PAGE}/index.html"
+PAGE_ASSETS = f"{PAGE}/assets"
+PAGE_DATA = f"{PAGE}/data"
+PAGE_STATE = f"{PAGE}/state.json"
+PAGE_LOCK = f"{PAGE}/lock"
+PAGE_LOG = f"{LOG}/page.log"
+# Says when cron looked last: up to then the lists are right.
+PAGE_SEEN = f"{PAGE_DATA}/seen.json"
+# Whoever has it can sign in as anybody.
+PAGE_SECRET = f"{SECRETS}/page-secret"
+
 CERTBOT = "certbot"
 CERTIFICATES = f"{CERTBOT}/conf"
 WEBROOT = f"{CERTBOT}/www"
@@ -173,6 +189,7 @@ class Inside:
     BLOBS = "/blobs"
     USES = "/uses"
     USES_LOG = f"{USES}/uses.log"
+    PAGE = "/page"
 
 
 def version(numbers: tuple[int, ...]) -> str:

@@ -222,6 +222,12 @@ def _images(text: str) -> str:
     return text
 
 
+def _page(text: str) -> str:
+    if text not in ("on", "admin", "off"):
+        raise ValueError("expected on, admin or off")
+    return text
+
+
 def _seconds(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("expected a number of seconds, for example 31536000")
@@ -269,6 +275,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "RETRY_PAUSES": _pauses,
     "ALERT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,
+    "PAGE": _page,
     "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,
     "SERVER_ADDRESSES": _addresses,

@@ -1,4 +1,4 @@
-"""What runs on the server itself, from cron: `inv renew`, `inv care`, `inv quota` and `inv backup`."""
+"""What runs on the server itself, from cron: `inv renew`, `inv care`, `inv quota`, `inv page` and `inv backup`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,21 @@ def quota(c: Context, log: str = "") -> None:
         if done.changed:
             _begin(log)
             report.line("ok", "quota", done.summary, 0.0)
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
+def page(c: Context, log: str = "") -> None:
+    """Bring the lists that the page shows up to date, and let its sessions end that are older than yesterday."""
+    from .store import page
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    try:
+        page.tend(host, settings)
+    except Exception:
+        _begin(log)
+        raise
 
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})

@@ -52,6 +52,7 @@ class Settings:
     registry_aliases: tuple[str, ...]
     server_addresses: tuple[str, ...]
     anonymous_pull: tuple[str, ...]
+    page: str
     client_pause: int
     deploy_dir: str
     renew_schedule: str

@@ -24,9 +24,10 @@ from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
 from ..stack.onhost import held, sync
-from ..store import care, quota
+from ..store import care, page, quota
 from ..store.onhost import care as nightly
 from ..store.onhost import quota as minutely
+from ..store.onhost import remembered
 from ..version import VERSION, newer
 
 GB = 1e9
@@ -69,6 +70,7 @@ class Status(TypedDict):
     disk: disk.Usage
     care: nightly.Night | None
     pushes: minutely.Judged | None
+    page: remembered.Last | None
     backup: copies.Backup
     held: dict[str, str]
 
@@ -88,6 +90,7 @@ def looks(settings: Settings) -> list[Call]:
         (disk.usage, (directory,), {}),
         (nightly.last, (directory,), {}),
         (minutely.last, (directory,), {}),
+        (remembered.last, (directory,), {}),
         (copied.last, (directory,), {}),
         (held.instead, (directory,), {}),
     ]
@@ -122,6 +125,7 @@ def status(host: Host, settings: Settings) -> Status:
         "disk": host.call(disk.usage, settings.deploy_dir),
         "care": host.call(nightly.last, settings.deploy_dir),
         "pushes": host.call(minutely.last, settings.deploy_dir),
+        "page": host.call(remembered.last, settings.deploy_dir),
         "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
         "held": host.call(held.instead, settings.deploy_dir),
     }
@@ -147,7 +151,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     ]
     rows.append(_accounts(found["accounts"]))
     rows += _disks(found["disk"])
-    rows += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
+    rows += [quota.row(found["pushes"]), page.row(found["page"]), care.row(found["care"]), copies.row(found["backup"])]
     rows.append(version_row(found["version"]))
     if as_json:
         print(json.dumps(found, indent=2))

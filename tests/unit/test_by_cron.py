@@ -40,7 +40,7 @@ def test_the_server_has_every_task_that_cron_runs(settings: Settings) -> None:
     assert spec.loader
     there = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(there)
-    assert named == set(there.ns.task_names) == {"renew", "care", "quota", "backup"}
+    assert named == set(there.ns.task_names) == {"renew", "care", "quota", "page", "backup"}
 
 
 def inv(place: Path, text: str) -> None:

@@ -112,7 +112,8 @@ def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.Captu
             "free": 0, "total": 1, "inodes": 0, "all_inodes": 0, "data": 0, "images": None,
             "store": ["another", "./fab -H … up"],
         },
-        "care": None, "pushes": None, "backup": {"wanted": False, "to": False, "period": 1.0, "last": None},
+        "care": None, "pushes": None, "page": None,
+        "backup": {"wanted": False, "to": False, "period": 1.0, "last": None},
         "held": {},
     }  # fmt: skip
     with pytest.raises(StepError):

@@ -7,12 +7,14 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from ... import layout
+from ...accounts.onhost import sessions
 from ...accounts.onhost.accounts_conf import maps, variables
 from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
@@ -24,6 +26,7 @@ from .containers import healthy, nginx_container, ours_alone, restart_stale, try
 from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
 
 MAPS = "accounts.conf"
+SESSIONS = "sessions.conf"
 OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
 REMEMBERED = "run/accounts"
@@ -81,7 +84,7 @@ def settled(directory: str, lineage: str) -> bool:
     root = Path(directory)
     try:
         started = json.loads((root / layout.STARTED).read_text())
-        wanted, problem = candidate(root, Path(lineage), _wanted(root))
+        wanted, problem = candidate(root, Path(lineage), _wanted(root, make=False))
         return (
             not problem
             and owned(root)
@@ -133,7 +136,7 @@ def refresh(directory: str) -> bool:
         return False
     with _lock(root):
         running = bool(nginx_container())
-        config = {**_running(root), MAPS: maps(root / layout.ACCOUNTS)}
+        config = _with_accounts(root, _running(root))
         check = partial(_test, try_inside) if running else lambda: None
         answer = promote(root, live / layout.TLS, config, check)
         if not running:
@@ -148,8 +151,44 @@ def _running(root: Path) -> dict[str, bytes]:
     return {n: c for n, c in content(root / layout.LIVE).items() if not n.startswith(f"{layout.TLS}/")}
 
 
-def _wanted(root: Path) -> dict[str, bytes]:
-    return {**synced(root), MAPS: maps(root / layout.ACCOUNTS)}
+def _wanted(root: Path, *, make: bool = True) -> dict[str, bytes]:
+    return _with_accounts(root, synced(root), make=make)
+
+
+def _with_accounts(root: Path, config: dict[str, bytes], day: int = 0, *, make: bool = True) -> dict[str, bytes]:
+    """A configuration with the accounts as they are. day: of the page's sessions, 0 for the one that is live."""
+    config = {**config, MAPS: maps(root / layout.ACCOUNTS)}
+    if page := config.get(layout.PAGE_CONF):
+        key = sessions.secret(root / layout.PAGE_SECRET, make=make)
+        config[SESSIONS] = sessions.maps(root / layout.ACCOUNTS, page, key, day or _day(root))
+    return config
+
+
+def _day(root: Path) -> int:
+    """The day of the sessions that are live, so that another `up` changes nothing; today where that is too old."""
+    today, live = int(time.time()) // sessions.DAY, root / layout.LIVE / SESSIONS
+    was = sessions.day_of(live.read_bytes()) if live.is_file() else 0
+    return was if was in (today, today - 1) else today
+
+
+def new_day(directory: str) -> bool:
+    """Let sessions of the page end that are older than yesterday. Returns whether nginx was told of a new day.
+
+    Raises RefusedError as `refresh`; it goes on with the day of before then.
+    """
+    root = Path(directory)
+    live = root / layout.LIVE / SESSIONS
+    today = int(time.time()) // sessions.DAY
+    if not live.is_file() or sessions.day_of(live.read_bytes()) == today:
+        return False
+    with _lock(root):
+        running = bool(nginx_container())
+        config = _with_accounts(root, _running(root), today)
+        check = partial(_test, try_inside) if running else lambda: None
+        answer = promote(root, root / layout.LIVE / layout.TLS, config, check)
+        if running:
+            _load_or_go_back(root, answer["changed"])
+    return running
 
 
 def _forget(master: int) -> None:

@@ -17,10 +17,6 @@ export class Account {
     return t("account");
   }
 
-  get made() {
-    return this.disk?.made;
-  }
-
   async load() {
     const { api, me, unlimitedAdmin } = this.app;
     const quietly = (name) => api.data(name).catch(() => null);
@@ -102,7 +98,7 @@ export class Account {
     </section>
     <section>
       <h2>${t("events")}</h2>
-      ${events.length ? html`<ol class="events">${events.map((event) => this.event(event))}</ol>` : html`<p>${t("events.none")}</p>`}
+      ${events.length ? html`<ol class="events">${events.toReversed().map((event) => this.event(event))}</ol>` : html`<p>${t("events.none")}</p>`}
     </section>`;
   }
 

@@ -129,8 +129,10 @@ export class Api {
     return (await this.ask(blobAddress(repository, digest))).json();
   }
 
-  async remove(repository, reference) {
-    await this.ask(`/-/v2/${repository}/manifests/${reference}`, { method: "DELETE", headers: { "X-Page": "1" } });
+  /** Deletes a tag, or a manifest with all its tags. The digest that was shown goes along, for the log. */
+  async remove(repository, reference, digest) {
+    const headers = { "X-Page": "1", ...(digest && { "X-Digest": digest }) };
+    await this.ask(`/-/v2/${repository}/manifests/${reference}`, { method: "DELETE", headers });
   }
 
   /** Puts a manifest under a tag or its digest. Returns the digest that the registry computed. */

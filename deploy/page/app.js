@@ -48,13 +48,25 @@ class App {
   /** Ask who is signed in, then show the place of the address as this account sees it. */
   async identify() {
     try {
-      [this.me, this.site] = await Promise.all([this.api.me(), this.api.data("site.json").catch(() => ({}))]);
+      this.me = await this.api.me();
     } catch (refused) {
       this.failed(refused);
       setTimeout(() => this.identify(), RETRY);
       return;
     }
-    await this.open();
+    await Promise.all([this.open(), this.fetchSite(), this.fetchSeen()]);
+  }
+
+  /** What this registry can; it is no stranger's business. */
+  async fetchSite() {
+    this.site = this.me.account ? await this.api.data("site.json").catch(() => ({})) : {};
+  }
+
+  /** When the server's job looked last: up to then all lists are right. */
+  async fetchSeen() {
+    const found = this.me.view && (await this.api.data("seen.json").catch(() => null));
+    this.seen = found ? found.seen : this.seen;
+    this.render();
   }
 
   /** An admin without limits sees the server's own numbers. */
@@ -69,7 +81,8 @@ class App {
     const place = placeOf(location);
     const make = SCREENS[place.screen];
     this.dialog?.close();
-    const Screen = make && (await loaded(make));
+    this.broken = null;
+    const Screen = make && (await loaded(make).catch((error) => this.giveUp(error)));
     if (visit !== this.visit) return;
     this.screen = Screen ? new Screen(this, place) : null;
     scrollTo(0, 0);
@@ -91,7 +104,9 @@ class App {
 
   /** Ask again what may have changed. */
   async refresh() {
-    if (document.visibilityState === "visible" && !this.dialog) await this.screen?.refresh?.();
+    if (document.visibilityState === "visible" && !this.dialog) {
+      await Promise.all([this.screen?.refresh?.(), this.fetchSeen()]);
+    }
     this.render();
   }
 
@@ -198,30 +213,34 @@ class App {
   }
 
   banners() {
-    const made = this.screen?.made;
-    const stale = made && this.api.now() - made > STALE;
+    const stale = this.seen && this.api.now() - this.seen > STALE;
     return html`<div aria-live="polite">
       ${this.down ? html`<p class="banner">${t("banner.down")}</p>` : nothing}
-      ${stale ? html`<p class="banner">${t("banner.stale", { time: clock(made) })}</p>` : nothing}
+      ${stale ? html`<p class="banner">${t("banner.stale", { time: clock(this.seen) })}</p>` : nothing}
     </div>`;
   }
 
   bottom() {
-    const made = this.screen?.made;
     const theme = document.documentElement.dataset.theme ?? "system";
     return html`<footer>
-      <span class="made">${made ? t("as-of", { time: clock(made) }) : nothing}</span>
+      <span class="made">${this.seen ? t("as-of", { time: clock(this.seen) }) : nothing}</span>
       <button type="button" class="plain" @click=${() => this.help()}>${t("keys")} <kbd>?</kbd></button>
-      <label>${t("theme")} <select @change=${(event) => this.paint(event.target.value)}>
+      <label><span>${t("theme")}</span> <select @change=${(event) => this.paint(event.target.value)}>
         ${["system", "light", "dark"].map((name) => html`<option value=${name} ?selected=${name === theme}>${t(`theme.${name}`)}</option>`)}
       </select></label>
-      <label>${t("language")} <select @change=${(event) => this.talk(event.target.value)}>
+      <label><span>${t("language")}</span> <select @change=${(event) => this.talk(event.target.value)}>
         ${Object.entries(LANGUAGES).map(([name, own]) => html`<option value=${name} lang=${name} ?selected=${name === language()}>${own}</option>`)}
       </select></label>
     </footer>`;
   }
 
+  giveUp(error) {
+    this.broken = error;
+    return null;
+  }
+
   nowhere() {
+    if (this.broken) return message(t("odd.title"), String(this.broken));
     return this.visit && !this.screen ? message(t("nowhere.title"), t("nowhere.text")) : nothing;
   }
 

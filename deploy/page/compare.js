@@ -45,7 +45,7 @@ export class Comparison {
     const sum = (all) => all.reduce((total, { size }) => total + size, 0);
     return html`<section class="comparison">
       <p class="verdict">${t("compare.bytes", { tag: this.tag, size: bytes(sum(fresh)) })}</p>
-      ${fresh.length ? html`<h3>${t("compare.new", { n: fresh.length })}</h3><ol class="layers plain">${fresh.map(row)}</ol>` : nothing}
+      ${fresh.length ? html`<h2>${t("compare.new", { n: fresh.length })}</h2><ol class="layers plain">${fresh.map(row)}</ol>` : nothing}
       ${shared.length ? html`<details><summary>${t("compare.shared", { n: shared.length, size: bytes(sum(shared)) })}</summary><ol class="layers plain">${shared.map(row)}</ol></details>` : nothing}
       ${this.changes("config", (config) => settings(config).map(([name, text]) => [t(`config.${name}`), text]))}
       ${this.changes("environment", (config) => environment(config).map(([name, value, secret]) => [name, secret ? t("image.covered") : value]))}
@@ -61,7 +61,7 @@ export class Comparison {
       html`<li class="minus"><span aria-hidden="true">−</span><span class="unseen">${t("compare.gone")}</span> <code><bdi>${key}</bdi>=<bdi>${value.slice(0, 500)}</bdi></code></li>`;
     const plus = (key, value) =>
       html`<li class="plus"><span aria-hidden="true">+</span><span class="unseen">${t("compare.added")}</span> <code><bdi>${key}</bdi>=<bdi>${value.slice(0, 500)}</bdi></code></li>`;
-    return html`<h3>${t(`compare.${name}`)}</h3>
+    return html`<h2>${t(`compare.${name}`)}</h2>
       <ul class="difference">
         ${changed.map(([key, old, now]) => [minus(key, old), plus(key, now)])}
         ${gone.map(([key, value]) => minus(key, value))}

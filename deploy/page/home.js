@@ -14,6 +14,8 @@ const ORDERS = {
 };
 const LETTERS_FOR_TAGS = 3;
 const TAGS_SHOWN = 100;
+// What may be a digest, or the beginning of one.
+const HEX = /(^|sha256:)[0-9a-f]{3,64}$/;
 
 export class Home {
   constructor(app, { query }) {
@@ -34,7 +36,7 @@ export class Home {
         { name: "size", order: "size" },
         { name: "tags", order: "tags" },
       ],
-      row: (item) => (item.group === undefined ? this.row(item) : this.group(item)),
+      row: (item, index) => (item.group === undefined ? this.row(item, index) : this.group(item, index)),
       sort: (order) => this.sort(order),
     });
   }
@@ -45,10 +47,6 @@ export class Home {
 
   get searchLabel() {
     return t("search.all");
-  }
-
-  get made() {
-    return this.data?.made;
   }
 
   async load() {
@@ -84,15 +82,27 @@ export class Home {
     this.app.render();
   }
 
-  /** The names of all tags, once somebody searches. */
+  /** The names of all tags, once somebody searches; their digests, once it may be one. */
   async fetchTags() {
-    if (this.names || this.asking || searched(this.text).length < LETTERS_FOR_TAGS) return;
-    this.asking = true;
-    const found = await this.app.api.data(`views/${this.app.me.view}.tags.json`).catch(() => ({ repositories: {} }));
-    this.names = Object.entries(found.repositories).flatMap(([repository, tags]) =>
-      tags.map(([tag, digest]) => ({ repository, tag, digest, text: `${repository}:${tag}`.toLowerCase() })),
+    const text = searched(this.text);
+    if (text.length < LETTERS_FOR_TAGS) return;
+    this.names ??= this.fetchAll("tags");
+    if (HEX.test(text)) this.digests ??= this.fetchAll("digests");
+    const [names, digests] = await Promise.all([this.names, this.digests]);
+    this.all = Object.entries(names).flatMap(([repository, tags]) =>
+      tags.map((tag, at) => ({
+        repository,
+        tag,
+        digest: digests?.[repository]?.[at] ?? "",
+        text: `${repository}:${tag}`.toLowerCase(),
+      })),
     );
     this.app.render();
+  }
+
+  async fetchAll(what) {
+    const found = await this.app.api.data(`views/${this.app.me.view}.${what}.json`).catch(() => ({ repositories: {} }));
+    return found.repositories;
   }
 
   search(text) {
@@ -168,9 +178,9 @@ export class Home {
     `;
   }
 
-  row({ name, tags, newest, used }) {
+  row({ name, tags, newest, used }, index) {
     const now = this.app.api.now();
-    return html`<div class="row" role="row">
+    return html`<div class="row" role="row" aria-rowindex=${index}>
       <span role="cell" class="name"><a class="open" href=${addressOf(name)}>${repositoryName(name)}</a>${newest ? kindBadge(newest.kind) : nothing}</span>
       <span role="cell" class="newest">${newest ? html`<a class="tag" href=${addressOf(name, newest.tag)}>${newest.tag}</a>` : nothing}</span>
       <span role="cell" class="pushed">${time(newest?.pushed, now)}</span>
@@ -180,8 +190,8 @@ export class Home {
     </div>`;
   }
 
-  group({ group, count }) {
-    return html`<div class="row group" role="row"><span role="cell">
+  group({ group, count }, index) {
+    return html`<div class="row group" role="row" aria-rowindex=${index}><span role="cell">
       <button type="button" class="plain" aria-expanded=${!this.folded.has(group)} @click=${() => this.fold(group)}>${group}/</button>
       <span class="count">${number(count)}</span>
     </span></div>`;
@@ -199,8 +209,8 @@ export class Home {
   /** Tags and digests in which the text is. */
   inTags() {
     const text = searched(this.text).replace(/^.*sha256:/, "");
-    if (!this.names || text.length < LETTERS_FOR_TAGS) return nothing;
-    const found = this.names.filter((it) => it.text.includes(text) || it.digest.startsWith(text.slice(0, 16)));
+    if (!this.all || text.length < LETTERS_FOR_TAGS) return nothing;
+    const found = this.all.filter((it) => it.text.includes(text) || it.digest.startsWith(text.slice(0, 16)));
     if (!found.length) return nothing;
     const row = ({ repository, tag, digest }) =>
       html`<li><a class="open" href=${addressOf(repository, tag)}>${repositoryName(repository)}<span class="colon">:</span>${tag}</a> <code>${digest.slice(0, 12)}</code></li>`;
@@ -242,7 +252,7 @@ export class Home {
 
 /** The choice of an order where the heads of the columns are not shown. */
 export const sorter = (orders, chosen, sort) =>
-  html`<label class="sorter">${t("sort")} <select @change=${(event) => sort(event.target.value)}>
+  html`<label class="sorter"><span>${t("sort")}</span> <select @change=${(event) => sort(event.target.value)}>
     ${orders.map((order) => html`<option value=${order} ?selected=${order === chosen}>${t(`column.${order}`)}</option>`)}
   </select></label>`;
 

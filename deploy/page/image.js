@@ -251,8 +251,10 @@ export class Image {
       <span class="size">${bytes(layer.size)}</span>
       <svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect width=${Math.max((layer.size / largest) * 100, 1)} height="4" rx="1"></rect></svg>
       <code class="text">${layer.command || layer.title || layer.what || layer.mediaType}</code>
-      ${files && layer.title ? html`<a class="fetch" href=${blobAddress(this.repository, layer.digest)} download=${layer.title}>${t("download")}</a>` : nothing}
-      <code class="digest" title=${layer.digest}>${layer.digest.slice(7, 19)}</code>
+      <span class="end">
+        ${files && layer.title ? html`<a href=${blobAddress(this.repository, layer.digest)} download=${layer.title}>${t("download")}</a>` : nothing}
+        <code class="digest" title=${layer.digest}>${layer.digest.slice(7, 19)}</code>
+      </span>
     </li>`;
     return html`<section>
       <h2>${files ? t("image.files") : t("image.layers")} <span class="count">${number(listed.length)} · ${bytes(total)}</span></h2>

@@ -64,7 +64,7 @@ export function refusal(refused, app, again) {
   if (refused.status === 429) {
     return message(t("limited.title"), t("limited.text"), countdown(refused.wait || 60, again));
   }
-  if (refused.status === 404) {
+  if (refused.status === 404 || refused.status === 401) {
     const more = app.me.account
       ? nothing
       : html`<p><button type="button" @click=${() => app.signIn()}>${t("sign-in")}</button></p>`;
@@ -104,71 +104,94 @@ export function countdown(seconds, again) {
 
 const CHUNK = 50;
 const AT_ONCE = 2;
+// So many rows are made even where nobody looks, so that the browser's own search finds them.
+const UNSEEN = 2000;
+const SLICE = 10;
 
 /**
- * Rows of a table. The first hundred are made at once, the others while nothing else is to be done, and the browser
- * paints each chunk only where it comes into view.
+ * Rows of a table, in chunks. The first hundred are made at once, the others when they come into view or when nothing
+ * else is to be done; the browser paints only what is in view.
  */
 export class List {
-  /** `columns`: [{ name, order }]; `row`: a template of an item; `sort`: called with the name of an order. */
+  /** `columns`: [{ name, order }]; `row`: a template of an item and its index; `sort`: called with the name of an order. */
   constructor({ name, label, columns, row, sort }) {
     Object.assign(this, { columns, row, sort, items: [], chunks: [], run: 0 });
     this.element = document.createElement("div");
     this.element.className = `list ${name}`;
-    this.element.setAttribute("role", "table");
-    this.element.setAttribute("aria-label", label);
+    this.element.role = "table";
+    this.element.ariaLabel = label;
     this.head = document.createElement("div");
     this.head.className = "head";
-    this.head.setAttribute("role", "rowgroup");
+    this.head.role = "rowgroup";
     this.element.append(this.head);
   }
 
   /** Show these. `still`: nothing may jump, as they are nearly the same. */
   show(items, order, still = false) {
-    const before = this.element.children.length - 1;
     this.items = items;
     this.run += 1;
     render(this.header(order), this.head);
-    this.element.setAttribute("aria-rowcount", items.length + 1);
-    const wanted = Math.ceil(items.length / CHUNK);
-    const now = Math.min(wanted, still ? Math.max(before, AT_ONCE) : AT_ONCE);
-    for (let at = 0; at < now; at += 1) this.fill(at);
-    this.element.replaceChildren(this.head, ...this.chunks.slice(0, now));
-    if (now < wanted) this.later(now, wanted, this.run);
+    this.element.ariaRowCount = items.length + 1;
+    const kept = this.chunks.slice(0, still ? undefined : AT_ONCE);
+    this.chunks = Array.from({ length: Math.ceil(items.length / CHUNK) }, (_, at) => kept[at] ?? this.chunk(at));
+    this.chunks.forEach((chunk, at) => {
+      if (at < AT_ONCE || chunk.firstChild) this.fill(at);
+    });
+    this.element.replaceChildren(this.head, ...this.chunks);
+    this.later(AT_ONCE, this.run);
   }
 
-  later(from, wanted, run) {
-    const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 16, { timeRemaining: () => 8 }));
-    idle((deadline) => {
-      if (run !== this.run) return;
-      let at = from;
-      do {
-        this.fill(at);
-        this.element.append(this.chunks[at]);
-        at += 1;
-      } while (at < wanted && deadline.timeRemaining() > 4);
-      if (at < wanted) this.later(at, wanted, run);
+  chunk(at) {
+    const element = document.createElement("div");
+    element.className = "chunk";
+    element.role = "rowgroup";
+    element.addEventListener("contentvisibilityautostatechange", ({ skipped }) => {
+      if (!skipped && !element.firstChild && element.isConnected) this.fill(at);
     });
+    return element;
+  }
+
+  later(from, run) {
+    const idle = window.requestIdleCallback ?? setTimeout;
+    idle(
+      () => {
+        const end = performance.now() + SLICE;
+        let at = from;
+        while (run === this.run && at < this.chunks.length && at < UNSEEN / CHUNK && performance.now() < end) {
+          if (!this.chunks[at].firstChild) this.fill(at);
+          at += 1;
+        }
+        if (run === this.run && at < this.chunks.length && at < UNSEEN / CHUNK) this.later(at, run);
+      },
+      { timeout: 200 },
+    );
   }
 
   fill(at) {
-    this.chunks[at] ??= Object.assign(document.createElement("div"), { className: "chunk", role: "rowgroup" });
-    render(this.items.slice(at * CHUNK, (at + 1) * CHUNK).map(this.row), this.chunks[at]);
+    const rows = this.items.slice(at * CHUNK, (at + 1) * CHUNK);
+    // The head is row 1.
+    if (this.chunks[at])
+      render(
+        rows.map((item, index) => this.row(item, at * CHUNK + index + 2)),
+        this.chunks[at],
+      );
   }
 
   header(order) {
     const cell = ({ name, order: key }) => {
-      if (!key) return html`<span role="columnheader" class=${name}>${name ? t(`column.${name}`) : nothing}</span>`;
+      if (!key) return html`<span role="columnheader" class=${name}><span>${t(`column.${name}`)}</span></span>`;
       const sorted = key === order ? (key === "name" ? "ascending" : "descending") : "none";
       return html`<span role="columnheader" class=${name} aria-sort=${sorted}>
         <button type="button" class="plain" @click=${() => this.sort(key)}>${t(`column.${name}`)}</button>
       </span>`;
     };
-    return html`<div class="row" role="row">${this.columns.map(cell)}</div>`;
+    return html`<div class="row" role="row" aria-rowindex="1">${this.columns.map(cell)}</div>`;
   }
 
   /** Move the focus by so many rows. */
   move(step) {
+    const chunk = this.chunks.indexOf(this.focused()?.parentElement);
+    for (const at of [chunk - 1, chunk + 1]) if (this.chunks[at] && !this.chunks[at].firstChild) this.fill(at);
     const rows = [...this.element.querySelectorAll("a.open")];
     const at = rows.indexOf(this.focused()?.querySelector("a.open"));
     const next = rows[at < 0 ? 0 : Math.min(Math.max(at + step, 0), rows.length - 1)];

@@ -3,7 +3,7 @@
 import { members } from "./manifest.js";
 import { time } from "./parts.js";
 import { html, nothing } from "./vendor/lit-html.js";
-import { clock, t } from "./words.js";
+import { deadline, span, t } from "./words.js";
 
 const INDEXES_READ = 500;
 const AT_A_TIME = 6;
@@ -131,7 +131,7 @@ export class Removal {
     const { api } = this.app;
     if (digest && (await api.digest(this.repository, tag)) !== digest)
       throw new Error(t("delete.changed", { tags: tag }));
-    await api.remove(this.repository, this.alone ? tag : digest);
+    await api.remove(this.repository, this.alone ? tag : digest, digest);
   }
 
   closed() {
@@ -166,7 +166,7 @@ export class Removal {
       ${this.along?.length ? html`<dt>${t("delete.along")}</dt><dd>${t("delete.signatures", { n: this.along.length })}</dd>` : nothing}
       ${used > now - MONTH ? html`<dt>${t("column.used")}</dt><dd class="warned">${time(used, now)}</dd>` : nothing}
       <dt>${t("delete.space")}</dt><dd>${t("delete.gc")}</dd>
-      <dt>${t("undo")}</dt><dd>${this.unreadable?.length ? t("undo.not", { tags: this.unreadable.map(({ tag }) => tag).join(", ") }) : t("undo.minutes", { n: Math.floor((this.app.site.undo ?? 0) / 60) })}</dd>
+      <dt>${t("undo")}</dt><dd>${this.unreadable?.length ? t("undo.not", { tags: this.unreadable.map(({ tag }) => tag).join(", ") }) : t("undo.here", { span: span(this.app.site.undo ?? 0) })}</dd>
     </dl>
     <p class="note">${t("delete.race")}</p>`;
   }
@@ -227,12 +227,12 @@ class Undo {
       .join(", ");
     return html`<span>${t("undo.line", { n: this.count, repository: this.repository, tags: names })}</span>
       ${this.said ? html`<span class="why">${this.said}</span>` : nothing}
-      <span class="count">${t("undo.until", { time: clock(this.until) })}</span>
+      <span class="count">${t("undo.until", { time: deadline(this.until) })}</span>
       <button type="button" ?disabled=${this.busy} @click=${() => this.restore()}>${t("undo")}</button>`;
   }
 
   bar() {
-    return html`<aside class="undo" role="status" aria-label=${t("undo")}>${this.line()}<button type="button" class="quiet" aria-label=${t("close")} @click=${() => this.forget()}>×</button></aside>`;
+    return html`<div class="undo" role="status" aria-label=${t("undo")}>${this.line()}<button type="button" class="quiet" aria-label=${t("close")} @click=${() => this.forget()}>×</button></div>`;
   }
 }
 

@@ -27,16 +27,16 @@ export class Repository {
       name: this.mayDelete ? "tags-of deletable" : "tags-of",
       label: repository,
       columns: [
-        ...(this.mayDelete ? [{ name: "" }] : []),
+        ...(this.mayDelete ? [{ name: "choose" }] : []),
         { name: "name", order: "name" },
         { name: "platforms" },
         { name: "size", order: "size" },
         { name: "pushed", order: "pushed" },
         { name: "created" },
         { name: "used", order: "used" },
-        { name: "" },
+        { name: "act" },
       ],
-      row: (item) => this.row(item),
+      row: (item, index) => this.row(item, index),
       sort: (order) => this.sort(order),
     });
   }
@@ -47,10 +47,6 @@ export class Repository {
 
   get searchLabel() {
     return t("search.tags", { repository: this.repository });
-  }
-
-  get made() {
-    return this.data?.made;
   }
 
   async load() {
@@ -203,14 +199,14 @@ export class Repository {
     );
   }
 
-  row(row) {
+  row(row, index) {
     const { tag, digest, kind, others, problem, retention, signed, attested } = row;
     const now = this.app.api.now();
     const seal = (name, yes) =>
       yes
         ? html`<span class="mark" title=${t(name)} role="img" aria-label=${t(name)}>${icon(name === "signed" ? "seal" : "stamp")}</span>`
         : nothing;
-    return html`<div class=${problem ? "row problem" : "row"} role="row" data-tag=${tag}>
+    return html`<div class=${problem ? "row problem" : "row"} role="row" aria-rowindex=${index} data-tag=${tag}>
       ${this.mayDelete ? html`<span role="cell" class="choose"><input type="checkbox" aria-label=${t("select.one", { tag })} .checked=${this.selected.has(tag)} @change=${(event) => this.select(tag, event.target.checked)}></span>` : nothing}
       <span role="cell" class="name">
         <a class="open" href=${addressOf(this.repository, tag)}><bdi>${tag}</bdi></a>

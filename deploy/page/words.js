@@ -29,8 +29,9 @@ export async function speak(language) {
     plural: new Intl.PluralRules(language),
     order: new Intl.Collator(language, { numeric: true, sensitivity: "base" }),
     number: new Intl.NumberFormat(language),
-    relative: new Intl.RelativeTimeFormat(language, { numeric: "auto" }),
+    relative: new Intl.RelativeTimeFormat(language),
     moment: new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "medium" }),
+    deadline: new Intl.DateTimeFormat(language, { weekday: "short", hour: "numeric", minute: "numeric" }),
     clock: new Intl.DateTimeFormat(language, { timeStyle: "short" }),
     units: UNITS.map((unit) => new Intl.NumberFormat(language, { ...UNIT, unit })),
   });
@@ -79,6 +80,16 @@ export function ago(time, now) {
 
 /** The whole date and time, for who wants to know. */
 export const moment = (time) => speech.moment.format(time * 1000);
+
+/** A time of the next days. */
+export const deadline = (time) => speech.deadline.format(time * 1000);
+
+/** "10 minutes", "24 hours". */
+export function span(seconds) {
+  const unit = seconds < 7200 ? "minute" : "hour";
+  const text = new Intl.NumberFormat(speech.language, { style: "unit", unit, unitDisplay: "long" });
+  return text.format(Math.floor(seconds / (unit === "hour" ? 3600 : 60)));
+}
 
 export const clock = (time) => speech.clock.format(time * 1000);
 

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from .made import Content, small
 from .served import Account, Site, serving
 
+# The machine may be busy with other tests.
+expect.set_options(timeout=20_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -74,7 +76,7 @@ def visit_of(chromium: Browser) -> Iterator[Callable[..., Visit]]:
             viewport={"width": width, "height": height}, locale=locale, color_scheme="dark" if dark else "light",
             permissions=["clipboard-read", "clipboard-write"], reduced_motion="reduce",
         )  # fmt: skip
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         found = Visit(context.new_page(), site, address)
         opened.append((context, found))
 

@@ -69,8 +69,10 @@ class Site:
             names = [name for name in self.content.tags if may(self.views[view], name) and self.content.tags[name]]
             rows = sorted((self._row(name) for name in names), key=lambda row: -row["newest"]["pushed"])
             self.index[f"views/{view}.json"] = {"made": made, "repositories": rows}
-            tags = {name: [[tag, it.digest[7:23]] for tag, it in self.content.tags[name].items()] for name in names}
+            tags = {name: list(self.content.tags[name]) for name in names}
             self.index[f"views/{view}.tags.json"] = {"made": made, "repositories": tags}
+            digests = {name: [it.digest[7:23] for it in self.content.tags[name].values()] for name in names}
+            self.index[f"views/{view}.digests.json"] = {"made": made, "repositories": digests}
         for name in self.content.tags:
             self.index[f"r/{name}/_tags.json"] = {
                 "made": made,
@@ -78,15 +80,30 @@ class Site:
                 "tags": self._tags(name),
                 "untagged": 2,
             }
+        self.index["seen.json"] = {"seen": made}
         self.index["site.json"] = {
             "made": made, "registry": "3.1.1" if self.tag_delete else "2.8.3", "tag_delete": self.tag_delete,
-            "anonymous": bool(self.public), "undo": 600, "tool": "0.2.0", "domain": "registry.example.com",
+            "anonymous": bool(self.public), "undo": 86400, "tool": "0.2.0", "domain": "registry.example.com",
         }  # fmt: skip
         known = [{"name": name, "role": it.role, "repositories": it.repositories} for name, it in self.accounts.items()]
         self.index["accounts.json"] = {"made": made, "accounts": known}
         events = [
-            {"when": made - 2400, "account": "ci", "what": "push", "repository": "team-a/app", "tag": "1.10.0"},
-            {"when": made - 86400, "account": "anna", "what": "delete", "repository": "team-a/app", "tag": "0.9"},
+            {
+                "when": made - 86400,
+                "account": "anna",
+                "what": "delete",
+                "repository": "team-a/app",
+                "tag": "0.9",
+                "digest": "",
+            },
+            {
+                "when": made - 2400,
+                "account": "ci",
+                "what": "push",
+                "repository": "team-a/app",
+                "tag": "1.10.0",
+                "digest": "",
+            },
         ]
         self.index["disk.json"] = {
             "made": made, "free": 18 << 30, "total": 40 << 30, "used": 9 << 30, "freeable": 700 << 20, "untagged": 14,
@@ -205,11 +222,13 @@ class Handler(BaseHTTPRequestHandler):
             allowed = name.split("/")[1].split(".")[0] == self._me()["view"]
         elif found := TAGS.fullmatch(path):
             allowed = may(patterns, found[1])
-        elif name == "site.json":
-            allowed = True
+        elif name in ("site.json", "seen.json"):
+            allowed = bool(user) or (name == "seen.json" and bool(site.public))
         else:
             allowed = site.role(user) == "admin" and "*" in patterns
-        if allowed and name in site.index:
+        if not user and not allowed:
+            self._error(401, "UNAUTHORIZED", "sign in first")
+        elif allowed and name in site.index:
             self._json(site.index[name], etag=True)
         elif allowed or name.startswith(("r/", "views/")):
             self._error(404, "NAME_UNKNOWN", "there is no such repository, or it is not for you")
@@ -323,7 +342,7 @@ class _Server(ThreadingHTTPServer):
 def serving(site: Site, port: int = 0) -> Iterator[str]:
     """The address of a server of it, for as long as the block runs."""
     server = _Server(("127.0.0.1", port), type("Handler", (Handler,), {"site": site}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://localhost:{server.server_address[1]}"

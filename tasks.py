@@ -43,12 +43,13 @@ def demo(c: Context, stop: bool = False) -> None:
 def test(c: Context, select: str = "", long: bool = False) -> None:
     """Run every test but the long ones, the end-to-end ones against a throw-away server on this machine."""
     from tests.sandbox import SandboxError
-    from tests.sandbox.engine import ensure_engine, ensure_rsync
+    from tests.sandbox.engine import ensure_chromium, ensure_engine, ensure_rsync
     from tests.sandbox.images import ensure_images
 
     try:
         ensure_engine(print)
         ensure_rsync(print)
+        ensure_chromium(print)
         ensure_images(print)
     except SandboxError as error:
         raise StepError(str(error)) from None

@@ -112,12 +112,6 @@ def _rehearsal(text: str) -> str:
     return text if text in ("", "none") else _acme_server(text)
 
 
-def _challenge(text: str) -> str:
-    if text not in ("http-01", "dns-01"):
-        raise ValueError("expected http-01 or dns-01")
-    return text
-
-
 def _profile(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", text):
         raise ValueError("expected the name of a profile, for example shortlived")
@@ -223,17 +217,18 @@ def _cron_field(text: str, limits: tuple[int, int]) -> bool:
     return True
 
 
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def rule(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return text
+
+    return rule
+
+
 def _switch(text: str) -> str:
     """`on`, or '' for off: what `dump` writes is read again."""
-    if text not in ("", "off", "on"):
-        raise ValueError("expected on or off")
-    return "on" if text == "on" else ""
-
-
-def _images(text: str) -> str:
-    if text not in ("pull", "ship"):
-        raise ValueError("expected pull or ship")
-    return text
+    return _one_of("on", "off")(text or "off").removeprefix("off")
 
 
 def _seconds(text: str) -> int:
@@ -277,7 +272,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "HOSTS": server,
     "ACME_SERVER": _acme_server,
     "ACME_REHEARSAL": _rehearsal,
-    "ACME_CHALLENGE": _challenge,
+    "ACME_CHALLENGE": _one_of("http-01", "dns-01"),
     "ACME_PROFILE": _profile,
     "ACME_PREFERRED_CHAIN": _chain,
     "ACME_EAB_KID": _eab_kid,
@@ -296,7 +291,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "BACKUP_SCHEDULE": _schedule,
     "BACKUP_KEEP": _keep,
     "HSTS_MAX_AGE": _seconds,
-    "IMAGES": _images,
+    "IMAGES": _one_of("pull", "ship"),
     "REGISTRY_IMAGE": _image,
     "NGINX_IMAGE": _image,
     "CERTBOT_IMAGE": _image,

@@ -23,13 +23,6 @@ def rehearsal(text: str) -> str:
     return text if text in ("", "none") else acme_server(text)
 
 
-def challenge(text: str) -> str:
-    """How it is proven that the name is yours."""
-    if text not in ("http-01", "dns-01"):
-        raise ValueError("expected http-01 or dns-01")
-    return text
-
-
 def profile(text: str) -> str:
     """Of a certificate, as the authority names it."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", text):

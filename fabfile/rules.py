@@ -175,17 +175,18 @@ def _cron_field(text: str, limits: tuple[int, int]) -> bool:
     return True
 
 
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def rule(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return text
+
+    return rule
+
+
 def _switch(text: str) -> str:
     """`on`, or '' for off: what `dump` writes is read again."""
-    if text not in ("", "off", "on"):
-        raise ValueError("expected on or off")
-    return "on" if text == "on" else ""
-
-
-def _images(text: str) -> str:
-    if text not in ("pull", "ship"):
-        raise ValueError("expected pull or ship")
-    return text
+    return _one_of("on", "off")(text or "off").removeprefix("off")
 
 
 def _page(text: str) -> str:
@@ -235,7 +236,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "HOSTS": server,
     "ACME_SERVER": authority.acme_server,
     "ACME_REHEARSAL": authority.rehearsal,
-    "ACME_CHALLENGE": authority.challenge,
+    "ACME_CHALLENGE": _one_of("http-01", "dns-01"),
     "ACME_PROFILE": authority.profile,
     "ACME_PREFERRED_CHAIN": authority.chain,
     "ACME_EAB_KID": authority.eab_kid,
@@ -256,7 +257,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "BACKUP_KEEP": _keep,
     "STANDBY": server,
     "HSTS_MAX_AGE": _seconds,
-    "IMAGES": _images,
+    "IMAGES": _one_of("pull", "ship"),
     "REGISTRY_IMAGE": _image,
     "NGINX_IMAGE": _image,
     "CERTBOT_IMAGE": _image,

@@ -252,7 +252,8 @@ def test_a_command_that_does_not_end_is_no_success(receiver: Receiver, monkeypat
     assert notify._run("echo no >&2; exit 3", "{}") == "exit status 3: no"
 
 
-def test_it_stays_for_its_time_and_two_are_never_at_it(receiver: Receiver) -> None:
+def test_it_stays_for_its_time_and_two_are_never_at_it(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "WAIT_SECONDS", 0.1)
     (receiver.root / layout.SETTINGS_FILE).write_text("x")
     receiver.once()
     receiver.push()

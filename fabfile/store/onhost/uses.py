@@ -21,7 +21,7 @@ DAY = 86400
 LAYERS_DAYS = 8
 # Logs of earlier nights, which a process of nginx that ends slowly may still write to. `events` shows what is in those
 # of uses and of refused logins; of the requests nothing is wanted once it is counted (watch/onhost/metrics.py).
-KEPT_LOGS = {USES_LOG: 2, REFUSED_LOG: 7, REQUESTS_LOG: 1}
+KEPT_LOGS = {USES_LOG: 2, REFUSED_LOG: 2, REQUESTS_LOG: 1}
 
 # Repository and digest -> seconds since 1970.
 Last = dict[tuple[str, str], float]

@@ -25,6 +25,8 @@ from . import happened, notification, tails
 # A command that does not end is no success.
 COMMAND_SECONDS = 60
 LOOK_SECONDS = 1.0
+# On a server with much to do the one of the last minute may be late.
+WAIT_SECONDS = 30.0
 # Of each log at once: what of it was told is kept by the event, until all of it was.
 BATCH = 1 << 16
 # After a failure; doubled with each in a row.
@@ -61,7 +63,7 @@ def stay(directory: str, command: str, domain: str, seconds: float) -> Done:
     root, done = Path(directory), Done(told=0, problem="")
     end, begun = time.monotonic() + seconds, _settings(root)
     try:
-        with locked(root / EVENTS_LOCK, 5):
+        with locked(root / EVENTS_LOCK, WAIT_SECONDS):
             while True:
                 found = once(root, command, domain)
                 done = Done(told=done["told"] + found["told"], problem=found["problem"])

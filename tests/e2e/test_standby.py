@@ -115,6 +115,7 @@ def test_d18_the_first_server_dies(second: Second) -> None:
     killed = time.time()
     pushes.stop()
     try:
+        assert "promote --lost" in world.fab("promote", ok=False).stderr
         done = world.fab("promote", "--lost")
         print(done.stdout)
         state = json.loads(second.shell(f"cat {DEPLOY_DIR}/standby/state.json"))

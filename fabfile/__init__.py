@@ -247,7 +247,7 @@ def bootstrap(c: Context) -> None:
     if settings.standby:
         other = second(c, settings)
         with lock.exclusive(host, settings, "standby"):
-            standby.standby(host, other, settings)
+            standby.standby(host, other, settings, synced=True)
 
 
 @task(

@@ -55,7 +55,7 @@ def restore(
 ) -> None:
     """Bring a copy to an empty server: images, accounts, certificate; or images of it to one that runs."""
     from . import report
-    from .copies import taking
+    from .copies import taking, twins
     from .running import server
     from .settings import load
     from .steps import restore
@@ -69,6 +69,7 @@ def restore(
         return
     host, settings = server(c)
     if only or merge:
+        twins.require_first(host, settings)
         with taking.alone(host, settings, "restore --only" if only else "restore --merge"):
             report.step("restore", lambda: restore.add(host, settings, source=from_, only=only or ()), host.option)
     else:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Server = tuple[Host, Settings]
 
+# Tasks about the certificate: a standby has that of the first one.
+CERTIFICATE = ("renew", "init-letsencrypt")
+
 
 def server(c: Context) -> Server:
     """The server that -H names, with its host key checked; before any SSH, the settings."""
@@ -54,6 +57,8 @@ def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = 
 
     host, settings = server(c)
     with lock.exclusive(host, settings, name) if alone else nullcontext():
+        if name.startswith(CERTIFICATE):
+            _require_first(host, settings)
         _step(host, settings, name, action, options)
 
 
@@ -63,7 +68,14 @@ def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any
 
     host, settings = server(c)
     with lock.audited(host, settings, name):
+        _require_first(host, settings)
         _step(host, settings, name, action, options)
+
+
+def _require_first(host: Host, settings: Settings) -> None:
+    from .copies import twins
+
+    twins.require_first(host, settings)
 
 
 def _step(host: Host, settings: Settings, name: str, action: Callable[..., Outcome], options: dict[str, Any]) -> None:

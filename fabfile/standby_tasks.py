@@ -32,7 +32,11 @@ def promote(c: Context, lost: bool = False) -> None:
     from .steps import promote
 
     if not lost:
-        host, settings = server(c)
+        try:
+            host, settings = server(c)
+        except StepError as error:
+            error.remedies += ("if it is gone: ./fab -H … promote --lost",)
+            raise
         other = second(c, settings)
         report.step("promote", lambda: promote.promote(host, other, settings), host.option)
         return

@@ -7,6 +7,7 @@ over: then it is the first no more.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -53,12 +54,18 @@ def follow(host: Host, settings: Settings, wait: float = 0.0) -> Outcome:
         return _asked(directory, state)
     last = standing.copied(directory)
     try:
-        with locked(Path(layout.COPY_LOCK), wait):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(Path(layout.COPY_LOCK), wait))
+            except RefusedError:
+                if wait:
+                    raise
+                # The run of an earlier minute.
+                return Outcome("another run is at it", changed=False)
             return _copied(host, settings, state, wait)
     except (StepError, RefusedError, OSError) as error:
         problem = one_line(str(error) if isinstance(error, OSError) else error.what)
-        last = standing.copied(directory)
-        standing.remember(directory, {**last, "problem": problem})
+        standing.remember(directory, {**standing.copied(directory), "problem": problem})
         if wait or time.time() - max(last["good"], state["since"]) > LATE:
             raise StepError(
                 f"the standby does not follow {state['other']}: {problem}", "./fab standby looks at both servers"
@@ -80,6 +87,11 @@ def _copied(host: Host, settings: Settings, state: standing.State, wait: float) 
     if found["same"]:
         standing.remember(directory, {**last, "token": found["token"], "when": found["when"], "good": now})
         return Outcome("nothing is new", changed=False)
+    if not found["tags"] and last["tags"] and not wait:
+        raise StepError(
+            f"the first one has no image any more, and this one has {counted(last['tags'], 'tag')}: nothing was "
+            "changed; if that is right, ./fab standby goes on"
+        )
     bad, told = _fetched(host, settings, found, last)
     _answer(directory, "done", found["token"])
     differ = _settings_differ(Path(directory))
@@ -121,7 +133,9 @@ def _fetched(host: Host, settings: Settings, found: dict[str, Any], last: standi
         gone = 0
         if found["references"] != last["references"] or blobs:
             gone = host.call(mirror.swap, directory, links)
-        changed = beside.mirror(root, come)
+        untold = standing.copied(directory)["untold"]
+        standing.remember(directory, {**standing.copied(directory), "untold": True})
+        changed = beside.mirror(root, come) or untold
     if changed:
         # Nobody else may be at it.
         with lock.exclusive(host, settings, "follow", seconds=60):
@@ -207,10 +221,19 @@ def former(state: standing.State, lost: Sequence[str]) -> str:
 def _silent(directory: str, state: standing.State, problem: str) -> Outcome:
     """Say so where the standby fetched nothing for long."""
     last = standing.copied(directory)
-    if time.time() - max(last["good"], state["since"]) > SILENT:
+    if time.time() - max(last["good"], state["since"]) > SILENT and not _fetching():
         raise StepError(
             f"the standby {state['other']} has fetched nothing for {SILENT / 60:.0f} minutes and more"
             + (f": {problem}" if problem else ""),
             "./fab standby looks at both servers",
         )
     return Outcome(problem or f"{state['other']} stands by", changed=False)
+
+
+def _fetching() -> bool:
+    """Whether a copy is on its way: the first one takes hours."""
+    try:
+        with locked(Path(layout.STANDBY_LOCK), 0):
+            return False
+    except RefusedError:
+        return True

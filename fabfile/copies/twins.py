@@ -33,6 +33,19 @@ def state(host: Host, settings: Settings) -> standing.State | None:
     return host.call(standing.read, settings.deploy_dir)
 
 
+def require_first(host: Host, settings: Settings) -> None:
+    """Raise StepError for a server that stands by, or that another one took over from.
+
+    It has no say in images, accounts and certificate. Where STANDBY is not set nobody is asked.
+    """
+    if not settings.standby or host.forced:
+        return
+    now = host.call(standing.read, settings.deploy_dir)
+    if now and now["role"] != standing.FIRST:
+        what = "stands by for" if now["role"] == standing.SECOND else "was replaced by"
+        raise StepError(f"{host.name} {what} {now['other']}, which decides; nothing was changed", "do it there")
+
+
 def places(host: Host, settings: Settings) -> list[tuple[str, int]]:
     """Where another server may find it: as we have it, as SSH came in there, and by the registry's own name."""
     came = [(str(where), int(port)) for where, port in host.call(peer.addresses)]

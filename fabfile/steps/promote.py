@@ -53,6 +53,8 @@ def promote_lost(first: Host | None, other: Host, settings: Settings) -> Outcome
     if first is not None and here["role"] == standing.SECOND and not other.forced:
         _refuse_well(first, settings)
     last = other.call(standing.copied, directory)
+    if here["role"] == standing.SECOND and not last["when"]:
+        raise StepError(f"{other.name} has copied nothing yet, so it cannot take over", "restore --from a backup")
     with lock.exclusive(other, settings, "promote --lost"):
         now = other.call(standing.take_over, directory)
     if first is not None:

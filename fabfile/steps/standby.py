@@ -14,16 +14,17 @@ from ..text import counted, one_line
 from . import check, provision, schedule, ship, sync, up
 
 
-def standby(first: Host, other: Host, settings: Settings) -> None:
+def standby(first: Host, other: Host, settings: Settings, *, synced: bool = False) -> None:
     """Make the server of STANDBY one that stands by, or look whether all of it is so. Prints a line for each part.
 
-    first: of -H, which is deployed. Nothing of it is stopped. Raises StepError where one of both is not fit, where they
-    do not reach each other, or where the other one has images that the first has not. Run again, it goes on.
+    first: of -H, which is deployed; synced: just now. Nothing of it is stopped. Raises StepError where one of both is
+    not fit, where they do not reach each other, or where the other one has images that the first has not. Run again, it
+    goes on.
     """
     require_deployed(first, settings.deploy_dir)
     require_another(first, other)
     epoch = _epoch(first, other, settings)
-    if not first.call(standing.read, settings.deploy_dir):
+    if not synced:
         report.step("sync", lambda: sync.sync(first, settings), first.option)
         report.step("up", lambda: up.up(first, settings), first.option)
     print(f"{settings.standby}:", flush=True)
@@ -71,8 +72,9 @@ def _epoch(first: Host, other: Host, settings: Settings) -> int:
 
 def _refuse_lost(first: Host, other: Host, settings: Settings) -> None:
     """Raise StepError where the other one has images that would go."""
-    there = twins.state(other, settings)
-    if (there and there["role"] == standing.SECOND) or other.forced:
+    there, here = twins.state(other, settings), first.call(standing.read, settings.deploy_dir)
+    # A first one that is new, in the place of one that died, must not empty its standby.
+    if (there and here and there["role"] == standing.SECOND and there["epoch"] == here["epoch"]) or other.forced:
         return
     ours = first.call(behind.all_tags, settings.deploy_dir)
     theirs = other.call(behind.all_tags, settings.deploy_dir)

@@ -87,7 +87,7 @@ class Pushes:
             if status == 201:
                 self.acknowledged[str(number)] = (time.time(), digest)
             number += 1
-            self.over.wait(0.2)
+            self.over.wait(0.4)
 
     def stop(self) -> None:
         self.over.set()
@@ -106,15 +106,16 @@ SECONDS = 600
 def test_d18_the_first_server_dies(second: Second) -> None:
     """Ten minutes of pushes, cron follows, `kill -9`; nothing older than the last copy is lost; D19: it comes back."""
     world = second.world
-    print(world.fab("standby").stdout)
     pushes = Pushes(world)
     end = time.monotonic() + SECONDS
+    print(world.fab("standby").stdout)
     wait_until(lambda: time.monotonic() > end, "the minutes", SECONDS + 60)
     container = world.sandbox.container("server")
     output("docker", "kill", "--signal", "KILL", container)
     killed = time.time()
     pushes.stop()
     try:
+        assert "promote --lost" in world.fab("promote", ok=False).stderr
         done = world.fab("promote", "--lost")
         print(done.stdout)
         state = json.loads(second.shell(f"cat {DEPLOY_DIR}/standby/state.json"))

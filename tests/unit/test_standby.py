@@ -24,7 +24,7 @@ from fabfile.copies.onhost import behind, mirror, offer, peer, putback, since, s
 from fabfile.errors import StepError
 from fabfile.machine import lock
 from fabfile.machine.host import here
-from fabfile.machine.onhost.atomic import RefusedError
+from fabfile.machine.onhost.atomic import RefusedError, locked
 from fabfile.report import Outcome
 from fabfile.settings import HOME, Settings
 from fabfile.stack import nginx
@@ -494,3 +494,72 @@ def test_a_link_that_leads_out_is_refused_on_the_standby_too(pair: Pair) -> None
 def test_the_store_of_a_standby_may_have_nothing_yet(pair: Pair) -> None:
     pair.follow()
     assert images(Store(pair.second / layout.DATA)) == {}
+
+
+def test_an_empty_first_one_does_not_empty_its_standby(pair: Pair) -> None:
+    pair.store.image("app", [b"one"], "1")
+    pair.follow()
+    shutil.rmtree(pair.store.top)
+    (pair.first / layout.AUDIT_LOG).parent.mkdir(exist_ok=True)
+    (pair.first / layout.AUDIT_LOG).write_text("somebody\n")
+    assert "nothing was changed" in pair.follow(0).summary
+    assert images(pair.copy).keys() == {"app:1"}
+    pair.follow()
+    assert images(pair.copy) == {}
+
+
+def test_a_run_that_goes_on_for_hours_is_left_alone(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = Pair(tmp_path, settings)
+    monkeypatch.setattr(layout, "COPY_LOCK", str(tmp_path / "copy.lock"))
+    monkeypatch.setattr(layout, "STANDBY_LOCK", str(tmp_path / "lock"))
+    before = standing.copied(str(pair.second))
+    with locked(tmp_path / "copy.lock"):
+        assert follow.follow(here(), pair.settings) == Outcome("another run is at it", changed=False)
+        with pytest.raises(StepError, match="is locked by another command"):
+            follow.follow(here(), pair.settings, 0.01)
+    assert standing.copied(str(pair.second)) == {**before, "problem": standing.copied(str(pair.second))["problem"]}
+    state = standing.read(str(pair.first))
+    assert state
+    standing.write(pair.first, {**state, "since": time.time() - follow.SILENT - 1})
+    answers(monkeypatch, None)
+    with locked(tmp_path / "lock"):
+        assert not follow.follow(here(), replace(settings, deploy_dir=str(pair.first))).changed
+
+
+def test_nginx_is_told_in_the_next_minute_where_it_could_not_be(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.follow()
+    told: list[str] = []
+    monkeypatch.setattr(nginx, "up", lambda *_: told.append("up"))
+
+    def busy(*_: object, **__: object) -> None:
+        raise StepError("somebody else is at work")
+
+    (pair.first / layout.ACCOUNTS).write_text("demo:newer\n")
+    pair.used("PUT\tapp\t1")
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "exclusive", busy)
+        with pytest.raises(StepError, match="somebody else is at work"):
+            pair.follow()
+    assert told == []
+    pair.follow()
+    assert told == ["up"]
+    pair.used("PUT\tapp\t1")
+    pair.follow()
+    assert told == ["up"]
+
+
+def test_a_standby_has_no_say(tmp_path: Path, settings: Settings) -> None:
+    pair = Pair(tmp_path, settings)
+    for root, words in ((pair.second, "stands by for a"), (pair.first, "")):
+        mine = replace(settings, deploy_dir=str(root), standby="root@b")
+        if words:
+            with pytest.raises(StepError, match=words):
+                twins.require_first(here(), mine)
+        else:
+            twins.require_first(here(), mine)
+        twins.require_first(here(), replace(mine, standby=""))
+    standing.step_back(str(pair.first), 2)
+    with pytest.raises(StepError, match="was replaced by b"):
+        twins.require_first(here(), mine)

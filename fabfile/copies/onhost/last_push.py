@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 from ...layout import Service
 from ...machine.onhost import store
@@ -30,8 +31,6 @@ def done(directory: str) -> str:
 
 def answers(directory: str) -> bool:
     """Whether the registry is there and serves. Changes nothing."""
-    from pathlib import Path
-
     try:
         store.require(Path(directory))
         running = {each["service"] for each in beside.there() if each["running"]}

@@ -59,7 +59,7 @@ def let_in(directory: str, public: str) -> bool:
 
     A line with another key of ours goes; all else in the file stays as it is.
     """
-    path = Path("~root/.ssh/authorized_keys").expanduser()
+    path = Path("~root/.ssh/authorized_keys").expanduser().resolve()
     line = f'restrict,command="sh {directory}/inv offer" {public} {COMMENT}'
     before = path.read_text("utf-8", "surrogateescape") if path.is_file() else ""
     lines = [each for each in before.splitlines() if not each.rstrip().endswith(f" {COMMENT}")]
@@ -103,10 +103,12 @@ def know(directory: str, host_key: str, places: list[tuple[str, int]]) -> str:
             other=OTHER, host=host, port=port, directory=directory, key=STANDBY_KEY, known=STANDBY_KNOWN,
             seconds=CONNECT_SECONDS,
         )  # fmt: skip
-        replace(root / STANDBY_SSH, text.encode(), 0o600)
-        done = ask(directory, "epoch")
+        draft = root / f"{STANDBY_SSH}.new"
+        replace(draft, text.encode(), 0o600)
+        done = ask(directory, "epoch", config=str(draft))
         # It may not know of us yet.
         if done.returncode == 0 or "error:" in done.stderr:
+            draft.replace(root / STANDBY_SSH)
             return host
         said.append(f"{host} port {port}: {last_line(done.stderr)}")
     remedy = "is a firewall between them? This server must reach port 22 of the other"
@@ -115,9 +117,12 @@ def know(directory: str, host_key: str, places: list[tuple[str, int]]) -> str:
     raise RefusedError(f"the other server does not let this one in: {'; '.join(said) or 'it has no address'}", remedy)
 
 
-def ask(directory: str, *words: str, seconds: float = 3600.0) -> subprocess.CompletedProcess[str]:
-    """Ask the other server for something. Never raises: where there is no answer, that is in what it returns."""
-    argv = ["ssh", "-F", f"{directory}/{STANDBY_SSH}", OTHER, *words]
+def ask(directory: str, *words: str, config: str = "", seconds: float = 3600.0) -> subprocess.CompletedProcess[str]:
+    """Ask the other server for something; config: by another file than ours.
+
+    Never raises: where there is no answer, that is in what it returns.
+    """
+    argv = ["ssh", "-F", config or f"{directory}/{STANDBY_SSH}", OTHER, *words]
     try:
         return subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,

@@ -37,7 +37,8 @@ class Copied(TypedDict):
     token: see since.py, of its begin. when: its begin by the first one's clock; good: when it was last known that the
     standby has all of it, by the clock of whoever remembers; whole: when it was last compared in full; in seconds since
     1970. waiting: the copy that is being fetched, of the first one: token, time and tags. problem: why the last run of
-    the standby failed. settings: whether the first one's settings are others.
+    the standby failed. untold: whether nginx has to be told of accounts or a certificate. settings: whether the first
+    one's settings are others.
     """
 
     token: str
@@ -48,12 +49,13 @@ class Copied(TypedDict):
     references: str
     waiting: str
     problem: str
+    untold: bool
     settings: bool
 
 
 NEVER: Copied = {
     "token": "", "when": 0.0, "good": 0.0, "whole": 0.0, "tags": 0, "references": "", "waiting": "", "problem": "",
-    "settings": False,
+    "untold": False, "settings": False,
 }  # fmt: skip
 
 
@@ -81,6 +83,9 @@ def begin(directory: str, role: str, other: str, epoch: int) -> None:
             (root / STANDBY_LOST).unlink(missing_ok=True)
     if was is None or (was["role"], was["epoch"], was["other"]) != (role, epoch, other):
         write(root, {"role": role, "epoch": epoch, "other": other, "copied": 0.0, "since": time.time()})
+    if role == FIRST:
+        # Of a `promote` that did not come to its end.
+        (root / FULL / f"{FULL_STANDBY}.json").unlink(missing_ok=True)
 
 
 def still(directory: str, other: str) -> None:

@@ -33,6 +33,19 @@ def server(c: Context) -> Server:
     return ssh.remote(c), checked
 
 
+def another(c: Context, name: str) -> Host:
+    """A second server, of which the name is written as behind -H; with the options of the first one's connection."""
+    from dataclasses import replace
+
+    from fabric import Connection
+
+    from .machine import ssh
+
+    other: Any = Connection(name, config=c.config)
+    ssh.require_host(other)
+    return replace(ssh.remote(other), option=f"-H {name}")
+
+
 def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:
     """Do one step on the server and print its line; alone: while nobody else does one."""
     from .machine import lock

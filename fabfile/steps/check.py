@@ -149,13 +149,19 @@ def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
         yield Row("directory", "ok", f"only root can change {settings.deploy_dir}")
 
 
-def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False) -> bool:
+# What leads to the server that a registry leaves, until it has moved.
+ELSEWHERE = ("A ", "AAAA ", "DNS ", "port 80 from here", "port 443 from here")
+
+
+def require(
+    host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False, moving: bool = False
+) -> bool:
     """One line, and what is not green. Returns whether `provision`, which comes next, has nothing to do.
 
     Raises StepError when something is red that it does not repair.
 
     stopping: containers whose ports will be free, because they are stopped before ours start. adopting: what
-    is in DEPLOY_DIR, and it itself, becomes root's.
+    is in DEPLOY_DIR, and it itself, becomes root's. moving: the name leads to another server yet.
     """
     missing: list[Row] = []
     leaving = {f"taken by the container {name}" for name in stopping}
@@ -164,6 +170,8 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), a
         rows = [row for row in check(host, settings) if row.found not in leaving]
         if adopting:
             rows = [row for row in rows if row.name != "directory"]
+        if moving:
+            rows = [row for row in rows if not row.name.startswith(ELSEWHERE)]
         bad = [row for row in rows if row.mark != "ok"]
         missing.extend(row for row in bad if row.provisioned)
         red = [row for row in bad if row.mark == "failed" and not row.provisioned and not row.later]

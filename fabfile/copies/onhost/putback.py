@@ -112,8 +112,9 @@ def _right(handle: int, path: str, digest: str) -> bool:
         return stat.S_ISREG(os.fstat(file).st_mode) and needed.right(content, digest)
 
 
-def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -> Put:
-    """Put what came in its place. digests: blobs that were sent; whole: accounts and certificates, too.
+def put(directory: str, links: list[Link], digests: list[str], *, whole: bool, keep: bool = False) -> Put:
+    """Put what came in its place. digests: blobs that were sent; whole: accounts and certificates, too; keep: what else
+    came stays, for a later call.
 
     A link to something whose content is not in the store is left out. Raises RefusedError where the disk is full, or
     somebody cleans up for too long.
@@ -123,9 +124,8 @@ def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -
     with handles.refused():
         with inside.opened(root, COPY_IN) as come, handles.data(root) as data:
             bad = [digest for digest in digests if not _right(come, f"{STORE}/{trash.blob(digest)}/data", digest)]
-            owner = (os.fstat(data).st_uid, os.fstat(data).st_gid)
-            owner = owner if owner[0] else (REGISTRY, NGINX)
-            os.close(_made(data, IN_DATA, owner))
+            owner = whose(data)
+            os.close(made(data, IN_DATA, owner))
             with trash.opened(directory, WAIT), handles.store(data) as top:
                 place = _Place(come, top, owner)
                 for digest in digests:
@@ -137,7 +137,8 @@ def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -
                             place.link(link)
             if whole:
                 beside.bring(root, come)
-        inside.remove(root, COPY_IN)
+        if not keep:
+            inside.remove(root, COPY_IN)
     return {"blobs": len(digests) - len(bad), "tags": place.tags, "bad": bad, "kept": place.kept}
 
 
@@ -153,7 +154,7 @@ class _Place:
         path = trash.blob(digest)
         with handles.directory(self.come, f"{STORE}/{path}") as source:
             _own(os.open("data", handles.FILE, dir_fd=source), self.owner, 0o640)
-            target = _made(self.top, path, self.owner)
+            target = made(self.top, path, self.owner)
             try:
                 os.rename("data", "data", src_dir_fd=source, dst_dir_fd=target)
                 os.fsync(target)
@@ -175,7 +176,7 @@ class _Place:
         os.write(file, digest.encode())
         os.utime(file, (when, when))
         _own(file, self.owner, 0o640)
-        target = _made(self.top, above, self.owner)
+        target = made(self.top, above, self.owner)
         try:
             # Whatever came there meanwhile is newer, and stays.
             os.link(draft, name, src_dir_fd=self.come, dst_dir_fd=target)
@@ -202,7 +203,13 @@ def _fits(path: str, digest: str) -> bool:
     return bool(plain and DIGEST.match(digest))
 
 
-def _made(handle: int, path: str, owner: tuple[int, int]) -> int:
+def whose(data: int) -> tuple[int, int]:
+    """Whose the store is, or will be. data: a handle of `registry/data`."""
+    found = os.fstat(data)
+    return (found.st_uid, found.st_gid) if found.st_uid else (REGISTRY, NGINX)
+
+
+def made(handle: int, path: str, owner: tuple[int, int]) -> int:
     """A handle of a directory below another one; what is missing of it is made, for that owner."""
     below = os.dup(handle)
     for part in path.split("/"):

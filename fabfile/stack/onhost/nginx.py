@@ -18,7 +18,7 @@ from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle
 from ...machine.onhost.reserve import given, keep
-from . import beside, held, retire, switch, uses_log, workers
+from . import beside, held, relay, retire, switch, uses_log, workers
 from .beside import Found
 from .containers import healthy, nginx_container, ours_alone, restart_stale, try_alone, try_inside
 from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
@@ -149,7 +149,35 @@ def _running(root: Path) -> dict[str, bytes]:
 
 
 def _wanted(root: Path) -> dict[str, bytes]:
-    return {**synced(root), MAPS: maps(root / layout.ACCOUNTS)}
+    if gone := relay.moved(str(root)):
+        return relay.configuration(synced(root), gone["address"])
+    return {**synced(root), MAPS: maps(root / layout.ACCOUNTS), **relay.known(root)}
+
+
+class _TriedError(Exception):
+    """It was good, and shall not go live."""
+
+
+def try_relay(directory: str, lineage: str, address: str) -> None:
+    """Raise RefusedError where this nginx could not hand all over to that address. Nothing goes live."""
+    root = Path(directory)
+
+    def test() -> None:
+        try_inside(_with_stream)
+        raise _TriedError
+
+    with _lock(root), contextlib.suppress(_TriedError):
+        promote(root, Path(lineage), relay.configuration(synced(root), address), test)
+
+
+def _with_stream(said: str) -> str:
+    """Raises RefusedError where nginx says that it has not got the module."""
+    if 'unknown directive "stream"' in said:
+        raise RefusedError(
+            "this nginx cannot hand connections over: it has no stream module",
+            "NGINX_IMAGE: the official image has it, Debian's nginx with libnginx-mod-stream; then upgrade",
+        )
+    return _as_deployed(said)
 
 
 def _forget(master: int) -> None:
@@ -179,6 +207,15 @@ def activate(directory: str, lineage: str) -> Running:
             # The first certificate brings the part that needs one, with all that it includes, of one version.
             config |= {name: data for name, data in _wanted(root).items() if name != OVERRIDE}
         answer = promote(root, Path(lineage), config, partial(_test, try_inside))
+        reloaded = bool(_load_or_go_back(root, answer["changed"]))
+    return {**answer, "started": [], "reloaded": reloaded, "replaced": [], "cut": 0}
+
+
+def reconfigure(directory: str, lineage: str) -> Running:
+    """Have the running nginx take over what `up` would give it, at once: no container is looked at. See `activate`."""
+    root = Path(directory)
+    with _lock(root), given(root):
+        answer = promote(root, Path(lineage), _wanted(root), partial(_test, try_inside))
         reloaded = bool(_load_or_go_back(root, answer["changed"]))
     return {**answer, "started": [], "reloaded": reloaded, "replaced": [], "cut": 0}
 

@@ -52,6 +52,12 @@ IMAGES = ".images"
 ADOPTED = ".adopt"
 # Of `restore`: which copy is being brought back to a server that was empty.
 RESTORING = ".restore"
+# Of `move`, on the old server: where the registry has gone, see stack/onhost/relay.py. Tasks look there (lock.sh).
+MOVED = ".moved"
+# On the new one: the addresses of the old one, from which everybody comes who does not know the new address yet.
+RELAYED = ".relayed"
+# The old one's key for the new one, and what it opens, for as long as it runs: in /run, as root's alone.
+MOVE = f"/run/{PROJECT}.move"
 # Disk space that is kept.
 RESERVE = ".reserve"
 
@@ -166,6 +172,8 @@ METRICS = f"{NGINX}/metrics"
 METRICS_TEXT = "metrics"
 # And one that takes no push and no delete at all: a standby, or a server that another one took over from.
 FULL_STANDBY = "standby"
+# Nothing may change while the registry moves.
+FULL_MOVING = "moving"
 # Below so many bytes free on the images' disk pushes are refused: layers that are on their way already need room, and
 # so does all else on that disk. Of one of less than ten times that, a tenth.
 LEAST_FREE = 1_000_000_000

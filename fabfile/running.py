@@ -38,17 +38,23 @@ def server(c: Context) -> Server:
 
 def second(c: Context, settings: Settings) -> Host:
     """The server of STANDBY, reached as the one of -H is. Raises UsageError where none is set."""
+    if not settings.standby:
+        raise UsageError("no second server is set", "STANDBY=root@standby.example.com in .env: docs/standby.md")
+    # Its own name: HOSTS is the first one's.
+    return another(c, settings.standby)
+
+
+def another(c: Context, name: str) -> Host:
+    """A second server, of which the name is written as behind -H; with the options of the first one's connection."""
     from dataclasses import replace
 
     from fabric import Connection
 
     from .machine import ssh
 
-    if not settings.standby:
-        raise UsageError("no second server is set", "STANDBY=root@standby.example.com in .env: docs/standby.md")
-    other = ssh.remote(Connection(settings.standby, config=c.config))
-    # Its own name: HOSTS is the first one's.
-    return replace(other, option=f"-H {settings.standby}")
+    other: Any = Connection(name, config=c.config)
+    ssh.require_host(other)
+    return replace(ssh.remote(other), option=f"-H {name}")
 
 
 def run(c: Context, name: str, action: Callable[..., Outcome], *, alone: bool = True, **options: Any) -> None:

@@ -191,9 +191,9 @@ def test_decisions_are_numbered_short_and_listed() -> None:
     files = sorted((DOCS / "decisions").glob("[0-9]*.md"))
     index = DOCS / "decisions" / "README.md"
     assert [target for target, _ in links(index)][1:] == files
+    # One that is on its way may leave a gap.
     numbers = [int(file.name[:2]) for file in files]
-    # Each once; those of work that goes on beside this may be missing for a while.
-    assert len(set(numbers)) == len(numbers)
+    assert len({*numbers}) == len(numbers)
     for number, file in zip(numbers, files, strict=True):
         title = headings(file)[0]
         assert file.name[2] == "-"

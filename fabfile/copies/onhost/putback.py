@@ -112,8 +112,9 @@ def _right(handle: int, path: str, digest: str) -> bool:
         return stat.S_ISREG(os.fstat(file).st_mode) and needed.right(content, digest)
 
 
-def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -> Put:
-    """Put what came in its place. digests: blobs that were sent; whole: accounts and certificates, too.
+def put(directory: str, links: list[Link], digests: list[str], *, whole: bool, keep: bool = False) -> Put:
+    """Put what came in its place. digests: blobs that were sent; whole: accounts and certificates, too; keep: what else
+    came stays, for a later call.
 
     A link to something whose content is not in the store is left out. Raises RefusedError where the disk is full, or
     somebody cleans up for too long.
@@ -123,8 +124,7 @@ def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -
     with handles.refused():
         with inside.opened(root, COPY_IN) as come, handles.data(root) as data:
             bad = [digest for digest in digests if not _right(come, f"{STORE}/{trash.blob(digest)}/data", digest)]
-            owner = (os.fstat(data).st_uid, os.fstat(data).st_gid)
-            owner = owner if owner[0] else (REGISTRY, NGINX)
+            owner = whose(data)
             os.close(made(data, IN_DATA, owner))
             with trash.opened(directory, WAIT), handles.store(data) as top:
                 place = _Place(come, top, owner)
@@ -137,7 +137,8 @@ def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -
                             place.link(link)
             if whole:
                 beside.bring(root, come)
-        inside.remove(root, COPY_IN)
+        if not keep:
+            inside.remove(root, COPY_IN)
     return {"blobs": len(digests) - len(bad), "tags": place.tags, "bad": bad, "kept": place.kept}
 
 
@@ -200,6 +201,12 @@ def fits(path: str, digest: str) -> bool:
     parts = path.split("/")
     plain = not {"", ".", ".."} & set(parts) and parts[0] == "repositories" and any(kind in path for kind in ORDER)
     return bool(plain and DIGEST.match(digest))
+
+
+def whose(data: int) -> tuple[int, int]:
+    """Whose the store is, or will be. data: a handle of `registry/data`."""
+    found = os.fstat(data)
+    return (found.st_uid, found.st_gid) if found.st_uid else (REGISTRY, NGINX)
 
 
 def made(handle: int, path: str, owner: tuple[int, int]) -> int:

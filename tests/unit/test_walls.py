@@ -31,6 +31,8 @@ FLOORS = (
 )  # fmt: skip
 # What every folder may import.
 GROUND = {
+    "authority", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "text", "version",
+}  # fmt: skip
     "errors",
     "report",
     "authority",

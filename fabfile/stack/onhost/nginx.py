@@ -24,7 +24,7 @@ from . import beside, held, relay, retire, switch, uses_log, workers
 from .beside import Found
 from .containers import healthy, nginx_container, ours_alone, restart_stale, try_alone, try_inside
 from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
-from .wanted import MAPS, SESSIONS, live, wanted, with_accounts
+from .wanted import MAPS, SESSIONS, as_live, wanted, with_accounts
 
 OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
@@ -135,7 +135,7 @@ def refresh(directory: str) -> bool:
         return False
     with _lock(root):
         running = bool(nginx_container())
-        config = with_accounts(root, live(root))
+        config = with_accounts(root, as_live(root))
         check = partial(_test, try_inside) if running else lambda: None
         answer = promote(root, live / layout.TLS, config, check)
         if not running:
@@ -157,7 +157,7 @@ def new_day(directory: str) -> bool:
         return False
     with _lock(root):
         running = bool(nginx_container())
-        config = with_accounts(root, live(root), today)
+        config = with_accounts(root, as_live(root), today)
         check = partial(_test, try_inside) if running else lambda: None
         answer = promote(root, root / layout.LIVE / layout.TLS, config, check)
         if running:
@@ -203,7 +203,7 @@ def activate(directory: str, lineage: str) -> Running:
     """
     root = Path(directory)
     with _lock(root), given(root):
-        config = live(root)
+        config = as_live(root)
         if "https.conf" not in config:
             # The first certificate brings the part that needs one, with all that it includes, of one version.
             config |= {name: data for name, data in wanted(root).items() if name != OVERRIDE}

@@ -41,6 +41,6 @@ def _day(root: Path) -> int:
     return was if was in (today, today - 1) else today
 
 
-def live(root: Path) -> dict[str, bytes]:
+def as_live(root: Path) -> dict[str, bytes]:
     """The configuration that is live, without the certificate."""
     return {n: c for n, c in content(root / layout.LIVE).items() if not n.startswith(f"{layout.TLS}/")}

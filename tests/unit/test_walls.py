@@ -33,18 +33,6 @@ FLOORS = (
 GROUND = {
     "authority", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "text", "version",
 }  # fmt: skip
-    "errors",
-    "report",
-    "authority",
-    "rules",
-    "secret",
-    "settings",
-    "text",
-    "version",
-    "layout",
-    "launcher",
-    "names",
-}
 
 
 def module(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -20,11 +21,12 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Short(TypedDict):
-    """A repository as the views need it. names: tag and digest, shortened."""
+    """A repository as the views need it. names: tag and digest, shortened; going: tags that a rule would remove."""
 
     home: lists.Home
     names: list[tuple[str, str]]
     untagged: int
+    going: int
 
 
 class State(TypedDict):
@@ -111,7 +113,15 @@ def drop(root: Path) -> None:
     """All of it, and the lists."""
     for name in (layout.PAGE_DATA, CACHE):
         shutil.rmtree(root / name, ignore_errors=True)
-    (root / layout.PAGE_STATE).unlink(missing_ok=True)
+    for name in (layout.PAGE_STATE, layout.PAGE_DAY):
+        (root / name).unlink(missing_ok=True)
+
+
+def sweep(root: Path) -> None:
+    """Remove what is empty where an earlier version of the page was: `sync` removes files alone."""
+    for path in sorted((root / layout.PAGE_ASSETS).glob("**/*/"), reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def last(directory: str) -> Last | None:

@@ -96,12 +96,15 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
         main.measure(Choice(words(only), words(contender), rounds, size, keep, json), tool=tool)
 
 
-@task
+@task(help={"screenshots": "The pictures of the page instead: docs/page-*.png. Needs chromium."})
 @for_people
-def docs(c: Context) -> None:
+def docs(c: Context, screenshots: bool = False) -> None:
     """Write the pages of docs/ that are made from other files: the settings, from .env.dist."""
     from tests.docs import settings
 
+    if screenshots:
+        development("python", "-m", "tests.page.pictures")
+        return
     for path in settings.write():
         print(path.relative_to(ROOT))
 
@@ -109,7 +112,7 @@ def docs(c: Context) -> None:
 @task
 @for_people
 def lint(c: Context) -> None:
-    """Check the code: ruff, mypy, each Python, shellcheck, `nginx -t` over all settings. Rewrites nothing."""
+    """Check the code: ruff, mypy, each Python, shellcheck, biome, `nginx -t` over all settings. Rewrites nothing."""
     from tests.lint import check
     from tests.lint.pythons import EDGES
 
@@ -124,9 +127,12 @@ def lint(c: Context) -> None:
 @task(name="format")
 @for_people
 def format_(c: Context) -> None:
-    """Put the code in order: ruff."""
+    """Put the code in order: ruff, and biome for the page."""
+    from tests.lint import pages
+
     development("ruff", "format", ".")
     development("ruff", "check", "--fix", ".")
+    pages.check(rewrite=True)
 
 
 @task(help={"upgrade": "Take the newest versions that pyproject.toml allows; else what is locked stays."})

@@ -97,12 +97,15 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
         main.measure(Choice(words(only), words(contender), rounds, size, keep, json), tool=tool)
 
 
-@task
+@task(help={"screenshots": "The pictures of the page instead: docs/page-*.png. Needs chromium."})
 @for_people
-def docs(c: Context) -> None:
+def docs(c: Context, screenshots: bool = False) -> None:
     """Write the pages of docs/ that are made from other files: the settings, from .env.dist; what `doctor` finds."""
     from tests.docs import settings, symptoms
 
+    if screenshots:
+        development("python", "-m", "tests.page.pictures")
+        return
     for path in [*settings.write(), *symptoms.write()]:
         print(path.relative_to(ROOT))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import random
+import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,10 +44,13 @@ class Tag:
 
 
 class Content:
-    """Manifests, blobs and tags. `now` is the time that everything is seen from."""
+    """Manifests, blobs and tags. `now` is the time that everything is seen from.
 
-    def __init__(self, now: int) -> None:
-        self.now = now
+    `real`: layers have bytes, a thousandth of the size that is told else, so that a registry takes them.
+    """
+
+    def __init__(self, now: int, *, real: bool = False) -> None:
+        self.now, self.real = now, real
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.blobs: dict[str, bytes] = {}
         self.tags: dict[str, dict[str, Tag]] = {}
@@ -84,22 +91,29 @@ class Content:
             ("RUN /bin/sh -c apt-get update && apt-get install -y --no-install-recommends ca-certificates curl "
              "&& rm -rf /var/lib/apt/lists/* # buildkit", 11_400_000),
             ("WORKDIR /app", 32),
-            (f"COPY dist/ /app/ # buildkit {salt}", 19_700_000),
+            (f"COPY dist/{salt}/ /app/ # buildkit", 19_700_000),
             ("USER 1000", 0),
         ]  # fmt: skip
         layers: list[dict[str, Any]] = []
         history: list[dict[str, Any]] = []
+        unpackeds: list[str] = []
         for number, (command, size) in enumerate(commands):
             history.append(
                 {"created": "2026-11-20T08:00:00Z", "created_by": command, **({} if size else {"empty_layer": True})}
             )
             if size:
-                own = f"{architecture} {number} {salt if number > 2 else ''}".encode()
-                layers.append({"mediaType": LAYER, "digest": digest_of(own), "size": size})
+                own = f"{architecture} {number} {salt if number > 2 else ''}"
+                if self.real:
+                    packed, unpacked = layer(own, size // 1000)
+                    layers.append({"mediaType": LAYER, **self.blob(packed)})
+                    unpackeds.append(unpacked)
+                else:
+                    layers.append({"mediaType": LAYER, "digest": digest_of(own.encode()), "size": size})
         about: dict[str, Any] = {
             "architecture": architecture, "os": "linux", "created": "2026-11-20T08:00:00Z", "history": history,
             "config": {"Env": ["PATH=/usr/bin"], "Cmd": ["/app/server"], "WorkingDir": "/app", **config},
             **({"variant": "v8"} if architecture == "arm64" else {}),
+            "rootfs": {"type": "layers", "diff_ids": unpackeds},
         }  # fmt: skip
         content = {"mediaType": OCI, "config": {"mediaType": CONFIG, **self.blob(about)}, "layers": layers}
         return self.manifest(repository, content)["digest"], sum(layer["size"] for layer in layers)
@@ -117,14 +131,14 @@ class Content:
             listed.append({"mediaType": kind, "digest": digest, "size": len(content), "platform": platform})
             if attested:
                 statement = self.blob({"predicateType": "https://slsa.dev/provenance/v1", "subject": digest})
-                layer = {
+                statements = {
                     "mediaType": IN_TOTO,
                     **statement,
                     "annotations": {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v1"},
                 }
                 held = self.manifest(
                     repository,
-                    {"mediaType": OCI, "config": {"mediaType": CONFIG, **self.blob(b"{}")}, "layers": [layer]},
+                    {"mediaType": OCI, "config": {"mediaType": CONFIG, **self.blob(b"{}")}, "layers": [statements]},
                 )
                 first.append({**held, "platform": {"os": "unknown", "architecture": "unknown"}, "annotations": {
                     "vnd.docker.reference.type": "attestation-manifest",
@@ -134,20 +148,30 @@ class Content:
 
     def sign(self, repository: str, digest: str) -> None:
         """A signature of cosign's form, by its tag."""
-        layer = {
+        signature = {
             "mediaType": COSIGN,
             **self.blob(b'{"critical":{}}'),
             "annotations": {"dev.cosignproject.cosign/signature": "MEUC"},
         }
         held = self.manifest(
-            repository, {"mediaType": OCI, "config": {"mediaType": CONFIG, **self.blob(b"{}")}, "layers": [layer]}
+            repository, {"mediaType": OCI, "config": {"mediaType": CONFIG, **self.blob(b"{}")}, "layers": [signature]}
         )
         self.hung.setdefault(repository, {})[digest.replace(":", "-") + ".sig"] = held["digest"]
 
 
-def small(now: int) -> Content:
-    """A registry of a small team: a row of every kind, and a few that are there to break a page."""
-    made = Content(now)
+def layer(name: str, size: int) -> tuple[bytes, str]:
+    """A layer with a file of so many bytes, the same each time: as it is packed, and the digest of what is in it."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        about = tarfile.TarInfo(f"opt/{digest_of(name.encode())[7:15]}")
+        about.size = size
+        archive.addfile(about, io.BytesIO(random.Random(name).randbytes(size)))  # noqa: S311 - a filling
+    return gzip.compress(held.getvalue(), mtime=0), digest_of(held.getvalue())
+
+
+def small(now: int, *, real: bool = False, odd: bool = True) -> Content:
+    """A registry of a small team: a row of every kind; `odd`: and a few that are there to break a page."""
+    made = Content(now, real=real)
     minute, hour, day = 60, 3600, 86400
     versions = ["1.0", "1.1", "1.2", "1.9", "1.10.0-rc.1", "1.10.0"]
     for age, version in enumerate(reversed(versions)):
@@ -171,22 +195,28 @@ def small(now: int) -> Content:
             made.tag("team-a/app", name, tag)
         if signed:
             made.sign("team-a/app", digest)
-    made.tag("team-a/app", "broken", Tag(digest_of(b"gone"), 0, now - 50 * day, problem="its manifest is not there"))
+    if odd:
+        gone = Tag(digest_of(b"gone"), 0, now - 50 * day, problem="its manifest is not there")
+        made.tag("team-a/app", "broken", gone)
+        _odd(made, now - 5 * day)
     made.tag("team-a/app", "buildcache", _cache(made, "team-a/app", now - 41 * minute))
     worker, size = made.image("team-a/worker", salt="w")
     made.tag(
         "team-a/worker", "main", Tag(worker, size, now - 3 * hour, now - 4 * hour, now - 20 * minute, ["linux/amd64"])
     )
-    env = [f"MARKUP={MARKUP}", "LONG=" + "x" * 65536, f"RTL={RIGHT_TO_LEFT}"]
-    labels = {MARKUP: MARKUP, "way": RIGHT_TO_LEFT, "org.opencontainers.image.url": "javascript:alert(3)"}
-    odd, size = made.image("team-b/odd", salt="odd", Env=env, Labels=labels)
-    made.tag("team-b/odd", "1", Tag(odd, size, now - 5 * day, None, None, ["linux/amd64"]))
     made.tag("charts/web", "0.4.1", _chart(made, "charts/web", now - 2 * day))
     made.tag("models/tiny", "2026-11", _artifact(made, "models/tiny", now - 6 * day))
     base, size = made.image("base", salt="b")
     made.tag("base", "12", Tag(base, size, now - 30 * day, now - 30 * day, now - 60, ["linux/amd64"]))
     made.tag("base", "stable", made.tags["base"]["12"])
     return made
+
+
+def _odd(made: Content, pushed: int) -> None:
+    env = [f"MARKUP={MARKUP}", "LONG=" + "x" * 65536, f"RTL={RIGHT_TO_LEFT}"]
+    labels = {MARKUP: MARKUP, "way": RIGHT_TO_LEFT, "org.opencontainers.image.url": "javascript:alert(3)"}
+    digest, size = made.image("team-b/odd", salt="odd", Env=env, Labels=labels)
+    made.tag("team-b/odd", "1", Tag(digest, size, pushed, None, None, ["linux/amd64"]))
 
 
 def _cache(made: Content, repository: str, pushed: int) -> Tag:

@@ -47,15 +47,22 @@ if [ -e nginx/live/page.conf ]; then
 fi
 
 failed=
+if [ -n "$tend" ] && [ -n "$look" ]; then
+    # One start for both. Where one of them fails, each is run alone below.
+    if ./inv page --log log/page.log quota --log "$log" >>"$log" 2>&1; then
+        echo "$today" >page/day
+        look= tend=
+    fi
+elif [ -z "$tend" ] && [ -d page/data ]; then
+    # Up to now they are right.
+    printf '{"seen":%s}' "$(date +%s)" >page/data/.seen && mv page/data/.seen page/data/seen.json
+fi
 if [ -n "$tend" ]; then
     if ./inv page --log log/page.log >>log/page.log 2>&1; then
         echo "$today" >page/day
     else
         failed=page
     fi
-elif [ -d page/data ]; then
-    # Up to now they are right.
-    printf '{"seen":%s}' "$(date +%s)" >page/data/.seen && mv page/data/.seen page/data/seen.json
 fi
 if [ -n "$look" ]; then
     # It says nothing where nothing changed.

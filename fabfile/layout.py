@@ -149,6 +149,8 @@ PAGE_SHELL = f"{PAGE}/index.html"
 PAGE_ASSETS = f"{PAGE}/assets"
 PAGE_DATA = f"{PAGE}/data"
 PAGE_STATE = f"{PAGE}/state.json"
+# Of which day the sessions are.
+PAGE_DAY = f"{PAGE}/day"
 PAGE_LOCK = f"{PAGE}/lock"
 PAGE_LOG = f"{LOG}/page.log"
 # Says when cron looked last: up to then the lists are right.

@@ -247,6 +247,27 @@ def test_a_manifest_that_cannot_be_read_keeps_its_row(server: Server) -> None:
     assert whole
 
 
+def test_what_the_rules_would_remove_says_why(server: Server) -> None:
+    (server.root / layout.RETENTION).write_text("[a/*]\nprotect = v*\nkeep = 1 newest\n")
+    for age, tag in ((3000, "v1"), (2000, "old"), (1000, "new")):
+        server.store.now = NOW - age
+        server.image("a/x", tag, layers=(tag.encode(),))
+        server.image("b/x", tag, layers=(tag.encode(),))
+    server.index()
+    assert {name: each["retention"] for name, each in server.tags("a/x").items()} == {
+        "v1": "", "old": "not among the 1 newest", "new": "",
+    }  # fmt: skip
+    assert {each["retention"] for each in server.tags("b/x").values()} == {""}
+    assert server.read("disk.json")["retention"] == {"rules": True, "would_remove": 1}
+    # Where something cannot be read, none goes; and a mistake in the file is told elsewhere.
+    server.store.blob_path(server.image("a/x", "broken", layers=(b"b",))).write_text("{}")
+    server.index(whole=True)
+    assert {each["retention"] for each in server.tags("a/x").values()} == {""}
+    (server.root / layout.RETENTION).write_text("[a/*]\nkeep = everything\n")
+    server.index(whole=True)
+    assert server.read("disk.json")["retention"] is None
+
+
 def test_each_view_has_what_its_accounts_may_pull_and_no_more(server: Server) -> None:
     for name in ("team-a/x", "team-a/y/z", "team-b/x", "public/x", "team-ax"):
         server.image(name, "1")

@@ -23,7 +23,8 @@ from ...machine.onhost.atomic import RefusedError, disk_remedy, locked, replace
 from ...machine.onhost.owner import NGINX
 from ...machine.onhost.reserve import given
 from ...stack.onhost import upgrades
-from . import changes, handles, lists, marks, remembered, trash, uses, walk
+from . import changes, handles, lists, marks, remembered, retention, trash, uses, walk
+from .rules import Rule, for_repository, read
 from .written import Writer
 
 WAIT = 60.0
@@ -53,13 +54,14 @@ def index(directory: str, domain: str, *, whole: bool = False) -> Indexed:
         anew = whole or state is None or state["log"] != log[0] or state["offset"] > log[1]
         if state is None or anew:
             state = remembered.fresh(root, state)
-        work = _Work(root, state, Writer(root / layout.PAGE_DATA, state["written"], int(time.time())))
+        work = _work(root, state)
         _read(work, log, anew=anew)
         if anew:
             state["site"], state["trash"] = _site(root, domain, public), _trash(root)
         state["when"] = time.time()
         done = _finish(work, mode, public, whole=anew)
         seen(root)
+        remembered.sweep(root)
         return done
 
 
@@ -77,7 +79,7 @@ def views(directory: str) -> Indexed:
         state = remembered.state(root)
         if mode == "off" or state is None:
             return {"read": 0, "files": 0}
-        work = _Work(root, state, Writer(root / layout.PAGE_DATA, state["written"], int(time.time())))
+        work = _work(root, state)
         return _finish(work, mode, public, whole=False)
 
 
@@ -117,13 +119,20 @@ class _Work:
     root: Path
     state: remembered.State
     made: Writer
+    rules: list[Rule]
+    now: float = field(default_factory=time.time)
     written: set[str] = field(default_factory=set)
     read: int = 0
 
 
+def _work(root: Path, state: remembered.State) -> _Work:
+    made = Writer(root / layout.PAGE_DATA, state["written"], int(time.time()))
+    return _Work(root, state, made, _rules(root))
+
+
 def _read(work: _Work, log: tuple[int, int], *, anew: bool) -> None:
     """Walk what is asked for, and write the lists of these repositories."""
-    state, now = work.state, time.time()
+    state, now = work.state, work.now
     changed: set[str] | None = None
     # Before the walk: what is in the log is on the disk.
     if anew:
@@ -169,15 +178,43 @@ def _walk_one(work: _Work, manifests: walk.Manifests, repository: walk.Repositor
     name = repository.name
     known = remembered.known(work.root, name)
     known["used"].update(used)
-    _put(work, name, lists.listed(repository, manifests, known, {}))
+    found = lists.listed(repository, manifests, known)
+    _judge(work, repository, found, known)
+    _put(work, name, found)
     remembered.keep_known(work.root, name, known)
+
+
+def _judge(work: _Work, repository: walk.Repository, found: lists.Listed, known: lists.Known) -> None:
+    """Say of each tag why a rule would remove it; where something cannot be read, none does."""
+    rule = for_repository(work.rules, repository.name)
+    if rule is None or repository.broken or any(tag["problem"] for tag in found["tags"]):
+        return
+    begun = uses.begun(str(work.root), work.now)
+    used = {
+        tag: float(lists.last_use(digest, known["facts"].get(digest), known["used"]) or 0)
+        for tag, (digest, _) in repository.tags.items()
+    }
+    judged = retention.verdicts(rule, repository, used, work.now, begun)
+    for tag in found["tags"]:
+        stays, why = judged[tag["tag"]]
+        tag["retention"] = "" if stays else why
+
+
+def _rules(root: Path) -> list[Rule]:
+    try:
+        return read(str(root)) or []
+    except RefusedError:
+        return []
 
 
 def _put(work: _Work, name: str, found: lists.Listed) -> None:
     work.written.add(name)
     work.made.put(f"r/{name}/_tags.json", {"repository": name, "tags": found["tags"], "untagged": found["untagged"]})
     names = [(tag["tag"], tag["digest"]) for tag in found["tags"]]
-    short: remembered.Short = {"home": lists.home(name, found), "names": names, "untagged": found["untagged"]}
+    short: remembered.Short = {
+        "home": lists.home(name, found), "names": names, "untagged": found["untagged"],
+        "going": sum(bool(tag["retention"]) for tag in found["tags"]),
+    }  # fmt: skip
     work.state["repositories"][name] = short
 
 
@@ -216,12 +253,13 @@ def _write_rest(work: _Work, mode: str, public: tuple[str, ...]) -> None:
     told = [{"name": each.user, "role": each.role, "repositories": list(each.repositories) or ["*"]} for each in users]
     made.put("accounts.json", {"accounts": told})
     space = disk.space(root / layout.DATA if (root / layout.DATA).is_dir() else root)
+    going = sum(short["going"] for short in state["repositories"].values())
     made.put(
         "disk.json",
         {
             "free": space["free"], "total": space["total"], "used": space["total"] - space["free"], "freeable": None,
             "untagged": sum(short["untagged"] for short in state["repositories"].values()), "trash": state["trash"],
-            "retention": None, "events": state["events"],
+            "retention": {"rules": True, "would_remove": going} if work.rules else None, "events": state["events"],
         },
     )  # fmt: skip
     made.keep({f"r/{name}/_tags.json" for name in state["repositories"]})

@@ -85,11 +85,8 @@ def shown(name: str) -> bool:
     return bool(NAME.match(name)) and not NOBODYS.match(name)
 
 
-def listed(repository: Repository, manifests: Manifests, known: Known, reasons: dict[str, str]) -> Listed:
-    """The tags of a repository.
-
-    known: is added to, and rid of what is gone; reasons: tag -> why a rule would remove it.
-    """
+def listed(repository: Repository, manifests: Manifests, known: Known) -> Listed:
+    """The tags of a repository; no rule is looked at. known: is added to, and rid of what is gone."""
     facts, problems = _facts(repository, manifests, known["facts"])
     known["facts"] = facts
     known["used"] = {digest: when for digest, when in known["used"].items() if digest in repository.revisions}
@@ -100,7 +97,6 @@ def listed(repository: Repository, manifests: Manifests, known: Known, reasons: 
             continue
         fact, problem = facts.get(digest), problems.get(digest, "" if digest else "its link cannot be read")
         tags.append(_tag(tag, digest, pushed, fact, problem, about.get(digest, set()), known["used"]))
-        tags[-1]["retention"] = reasons.get(tag, "")
     # At one time: 1.10 before 1.9.
     tags.sort(key=lambda each: natural(each["tag"]), reverse=True)
     tags.sort(key=lambda each: -each["pushed"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -9,32 +10,31 @@ from typing import Any, TypedDict
 
 from ... import layout
 from ...machine.onhost.atomic import replace
-from . import changes, lists
+from . import changes, kinds, lists
 from .written import quietly
 
-# Of these files: another one is read as none.
-FORM = 1
 CACHE = f"{layout.PAGE}/cache"
 RECORD = "facts.json"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Short(TypedDict):
-    """A repository as the views need it. names: tag and digest, shortened."""
+    """A repository as the views need it. names: tag and digest, shortened; going: tags that a rule would remove."""
 
     home: lists.Home
     names: list[tuple[str, str]]
     untagged: int
+    going: int
 
 
 class State(TypedDict):
-    """form: of the files. log, offset: which log of uses was read, and how far. when: seconds since 1970.
+    """made: when the server was started, and by which version of the tool. log, offset: which log of uses was read, and
+    how far. when: seconds since 1970.
 
     written: file -> what stands for its content; events: the last changes; site: what this registry can; trash: bytes.
     """
 
-    form: int
-    boot: str
+    made: str
     log: int
     offset: int
     when: float
@@ -56,7 +56,7 @@ def state(root: Path) -> State | None:
     """What is remembered; None for nothing, or of another version, or of before the server was started."""
     try:
         found: State = json.loads((root / layout.PAGE_STATE).read_bytes())
-        return found if (found["form"], found["boot"]) == (FORM, _boot()) else None
+        return found if found["made"] == _made(root) else None
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -66,7 +66,7 @@ def fresh(root: Path, before: State | None) -> State:
     if before is None:
         shutil.rmtree(root / CACHE, ignore_errors=True)
     return {
-        "form": FORM, "boot": _boot(), "log": 0, "offset": 0, "when": 0.0, "repositories": {},
+        "made": _made(root), "log": 0, "offset": 0, "when": 0.0, "repositories": {},
         "written": before["written"] if before else {}, "events": [], "site": {}, "trash": 0,
     }  # fmt: skip
 
@@ -76,17 +76,19 @@ def keep(root: Path, found: State) -> None:
     replace(root / layout.PAGE_STATE, _json(found), 0o600)
 
 
-def _boot() -> str:
-    # The lists are not synced one by one, so after a crash they may be empty.
-    return BOOT.read_text().strip() if BOOT.is_file() else ""
+def _made(root: Path) -> str:
+    """The lists are not synced one by one, so after a crash they may be empty; another version knows other things."""
+    record = root / layout.RECORD
+    texts = [path.read_text("utf-8", "replace").strip() if path.is_file() else "" for path in (BOOT, record)]
+    keys = [*State.__annotations__, *Short.__annotations__, *lists.Tag.__annotations__, *kinds.Facts.__annotations__]
+    return " ".join((*texts, *keys))
 
 
 def known(root: Path, name: str) -> lists.Known:
     """Of a repository."""
     try:
         found = json.loads((root / CACHE / name / RECORD).read_bytes())
-        if found["form"] == FORM:
-            return {"facts": found["facts"], "used": found["used"]}
+        return {"facts": found["facts"], "used": found["used"]}
     except (OSError, ValueError, LookupError, TypeError):
         pass
     return {"facts": {}, "used": {}}
@@ -94,7 +96,7 @@ def known(root: Path, name: str) -> lists.Known:
 
 def keep_known(root: Path, name: str, found: lists.Known) -> None:
     """Remember it of that repository, where it is another than before."""
-    path, content = root / CACHE / name / RECORD, _json({"form": FORM, **found})
+    path, content = root / CACHE / name / RECORD, _json(found)
     if not path.is_file() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
         quietly(path, content)
@@ -111,7 +113,15 @@ def drop(root: Path) -> None:
     """All of it, and the lists."""
     for name in (layout.PAGE_DATA, CACHE):
         shutil.rmtree(root / name, ignore_errors=True)
-    (root / layout.PAGE_STATE).unlink(missing_ok=True)
+    for name in (layout.PAGE_STATE, layout.PAGE_DAY):
+        (root / name).unlink(missing_ok=True)
+
+
+def sweep(root: Path) -> None:
+    """Remove what is empty where an earlier version of the page was: `sync` removes files alone."""
+    for path in sorted((root / layout.PAGE_ASSETS).glob("**/*/"), reverse=True):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def last(directory: str) -> Last | None:

@@ -86,7 +86,7 @@ def test_from_the_form_to_an_image_and_a_delete_that_is_undone(filled: World, pa
     page.get_by_role("link", name="team-a/app", exact=True).click()
     expect(page.locator('.row[data-tag="1.10.0"]').get_by_role("img", name="signed", exact=True)).to_be_visible()
     page.goto("/team-a/app:1.10.0?with=1.9")
-    expect(page.locator(".verdict")).to_contain_text("Whoever has 1.9 downloads 19.")
+    expect(page.locator(".verdict")).to_contain_text("Whoever has 1.9 downloads 20 kB for this one.")
     page.get_by_label("Compare with").select_option("")
     expect(page.locator(".layers li")).to_have_count(4)
     expect(page.locator(".below")).to_contain_text("attestation")

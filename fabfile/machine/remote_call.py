@@ -41,7 +41,7 @@ LOADER = (
 MODULES = (
     "base64", "calendar", "collections", "collections.abc", "concurrent.futures", "configparser", "contextlib",
     "dataclasses", "email.message", "email.utils", "errno", "fcntl", "fnmatch", "functools", "hashlib", "http.client",
-    "itertools", "json", "os", "pathlib", "pwd", "re", "shutil", "signal", "socket", "ssl", "stat", "struct",
+    "itertools", "json", "os", "pathlib", "pwd", "re", "shlex", "shutil", "signal", "socket", "ssl", "stat", "struct",
     "subprocess", "sys", "tempfile", "threading", "time", "types", "typing", "urllib.error", "urllib.parse",
     "urllib.request",
 )  # fmt: skip

@@ -197,7 +197,8 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "too-many-requests",
         "`429 Too Many Requests`, `too many requests at once`, `too many logins at once`",
         "one address has more under way than its share, or a forgotten job tries a wrong password again and again",
-        "fewer at once there, or correct its password; ./fab -H … logs shows what it asks for",
+        "fewer at once there, or correct its password; ./fab -H … logs shows what it asks for; "
+        "docs/security.md, How much at once",
         _of(_client),
     ),
     Symptom(

@@ -125,7 +125,7 @@ def _of_status(host: Host, settings: Settings, found: Diagnosis) -> Iterator[Row
         return
     for mark, name, text in lines:
         if name not in LEFT_OF_STATUS:
-            yield Row(f"{name} from here" if name.startswith("port ") else name, mark, text)
+            yield Row(f"{name} from here" if name.startswith("port ") else name, mark, text.removeprefix("from here: "))
 
 
 def _rest(rows: Rows, notes: Iterable[str]) -> Iterator[Finding]:
@@ -134,7 +134,7 @@ def _rest(rows: Rows, notes: Iterable[str]) -> Iterator[Finding]:
     for name, row in rows.items():
         if name not in known:
             yield Finding(name, "", row.found, row.remedy or "./fab -H … status")
-    unknown = [] if rows else [each for each in notes if "from here: " not in each]
+    unknown = [] if rows else [each for each in notes if " from here: " not in each]
     for what in dict.fromkeys(unknown):
         yield Finding("not-looked-at", "", what, "./fab -H … status")
 

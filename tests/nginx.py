@@ -29,7 +29,7 @@ from fabfile.settings import Settings
 from fabfile.stack import templates
 from fabfile.stack.capacity import Capacity, derived
 from tests.sandbox.commands import output, succeeds
-from tests.sandbox.images import stack_image
+from tests.sandbox.images import source_image
 
 SERVER = derived({"cores": 2, "memory": 1 << 30})
 START_SECONDS = 20
@@ -42,7 +42,7 @@ def where() -> str:
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program:
         return program
-    image = stack_image("nginx")
+    image = source_image("nginx")
     return image if succeeds("docker", "image", "inspect", image) else ""
 
 

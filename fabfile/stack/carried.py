@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
@@ -32,32 +32,44 @@ def carried() -> tuple[str, ...]:
         if path in found:
             continue
         found.add(path)
-        tree = ast.parse((HOME / path).read_text("utf-8"))
+        source = (HOME / path).read_text("utf-8")
+        tree = ast.parse(source)
         todo += _imported(path, tree)
-        found |= _scripts(path, tree)
+        if ".sh" in source:
+            found |= _scripts(path, tree)
     return tuple(sorted(found))
 
 
 def _imported(path: str, tree: ast.Module) -> Iterator[str]:
     """The files of ours that a module imports, and those of the packages that they are in."""
     package = ".".join(Path(path).parts[:-1])
-    for node in tree.body if path in LAPTOP else ast.walk(tree):
+    for node in tree.body if path in LAPTOP else _statements(tree.body):
         if not isinstance(node, ast.ImportFrom):
             continue
         base = resolve_name("." * node.level + (node.module or ""), package) if node.level else str(node.module)
-        for name in (base, *(f"{base}.{alias.name}" for alias in node.names)):
-            yield from _files(name)
+        if base.partition(".")[0] == "fabfile":
+            for name in (base, *(f"{base}.{alias.name}" for alias in node.names)):
+                yield from _files(name)
 
 
-def _files(module: str) -> Iterator[str]:
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Those of a body and of all bodies in it. `ast.walk` goes through each word of each expression, too, which takes
+    twice as long, and imports are statements.
+    """
+    for node in body:
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, field, ())
+            # The body of a lambda is an expression.
+            if isinstance(inner, list):
+                yield from _statements(inner)
+
+
+@cache
+def _files(module: str) -> tuple[str, ...]:
     parts = module.split(".")
-    if parts[0] != "fabfile":
-        return
-    for length in range(1, len(parts) + 1):
-        path = "/".join(parts[:length])
-        for file in (f"{path}/__init__.py", f"{path}.py"):
-            if (HOME / file).is_file():
-                yield file
+    paths = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    return tuple(file for path in paths for file in (f"{path}/__init__.py", f"{path}.py") if (HOME / file).is_file())
 
 
 def _scripts(path: str, tree: ast.Module) -> set[str]:

@@ -20,7 +20,7 @@ from fabfile.machine import remote_call
 from fabfile.store.onhost import collect, images
 from tests.sandbox.commands import output
 from tests.sandbox.engine import ensure_engine
-from tests.sandbox.images import PREFIX, ensure_image, stack_image
+from tests.sandbox.images import PREFIX, ensure_image, source_image
 from tests.unit.stores import Store
 
 ROUNDS = 3
@@ -125,7 +125,7 @@ def main(chosen: Sequence[str], say: Callable[[str], None] = print) -> None:
         fill(store)
         blobs = int(subprocess.check_output(["sh", "-c", 'find "$0" -name data | wc -l', str(store.top / "blobs")]))
         say(f"{MANIFESTS} manifests and {blobs} blobs in {REPOSITORIES} repositories: {time.monotonic() - begun:.0f} s")
-        commands = ours(top) | theirs(top, chosen or [stack_image("registry")])
+        commands = ours(top) | theirs(top, chosen or [source_image("registry")])
         found: dict[str, list[tuple[float, float, float]]] = {each: [] for each in commands}
         # The first round brings the files into the machine's memory.
         for number in range(ROUNDS + 1):

@@ -20,6 +20,8 @@ from .world import World, own_copy
 @pytest.fixture(scope="session")
 def sandbox_files() -> Iterator[Sandbox]:
     """Images, keys and ports, before the containers; nothing of it is left afterwards."""
+    # Python keeps what it compiled, as it does for people: else each `./fab` compiles all of it again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     ensure_engine(print)
     ensure_rsync(print)
     ensure_images(print)

@@ -11,12 +11,12 @@ import pytest
 
 from tests.sandbox.demo import fab
 
-from .world import DEPLOY_DIR, PASSWORD, USER, World
+from .world import DEPLOY_DIR, PASSWORD, USER, World, first
 
 FILE = f"{DEPLOY_DIR}/registry/auth/htpasswd"
 
 
-@pytest.mark.parametrize("password", ["a:b::c", 'it\'s "$(reboot)" `id` \\ ;|&', "пароль с пробелом", "x" * 72])
+@pytest.mark.parametrize("password", first(['it\'s "$(reboot)" `id` \\ ;|&', "a:b::c", "пароль с пробелом", "x" * 72]))
 def test_any_password_works_at_once(deployed: World, password: str) -> None:
     deployed.fab("htpasswd", "--user", "odd", input=password + "\n")
     assert deployed.login("odd", password) == 200

@@ -59,6 +59,7 @@ def test_a_restore_onto_a_server_that_had_an_account_of_its_own(clean: World, tm
     assert not clean.server(f"cat {DEPLOY_DIR}/certbot/attempts.json", check=False).count("Choices")
 
 
+@pytest.mark.long
 def test_an_authority_that_forgot_us_gets_one_new_account(server: World) -> None:
     """By an order and by cron's renewal alike; the old one is moved, not deleted."""
     server.configure(ACME_SERVER=D)
@@ -101,6 +102,7 @@ def test_a_rehearsals_forgotten_account_blocks_no_order(server: World) -> None:
     assert len(accounts(server, "acme.test:14007", f"{DEPLOY_DIR}/certbot/rehearsal/conf")) == 1
 
 
+@pytest.mark.long
 def test_an_account_that_a_full_disk_left_half_made(server: World) -> None:
     before = accounts(server, "acme.test:14000")
     for name in before:

@@ -58,15 +58,7 @@ class Bare:
         text = re.sub(r"(?m)^(\s+UserKnownHostsFile) .*$", rf"\1 {self.directory}/known_hosts", text)
         self.ssh_config.write_text(text)
         self.settings.write_text(settings_text(sandbox, IMAGES="ship"))
-        client = f"unix://{sandbox.client_socket}"
-        images = [f"registry-sandbox/{name}:latest" for name in STACK]
-        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
-            subprocess.run(
-                ["docker", "--host", client, "load"],
-                stdin=save.stdout,
-                check=True,
-                capture_output=True,
-            )
+        sandbox.carry_stack("docker", "--host", f"unix://{sandbox.client_socket}")
         # Debian's packages are the only thing that it reaches outside.
         sandbox.dns("deb.debian.org", socket.gethostbyname("deb.debian.org"))
         sandbox.dns(DOMAIN, self.shell("hostname -i").split()[0])
@@ -131,6 +123,7 @@ def test_bootstrap_of_a_bare_server_as_a_sudo_user(bare: Bare) -> None:
     assert f"account {USER}, password (shown this once)" in (terminal.before or "")
 
 
+@pytest.mark.long
 def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
     """First half of the bytes, then the connection is cut; then the rest; then none."""
     clean.configure(IMAGES="ship")
@@ -167,6 +160,7 @@ def test_shipping_goes_on_after_a_cut(clean: World, tmp_path: Path) -> None:
     assert not list((tmp_path / "private-docker-registry").iterdir())
 
 
+@pytest.mark.long
 def test_images_come_from_the_mirror(clean: World) -> None:
     """A registry of the server's own plays the mirror of Docker Hub; nothing else has these images."""
     mirror = "127.0.0.1:5001"

@@ -255,6 +255,7 @@ def test_a_bad_nonce_and_a_slow_server_are_borne(acme: World) -> None:
     assert acme.sandbox.issued() == 2
 
 
+@pytest.mark.long
 def test_a_first_order_is_rehearsed_elsewhere(acme: World) -> None:
     """Nothing reaches the real one unless the rehearsal went well."""
     acme.server(f"rm -rf {DEPLOY_DIR}/certbot/conf")
@@ -303,6 +304,7 @@ def test_c13_port_80_answers_at_once_without_any_certificate(clean: World) -> No
     assert clean.status("/v2/") == 0
 
 
+@pytest.mark.long
 def test_c14_a_long_push_during_five_reloads(acme: World, record_property: Record) -> None:
     layer = acme.sandbox.directory / "layer"
     layer.write_bytes(os.urandom(3_000_000))

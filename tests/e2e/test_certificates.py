@@ -120,6 +120,7 @@ def test_cron_itself_renews(clean: World) -> None:
     clean.fab("sync", "schedule")
 
 
+@pytest.mark.long
 def test_a_cron_that_cannot_start_inv_is_heard_of(clean: World) -> None:
     """`inv` as a clone on Windows once made it, and without what it imports."""
     clean.bootstrap(ALERT_COMMAND="cat >>'/tmp/told'; echo \\\\done >>/tmp/told")
@@ -168,6 +169,7 @@ def test_the_log_of_cron_rotates(deployed: World) -> None:
     assert 0 < int(sizes["renew.log"]) < 10_000
 
 
+@pytest.mark.long
 def test_settings_that_cannot_be_read_are_told_of(deployed: World) -> None:
     deployed.configure(ALERT_COMMAND="cat >/tmp/told")
     deployed.fab("sync")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .test_adopt import Old, old
-from .world import DEPLOY_DIR, PASSWORD, USER, World
+from .world import DEPLOY_DIR, PASSWORD, USER, World, first
 
 __all__ = ["old"]
 ANNA = 1234
@@ -97,7 +97,7 @@ LEFT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", LEFT)
+@pytest.mark.parametrize("what", first(LEFT, 4))
 def test_what_a_stranger_left_there_is_not_obeyed(clean: World, what: str) -> None:
     """Files of ours that are an order to root: in a directory that somebody else owns they are none."""
     command, made = LEFT[what]
@@ -155,6 +155,7 @@ def test_what_lies_about_there_is_not_run(clean: World) -> None:
         clean.clean()
 
 
+@pytest.mark.long
 def test_adopt_takes_it_over_and_gives_it_back(old: Old) -> None:
     world = old.world
     # As after `sudo mkdir` and `sudo chown anna`; the containers wrote data and certificates as root.

@@ -12,7 +12,7 @@ import pytest
 
 from .test_care import cleaned_up, push_image
 from .test_directory import rows
-from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
+from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, first, wait_until
 
 LOGIN = ("-u", f"{USER}:{PASSWORD}")
 DATA = f"{DEPLOY_DIR}/registry/data"
@@ -83,6 +83,7 @@ def test_an_old_line_of_cron_is_known_too_and_one_may_begin_anew(clean: World) -
     clean.fab("sync")
 
 
+@pytest.mark.long
 def test_d7_the_images_disk_comes_late(disk: World) -> None:
     """Nothing is pushed below its place; afterwards all is there again."""
     disk.server(f"mkdir -p {DATA} && chmod 700 {DEPLOY_DIR}/registry && mount --bind {DISK} {DATA}")
@@ -157,7 +158,7 @@ def test_the_directory_is_a_link(disk: World) -> None:
     disk.fab("status")
 
 
-@pytest.mark.parametrize("name", ["free disk", "images' disk"])
+@pytest.mark.parametrize("name", first(["images' disk", "free disk"]))
 def test_a_disk_without_room_for_more_files_is_named(disk: World, name: str) -> None:
     """A push or an order fails there, whatever df -h says."""
     place = DEPLOY_DIR if name == "free disk" else DATA
@@ -184,6 +185,7 @@ def test_a_disk_without_room_for_more_files_is_named(disk: World, name: str) -> 
     disk.fab("status")
 
 
+@pytest.mark.long
 def test_the_images_disk_is_full(disk: World) -> None:
     disk.server(f"mkdir -p {DATA} && chmod 700 {DEPLOY_DIR}/registry && mount --bind {DISK} {DATA}")
     disk.bootstrap()
@@ -201,6 +203,7 @@ fcntl.ioctl(os.open(path, os.O_RDONLY), 0x40086602, struct.pack("l", int(flag)))
 IMMUTABLE = "16"
 
 
+@pytest.mark.long
 def test_a_disk_that_takes_no_owner(disk: World) -> None:
     """As CIFS does, the kernel says EPERM to chown; here of what is marked as immutable (ioctl_iflags(2))."""
 

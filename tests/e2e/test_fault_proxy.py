@@ -143,6 +143,7 @@ def test_a_mistake_is_refused(sandbox: Sandbox) -> None:
             sandbox.fault(name, **options)
 
 
+@pytest.mark.long
 def test_certbot_repeats_a_bad_nonce_and_gets_its_certificate(sandbox: Sandbox) -> None:
     sandbox.fault("badNonce", path=NEW_ORDER, count=1)
     done = certbot(sandbox, port=14009)
@@ -150,6 +151,7 @@ def test_certbot_repeats_a_bad_nonce_and_gets_its_certificate(sandbox: Sandbox) 
     assert (sandbox.orders(), sandbox.issued()) == (2, 1)
 
 
+@pytest.mark.long
 def test_certbot_gives_up_when_rate_limited(sandbox: Sandbox) -> None:
     sandbox.fault("rateLimited", retry_after=120, path=NEW_ORDER, port=14008)
     done = certbot(sandbox, port=14008)

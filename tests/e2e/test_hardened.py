@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.sandbox.images import STACK, stack_image
-
 from .test_operators import anna, as_anna, may
 from .test_refusals import run
 from .world import DEPLOY_DIR, PROJECT, World, wait_until
@@ -47,6 +45,7 @@ def test_a_narrow_umask(clean: World, umask: str) -> None:
         assert re.search(r"same .* sync .* up to date", last), last
 
 
+@pytest.mark.long
 def test_a_narrow_umask_of_a_sudo_user(anna: World) -> None:
     may(anna, "anna ALL=(ALL) NOPASSWD: ALL")
     with masked(anna, "077", "/home/anna"):
@@ -78,7 +77,7 @@ def test_userns_remap(clean: World) -> None:
     remap = 'sed -i \'s/^{/{"userns-remap": "default", /\' /etc/docker/daemon.json'
     with daemon(clean, remap):
         assert "name=userns" in clean.server("docker info -f '{{.SecurityOptions}}'")
-        clean.sandbox.carry(*map(stack_image, STACK))
+        clean.sandbox.carry_stack()
         clean.fab("check")
         assert "equal" in clean.bootstrap()
         clean.fab("renew", "--dry-run")

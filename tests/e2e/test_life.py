@@ -167,6 +167,7 @@ def lived(
         life.set("")
 
 
+@pytest.mark.long
 def test_a_short_life(world: World, record_property: Record) -> None:
     lived(world, record_property, 90, 36, 2)
 

@@ -218,6 +218,7 @@ def by_ipv6(world: World, directory: Path, port: int, task: str) -> subprocess.C
     return run(FAB, *config, "-H", "root@::1", task, ENV_FILE=str(world.settings))
 
 
+@pytest.mark.long
 def test_a_server_that_answers_slowly(deployed: World, tmp_path: Path) -> None:
     """A third of a second each way; and one that takes the connection and then says nothing."""
     with forwarded(deployed.sandbox.port(22), delay=0.33) as port:

@@ -14,7 +14,7 @@ import pytest
 from tests.sandbox.demo import DOMAIN, fab
 
 from .test_certificates import B
-from .world import DEPLOY_DIR, PASSWORD, USER, World
+from .world import DEPLOY_DIR, PASSWORD, USER, World, first
 
 
 def traces(world: World) -> dict[str, object]:
@@ -75,6 +75,7 @@ def test_without_a_client_it_falls_back(deployed: World, tmp_path: Path) -> None
     assert "equal" in output
 
 
+@pytest.mark.long
 def test_without_an_engine_it_falls_back(deployed: World) -> None:
     command = ["env", "DOCKER_HOST=unix:///nonexistent.sock", f"ENV_FILE={deployed.settings}"]
     done = subprocess.run(
@@ -106,6 +107,7 @@ def test_a_failure_leaves_nothing_either(deployed: World) -> None:
     assert traces(deployed) == before
 
 
+@pytest.mark.long
 def test_a_registry_that_names_no_digest_of_a_tag(deployed: World) -> None:
     """The header is optional. Docker's own client needs it and says so; our part gets by, and takes all back."""
     before = traces(deployed)
@@ -125,7 +127,7 @@ def test_a_registry_that_names_no_digest_of_a_tag(deployed: World) -> None:
 
 
 @pytest.mark.parametrize("line_before", ["login: accepted", "push: sha256:"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", first([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
 def test_an_interrupted_one_leaves_nothing_either(deployed: World, number: int, line_before: str) -> None:
     before = traces(deployed)
     # What runs in the background may have been told to ignore some of these.

@@ -54,7 +54,7 @@ def shipping(clean: World) -> Iterator[World]:
     clean.server(f"docker image rm --force {' '.join(IMAGES)} {' '.join(kept)} >/dev/null 2>&1", check=False)
     yield clean
     clean.server("docker image rm --force $(docker images --quiet) >/dev/null 2>&1", check=False)
-    clean.sandbox.carry(*IMAGES)
+    clean.sandbox.carry_stack()
 
 
 def ship(world: World, environment: dict[str, str], *, ok: bool = True) -> subprocess.CompletedProcess[str]:

@@ -234,6 +234,7 @@ def fresh_logins(world: World, users: list[str]) -> list[float]:
     return took
 
 
+@pytest.mark.long
 def test_300_wrong_passwords_stop_no_login(small: World, names: list[str], limits: Capacity) -> None:
     """Finding 4: at once, from one address and from the gateway, each with many names."""
     forget_storms(small)

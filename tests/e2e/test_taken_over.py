@@ -149,6 +149,7 @@ def test_a_certbot_that_was_taken_over(victim: World, way: str) -> None:
     assert victim.status("/v2/", *LOGIN) == 200
 
 
+@pytest.mark.long
 def test_a_registry_that_was_taken_over(victim: World) -> None:
     """Links, depth and a great many files in its data: status, check, up and a new owner get through."""
     digest = victim.push_blob("taken/over", b"a layer", *LOGIN)

@@ -40,6 +40,7 @@ def state(world: World) -> tuple[object, ...]:
     return world.files(), world.containers(), world.nginx_pid(), world.serial(), world.certificates(), log
 
 
+@pytest.mark.long
 def test_an_older_tool_changes_nothing_unless_it_is_told_to(later: World) -> None:
     assert status(later) == {"server": NEWER, "tool": VERSION}
     assert f"{NEWER}; this tool is older" in later.fab("status").stdout

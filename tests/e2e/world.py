@@ -10,8 +10,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.sandbox import Sandbox
 from tests.sandbox.commands import ROOT
@@ -246,6 +249,12 @@ def own_copy(directory: Path) -> Path:
     shutil.copytree(ROOT, copy, symlinks=True, ignore=left)
     (copy / ".venv").symlink_to(ROOT / ".venv")
     return copy
+
+
+def first(kinds: Iterable[Any], count: int = 1) -> list[Any]:
+    """For `parametrize`: the others are much like the first ones, so they come with --long."""
+    every = list(kinds)
+    return [*every[:count], *(pytest.param(kind, marks=pytest.mark.long) for kind in every[count:])]
 
 
 def with_mirror(world: World) -> None:

@@ -40,8 +40,13 @@ PROBE_SECONDS = 5
 
 
 def stack_image(name: str) -> str:
-    """The image of a service of the stack; SANDBOX_REGISTRY_IMAGE and the like name another one of this machine."""
-    return os.environ.get(f"SANDBOX_{name.upper()}_IMAGE", f"{PREFIX}/{name}:latest")
+    """The image of a service of the stack, as the servers of the sandbox know it."""
+    return f"{PREFIX}/{name}:latest"
+
+
+def source_image(name: str) -> str:
+    """What it is on this machine; SANDBOX_REGISTRY_IMAGE and the like name another one."""
+    return os.environ.get(f"SANDBOX_{name.upper()}_IMAGE", stack_image(name))
 
 
 def ensure_images(say: Say) -> None:

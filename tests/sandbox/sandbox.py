@@ -16,7 +16,7 @@ from typing import Any
 
 from .commands import SandboxError, Say, output, succeeds
 from .engine import engine_answers, ensure_engine
-from .images import PREFIX, STACK, ensure_images, stack_image
+from .images import PREFIX, STACK, ensure_images, source_image, stack_image
 from .keys import make_key_pair
 
 PUBLISHED = {22: "SANDBOX_SSH_PORT", 80: "SANDBOX_HTTP_PORT", 443: "SANDBOX_HTTPS_PORT"}
@@ -260,20 +260,28 @@ class Sandbox:
 
     def _load_images(self, say: Say) -> None:
         """Carry the stack's images into the server's own engine, as no registry has them."""
-        names = [stack_image(name) for name in STACK]
-        ask = ("docker", "image", "inspect", "--format", "{{.Id}}", *names)
-        if output(*ask) == self.exec("server", *ask, check=False):
+        ask = ("docker", "image", "inspect", "--format", "{{.Id}}")
+        there = self.exec("server", *ask, *map(stack_image, STACK), check=False)
+        if output(*ask, *map(source_image, STACK)) == there:
             return
         say("carrying the stack's images to the server")
-        self.carry(*names)
+        self.carry_stack()
 
-    def carry(self, *images: str) -> None:
-        """Give the server's own engine images of this machine's."""
-        load = ["docker", "exec", "-i", self.container("server"), "docker", "load", "--quiet"]
+    def carry_stack(self, *engine: str) -> None:
+        """Give the server's own engine, or another one, the stack's images. engine: the command that asks it."""
+        asked = engine or ("docker", "exec", "-i", self.container("server"), "docker")
+        self.carry(*map(source_image, STACK), engine=asked)
+        for name in STACK:
+            output(*asked, "tag", source_image(name), stack_image(name))
+
+    def carry(self, *images: str, engine: tuple[str, ...] = ()) -> None:
+        """Give the server's own engine, or another one, images of this machine's."""
+        asked = engine or ("docker", "exec", "-i", self.container("server"), "docker")
         with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
+            load = [*asked, "load", "--quiet"]
             done = subprocess.run(load, stdin=save.stdout, capture_output=True, text=True, check=False)
         if save.returncode or done.returncode:
-            raise SandboxError(f"The server did not take {' '.join(images)}: {done.stderr.strip()}")
+            raise SandboxError(f"It did not take {' '.join(images)}: {done.stderr.strip()}")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 from .. import report
 from ..certificate import outside
 from ..certificate import symptoms as certificate
+from ..certificate.onhost import attempts
 from ..certificate.onhost import health as certificate_health
 from ..copies import symptoms as copies
 from ..copies.onhost import rot
@@ -51,7 +52,7 @@ FOREVER = 1e9
 
 @dataclass
 class Diagnosis:
-    """What `--json` prints. notes: what was not looked at, and why."""
+    """What `--json` prints. notes: what was not looked at, and why; what came of a test."""
 
     registry: str
     findings: list[Finding] = field(default_factory=list)
@@ -109,6 +110,20 @@ def doctor(host: Host, settings: Settings, *, deep: bool = False) -> Diagnosis:
     return found
 
 
+def test_alert(host: Host, settings: Settings, found: Diagnosis) -> None:
+    """Have ALERT_COMMAND tell people that this is a test: what is wrong with it is a finding."""
+    symptom = next(each for each in certificate.SYMPTOMS if each.name == certificate.ALERT)
+    if not settings.alert_command:
+        found.notes.append("ALERT_COMMAND is empty, so nobody is told of anything")
+        return
+    message = f"{settings.registry_domain}: this is a test of ALERT_COMMAND; nothing is wrong"
+    if problem := host.call(attempts.tell, settings.alert_command, message):
+        rest = [each for each in found.findings if each.symptom != symptom.name]
+        found.findings = [*rest, Finding(symptom.name, symptom.said, f"ALERT_COMMAND: {problem}", symptom.remedy)]
+    else:
+        found.notes.append("ALERT_COMMAND was told that this is a test: did the message come?")
+
+
 def _bad(rows: Iterable[Row], found: Diagnosis) -> dict[str, Row]:
     """Those that are not as they should be."""
     every = list(rows)
@@ -159,4 +174,4 @@ def _print(found: Diagnosis, option: str | None) -> None:
     if not found.findings:
         print("nothing found")
     for note in found.notes:
-        report.paragraph(printable(f"not looked at: {addressed(note, option)}"), 0)
+        report.paragraph(printable(f"note: {addressed(note, option)}"), 0)

@@ -93,6 +93,15 @@ def _eaters(facts: Health) -> Wrong | None:
     return Wrong(f"{size(facts['space']['free'])} are free, and there are {parts}", "; ".join(ways))
 
 
+def _misfits(facts: Health) -> Wrong | None:
+    texts = [
+        f"{each['image']} is for {', '.join(each['has'])}, and was pulled {counted(each['times'], 'time')} "
+        f"to {each['wants']}"
+        for each in facts["misfits"]
+    ]
+    return Wrong(_listed(texts)) if texts else None
+
+
 SYMPTOMS: tuple[Symptom[Health], ...] = (
     Symptom(
         "missing-layer",
@@ -107,6 +116,13 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "a part of a multi-platform image was deleted alone, as old collectors do with what has no tag",
         f"push all platforms again; or, from a copy: {RESTORE}",
         _children,
+    ),
+    Symptom(
+        "wrong-platform",
+        "`exec format error`, or `no matching manifest for linux/arm64 in the manifest list entries`",
+        "the image was built for another processor than that of the machine that pulled it",
+        "where it is built: docker buildx build --platform linux/amd64,linux/arm64 --push …",
+        _misfits,
     ),
     Symptom(
         "torn-link",

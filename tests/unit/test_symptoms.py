@@ -315,7 +315,8 @@ def test_what_takes_up_a_disk() -> None:
     assert eaters.reclaimable(said) == 2_000_000_000
     space = {"free": 500_000_000, "total": 50_000_000_000, "inodes": 0, "all_inodes": 0}
     facts: Any = {
-        "torn": [], "lost": [], "children": [], "owners": [], "odd": [], "emptied": [], "links": 9, "space": space,
+        "torn": [], "lost": [], "children": [], "owners": [], "odd": [], "emptied": [], "misfits": [], "links": 9,
+        "space": space,
         "eaters": {"waiting": 3_000_000_000, "unused": 0, "uploads": 0, "docker": 2_000_000_000},
     }  # fmt: skip
     (found,) = findings(store.SYMPTOMS, facts)

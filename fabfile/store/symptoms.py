@@ -61,6 +61,8 @@ def _children(facts: Health) -> Wrong | None:
 def _owners(facts: Health) -> Wrong | None:
     if not facts["owners"]:
         return None
+    if any(text.startswith(".: ") for text in facts["owners"]):
+        return Wrong(f"the registry cannot use {_listed(facts['owners'])}", "./fab -H … up")
     chown = f"chown -hR {owner.REGISTRY}:{owner.NGINX} {facts['place']}; chmod -R u+rwX,g+rX {facts['place']}"
     return Wrong(f"the registry cannot use {_listed(facts['owners'])}", f"on the server: {chown}")
 

@@ -119,6 +119,14 @@ def test_rows_that_no_symptom_knows_are_not_lost() -> None:
     assert [each.found for each in doctor._rest({}, ["Docker does not run"])] == ["Docker does not run"]
 
 
+def test_an_address_that_may_be_the_routers_is_no_finding() -> None:
+    found = doctor.Diagnosis("registry.example.org")
+    rows = [Row("A registry.example.org", "warn", "198.51.100.7, but this server has 10.0.0.5", "right if …"),
+            Row("A www.example.org", "failed", "198.51.100.8", "correct it"), Row("clock", "ok", "right")]  # fmt: skip
+    assert list(doctor._bad(rows, found)) == ["A www.example.org"]
+    assert found.notes == ["A registry.example.org: 198.51.100.7, but this server has 10.0.0.5: right if …"]
+
+
 def test_links_that_are_torn(store: Store) -> None:
     digest = store.image("team/app", [b"one"], "1")
     (store.part("team/app", "_manifests/tags/1") / "current/link").write_bytes(b"")
@@ -154,7 +162,8 @@ def test_files_that_belong_to_somebody_else(store: Store, monkeypatch: pytest.Mo
     assert str(store.data / "docker") in found.remedy
     monkeypatch.setattr(store_health, "REGISTRY", os.getuid() + 1)
     monkeypatch.setattr(store_health, "NGINX", os.getgid() + 1)
-    assert "wrong-owner" in of_store(store)
+    # It sees to all where the top is not theirs.
+    assert of_store(store)["wrong-owner"].remedy == "./fab -H … up"
 
 
 def test_a_repository_that_was_emptied(tmp_path: Path, mine: None) -> None:

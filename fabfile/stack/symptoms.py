@@ -169,7 +169,7 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "mtu",
         "pulls hang, `TLS handshake timeout`, though small answers come",
         "the packets of Docker's bridge are larger than the server's line takes, and nobody tells it",
-        RESTART,
+        "the line's MTU into /etc/docker/daemon.json, as the finding says; then: on the server: systemctl restart docker",
         _of(_mtu),
     ),
     Symptom(
@@ -205,7 +205,7 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "nginx-no-room",
         "`500 Internal Server Error`, though the images' disk has room",
         f"nginx has no room for what it writes: its memory, or the disk of `{USES}`",
-        "on the server: df -h; df -i",
+        "on the server: df -h && df -i",
         _of(_log("room", "`No space left on device`")),
     ),
     Symptom(

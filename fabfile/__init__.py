@@ -213,14 +213,23 @@ def status(c: Context, json: bool = False) -> None:
     status.show(status.status(host, settings), as_json=json, option=host.option, standby=settings.standby)
 
 
-@task(help={"deep": "Also read every layer: it takes as long as the disk does.", "json": "Print it as JSON."})
+@task(
+    help={
+        "deep": "Also read every layer: it takes as long as the disk does.",
+        "test_alert": "Also send a test message by ALERT_COMMAND.",
+        "json": "Print it as JSON.",
+    }
+)
 @for_people
-def doctor(c: Context, deep: bool = False, json: bool = False) -> None:
+def doctor(c: Context, deep: bool = False, test_alert: bool = False, json: bool = False) -> None:
     """Find out why something does not work: what is wrong, with its numbers, and what to do. Changes nothing."""
     from .steps import doctor
 
     host, settings = server(c)
-    doctor.show(doctor.doctor(host, settings, deep=deep), as_json=json, option=host.option)
+    found = doctor.doctor(host, settings, deep=deep)
+    if test_alert:
+        doctor.test_alert(host, settings, found)
+    doctor.show(found, as_json=json, option=host.option)
 
 
 @task(help={"yes": "Do not ask."})

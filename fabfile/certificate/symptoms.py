@@ -9,7 +9,7 @@ from ..layout import Service
 from ..machine.symptom import Rows, Symptom, Wrong, row
 from .onhost.health import Health
 
-RENEWAL = "last renewal"
+RENEWAL, ALERT = "last renewal", "alert-broken"
 CAA = re.compile(r"\bCAA\b", re.I)
 LIMITED = re.compile(r"rateLimited|too many (?:certificates|failed|requests|currently)", re.I)
 
@@ -124,7 +124,7 @@ SYMPTOMS: tuple[Symptom[Known], ...] = (
         _hairpin,
     ),
     Symptom(
-        "alert-broken",
+        ALERT,
         "something was wrong for days, and nobody told me",
         "`ALERT_COMMAND` cannot be run, or failed when it was needed",
         "correct ALERT_COMMAND in .env, then ./fab -H … sync schedule",

@@ -85,7 +85,7 @@ def _read_only(facts: Mount) -> Wrong | None:
     if not facts["read_only"]:
         return None
     return Wrong(f"{facts['place']} ({facts['kind']}) is mounted read-only: the kernel does that when a disk fails",
-                 f"on the server: dmesg; mount -o remount,rw {facts['place']}")  # fmt: skip
+                 f"on the server: dmesg && mount -o remount,rw {facts['place']}")  # fmt: skip
 
 
 SYMPTOMS: tuple[Symptom[Mount], ...] = (
@@ -100,7 +100,7 @@ SYMPTOMS: tuple[Symptom[Mount], ...] = (
         "read-only-disk",
         "every push ends with `500 Internal Server Error`, and pulls work",
         "the disk of the images is mounted read-only",
-        "on the server: dmesg; mount -o remount,rw PLACE",
+        "on the server: dmesg && mount -o remount,rw PLACE",
         _read_only,
     ),
 )

@@ -169,7 +169,7 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "mtu",
         "pulls hang, `TLS handshake timeout`, though small answers come",
         "the packets of Docker's bridge are larger than the server's line takes, and nobody tells it",
-        RESTART,
+        "the line's MTU into /etc/docker/daemon.json, as the finding says; then: on the server: systemctl restart docker",
         _of(_mtu),
     ),
     Symptom(
@@ -197,14 +197,15 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "too-many-requests",
         "`429 Too Many Requests`, `too many requests at once`, `too many logins at once`",
         "one address has more under way than its share, or a forgotten job tries a wrong password again and again",
-        "fewer at once there, or correct its password; ./fab -H … logs shows what it asks for",
+        "fewer at once there, or correct its password; ./fab -H … logs shows what it asks for; "
+        "docs/security.md, How much at once",
         _of(_client),
     ),
     Symptom(
         "nginx-no-room",
         "`500 Internal Server Error`, though the images' disk has room",
         f"nginx has no room for what it writes: its memory, or the disk of `{USES}`",
-        "on the server: df -h; df -i",
+        "on the server: df -h && df -i",
         _of(_log("room", "`No space left on device`")),
     ),
     Symptom(

@@ -10,6 +10,7 @@ from typing import Any
 from .. import report
 from ..certificate import outside
 from ..certificate import symptoms as certificate
+from ..certificate.onhost import attempts
 from ..certificate.onhost import health as certificate_health
 from ..copies import symptoms as copies
 from ..copies.onhost import rot
@@ -35,6 +36,7 @@ INDENT = 4
 LEFT = ("system", "architecture", "root", "free disk", "cron", "images' disk")
 # An older tool than the server's is a warning, and every task that changes something says so.
 LEFT_OF_STATUS = ("version",)
+ADDRESSES = ("A ", "AAAA ")
 BY_ROW: tuple[Symptom[Rows], ...] = (
     *machine.BY_ROW, *stack.BY_ROW, *certificate.BY_ROW, *registry.BY_ROW, *store.BY_ROW, *copies.BY_ROW,
 )  # fmt: skip
@@ -51,7 +53,7 @@ FOREVER = 1e9
 
 @dataclass
 class Diagnosis:
-    """What `--json` prints. notes: what was not looked at, and why."""
+    """What `--json` prints. notes: what was not looked at, and why; what came of a test."""
 
     registry: str
     findings: list[Finding] = field(default_factory=list)
@@ -85,57 +87,77 @@ def doctor(host: Host, settings: Settings, *, deep: bool = False) -> Diagnosis:
     deep: also read every layer. Raises UsageError where nothing is deployed.
     """
     found, directory = Diagnosis(settings.registry_domain), settings.deploy_dir
-    facts = check.gathered(host, settings)
-    rows = _bad((each for each in check.inside(host, settings, facts) if each.name not in LEFT), found)
+    checked = [each for each in check.inside(host, settings, check.gathered(host, settings)) if each.name not in LEFT]
+    rows = _bad(checked, found)
     host.foresee(looks(settings, deep=deep))
     require_deployed(host, directory)
-    rows |= _bad(_of_status(host, settings, found), found)
+    unseen: list[str] = []
+    rows |= _bad(_of_status(host, settings, unseen), found)
     found.findings += findings(BY_ROW, rows)
     found.findings += findings(machine.SYMPTOMS, host.call(mount.mount, directory))
     containers = host.call(stack_health.health, directory)
     found.findings += findings(stack.SYMPTOMS, containers)
     health = host.call(certificate_health.health, directory, *_of_certificate(settings))
     found.findings += findings(certificate.SYMPTOMS, certificate.Known(health, rows))
-    if any(name.startswith(("A ", "AAAA ")) for name in rows):
+    if any(each.name.startswith(ADDRESSES) and each.mark != "ok" for each in checked):
         found.findings += findings(registry.SYMPTOMS, here().call(between.between, settings.registry_domain))
     images = host.call(store_health.health, directory, _seconds(deep))
     found.findings += findings(store.SYMPTOMS, images)
     if deep:
         found.findings += findings(copies.SYMPTOMS, host.call(rot.rot, directory))
-    found.notes += filter(None, (containers["problem"], images["problem"]))
-    found.findings += _rest(rows, found.notes)
+    unseen += [each for each in (containers["problem"], images["problem"]) if each]
+    found.findings += _rest(rows, unseen)
+    found.notes += unseen
     if not images["whole"]:
         found.notes.append("there was no time to look at all images: ./fab -H … doctor --deep does")
     return found
 
 
+def test_alert(host: Host, settings: Settings, found: Diagnosis) -> None:
+    """Have ALERT_COMMAND tell people that this is a test: what is wrong with it is a finding."""
+    symptom = next(each for each in certificate.SYMPTOMS if each.name == certificate.ALERT)
+    if not settings.alert_command:
+        found.notes.append("ALERT_COMMAND is empty, so nobody is told of anything")
+        return
+    message = f"{settings.registry_domain}: this is a test of ALERT_COMMAND; nothing is wrong"
+    if problem := host.call(attempts.tell, settings.alert_command, message):
+        rest = [each for each in found.findings if each.symptom != symptom.name]
+        found.findings = [*rest, Finding(symptom.name, symptom.said, f"ALERT_COMMAND: {problem}", symptom.remedy)]
+    else:
+        found.notes.append("ALERT_COMMAND was told that this is a test: did the message come?")
+
+
 def _bad(rows: Iterable[Row], found: Diagnosis) -> dict[str, Row]:
     """Those that are not as they should be."""
-    every = list(rows)
-    found.notes += [f"{each.name}: {each.found}" for each in every if each.mark == outside.UNSEEN]
-    return {each.name: each for each in every if each.mark in ("warn", "failed")}
+    bad: dict[str, Row] = {}
+    for each in rows:
+        # Another address may be the router's, or be in /etc/hosts on purpose: only you know.
+        if each.mark == outside.UNSEEN or (each.mark == "warn" and each.name.startswith(ADDRESSES)):
+            found.notes.append(": ".join(filter(None, (each.name, each.found, each.remedy))))
+        elif each.mark != "ok":
+            bad[each.name] = each
+    return bad
 
 
-def _of_status(host: Host, settings: Settings, found: Diagnosis) -> Iterator[Row]:
+def _of_status(host: Host, settings: Settings, unseen: list[str]) -> Iterator[Row]:
     """Its rows; of those that it has from outside, the names are those of `check`."""
     try:
         lines = status.rows(status.status(host, settings), settings.standby)
     except StepError as error:
-        found.notes.append(error.what)
+        unseen.append(error.what)
         return
     for mark, name, text in lines:
         if name not in LEFT_OF_STATUS:
-            yield Row(f"{name} from here" if name.startswith("port ") else name, mark, text)
+            yield Row(f"{name} from here" if name.startswith("port ") else name, mark, text.removeprefix("from here: "))
 
 
-def _rest(rows: Rows, notes: Iterable[str]) -> Iterator[Finding]:
+def _rest(rows: Rows, unseen: Iterable[str]) -> Iterator[Finding]:
     """What is wrong and no symptom of ours; and what could not be looked at, where nothing else says why."""
     known = {name for each in BY_ROW for name in rows if each.look({name: rows[name]})}
     for name, row in rows.items():
         if name not in known:
             yield Finding(name, "", row.found, row.remedy or "./fab -H … status")
-    unknown = [] if rows else [each for each in notes if "from here: " not in each]
-    for what in dict.fromkeys(unknown):
+    for what in () if rows else dict.fromkeys(unseen):
         yield Finding("not-looked-at", "", what, "./fab -H … status")
 
 
@@ -159,4 +181,4 @@ def _print(found: Diagnosis, option: str | None) -> None:
     if not found.findings:
         print("nothing found")
     for note in found.notes:
-        report.paragraph(printable(f"not looked at: {addressed(note, option)}"), 0)
+        report.paragraph(printable(f"note: {addressed(note, option)}"), 0)

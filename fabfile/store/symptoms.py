@@ -61,6 +61,8 @@ def _children(facts: Health) -> Wrong | None:
 def _owners(facts: Health) -> Wrong | None:
     if not facts["owners"]:
         return None
+    if any(text.startswith(".: ") for text in facts["owners"]):
+        return Wrong(f"the registry cannot use {_listed(facts['owners'])}", "./fab -H … up")
     chown = f"chown -hR {owner.REGISTRY}:{owner.NGINX} {facts['place']}; chmod -R u+rwX,g+rX {facts['place']}"
     return Wrong(f"the registry cannot use {_listed(facts['owners'])}", f"on the server: {chown}")
 
@@ -93,6 +95,15 @@ def _eaters(facts: Health) -> Wrong | None:
     return Wrong(f"{size(facts['space']['free'])} are free, and there are {parts}", "; ".join(ways))
 
 
+def _misfits(facts: Health) -> Wrong | None:
+    texts = [
+        f"{each['image']} is for {', '.join(each['has'])}, and was pulled {counted(each['times'], 'time')} "
+        f"to {each['wants']}"
+        for each in facts["misfits"]
+    ]
+    return Wrong(_listed(texts)) if texts else None
+
+
 SYMPTOMS: tuple[Symptom[Health], ...] = (
     Symptom(
         "missing-layer",
@@ -107,6 +118,13 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "a part of a multi-platform image was deleted alone, as old collectors do with what has no tag",
         f"push all platforms again; or, from a copy: {RESTORE}",
         _children,
+    ),
+    Symptom(
+        "wrong-platform",
+        "`exec format error`, or `no matching manifest for linux/arm64 in the manifest list entries`",
+        "the image was built for another processor than that of the machine that pulled it",
+        "where it is built: docker buildx build --platform linux/amd64,linux/arm64 --push …",
+        _misfits,
     ),
     Symptom(
         "torn-link",

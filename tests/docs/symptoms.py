@@ -17,6 +17,7 @@ from fabfile.machine.symptom import Symptom
 from fabfile.steps import doctor
 from tests.sandbox.commands import ROOT
 
+from .pages import anchor
 from .settings import MADE
 
 TITLES = "titles"
@@ -25,6 +26,8 @@ COMMAND = re.compile(
     rf"`[^`]*`|\./fab -H …(?: (?:{TASKS})\b)+(?: --[a-z-]+(?: [A-Z][A-Z:]+)?)*"
     r"|(?<=on the server: )[^;]+|(?<=на сервере: )[^;]+"
 )
+# `docs/care.md, A heading`, at the end.
+NAMED = re.compile(r"docs/(?:ru/)?([a-z]+\.md), ([^;]+)$")
 
 
 @dataclass(frozen=True)
@@ -94,5 +97,6 @@ def _made(page: Page, texts: Texts) -> Iterator[str]:
 
 
 def coded(text: str) -> str:
-    """With its commands as code."""
+    """With its commands as code, and the pages that it names as links."""
+    text = NAMED.sub(lambda found: f"[{found[2]}]({found[1]}#{anchor(found[2])})", text)
     return COMMAND.sub(lambda found: found[0] if found[0].startswith("`") else f"`{found[0].strip()}`", text)

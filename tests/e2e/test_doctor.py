@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.chains import issued
 from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN
 
@@ -147,3 +148,62 @@ def test_a_healthy_server_has_nothing_and_what_is_put_in_is_found(healthy: World
     assert found(healthy) == {}
     planted(healthy, [*of_the_store(layer, part), *around(healthy)], more=("renewal-failed",))
     planted(healthy, of_containers(), more=("no-accounts", "way-out"))
+
+
+def test_settings_that_tell_nobody_an_old_image_and_a_bit_that_flipped(healthy: World) -> None:
+    """What the operator's settings, the list of holes, and only a look at every layer can tell."""
+    layer, _ = images(healthy)
+    data = of_image("data", layer)
+    flip = Plant("bit-rot", f"cp -p {data} /root/layer; printf A | dd of={data} conv=notrunc 2>/dev/null",
+                 f"cp -p /root/layer {data}", f"1 layer of doctor/app:1: {layer} (another content)",
+                 "restore --from COPIES --only REPOSITORY:TAG")  # fmt: skip
+    healthy.configure(ALERT_COMMAND=ALERT, BACKUP_TO="/root/copies")
+    healthy.root = ROOT
+    # What is to be copied is news to cron, too.
+    findings = planted(healthy, [flip], "--deep", more=("alert-broken", "backup", "known-holes", "cron"))
+    assert "there is no curll on the server" in findings["alert-broken"]["found"]
+    assert "sync schedule" in findings["alert-broken"]["remedy"]
+    assert "./inv backup" in findings["backup"]["remedy"]
+    assert "known holes, closed by" in findings["known-holes"]["found"]
+    assert "./fab -H server upgrade" in findings["known-holes"]["remedy"]
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_of_small_files_and_one_that_failed(clean: World) -> None:
+    """And a name that leads nowhere."""
+    data = f"{DEPLOY_DIR}/registry/data"
+    clean.server(f"mkdir -p {data} && mount -t tmpfs -o size=1200m,nr_inodes=1400,mode=755 tmpfs {data}")
+    try:
+        clean.bootstrap()
+        full = Plant("no-inodes", f"mkdir {data}/many && cd {data}/many && seq 1200 | xargs touch",
+                     f"rm -r {data}/many", "there is room for only ", "gc --now")  # fmt: skip
+        near = full._replace(symptom="disk-nearly-full", plant="true", heal="true", found="more files")
+        others = ("known-holes", "pushes-refused", "still-full")
+        planted(clean, [full, near], more=others)
+        failed = Plant("read-only-disk", f"mount -o remount,ro {data}", f"mount -o remount,rw {data}",
+                       f"{data} (tmpfs) is mounted read-only", f"mount -o remount,rw {data}")  # fmt: skip
+        planted(clean, [failed], more=(*others, "disk-nearly-full"))
+        clean.sandbox.dns(DOMAIN)
+        findings = planted(clean, [], more=(*others, "dns", "disk-nearly-full"))
+        assert "no A and no AAAA record" in findings["dns"]["found"]
+        assert "at your DNS provider" in findings["dns"]["remedy"]
+    finally:
+        clean.server("docker ps --all --quiet | xargs -r docker rm --force >/dev/null")
+        clean.server(f"umount -l {data}", check=False)
+        clean.clean()
+
+
+@pytest.mark.long
+def test_an_own_certificate_without_that_of_its_issuer(clean: World, tmp_path: Path) -> None:
+    leaf, key = issued("Issuer", DOMAIN)
+    above, _ = issued("Root", "Issuer")
+    chain, private = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(leaf)
+    private.write_bytes(key)
+    clean.bootstrap(TLS_CERTIFICATE=str(chain), TLS_KEY=str(private))
+    findings = planted(clean, [], more=("chain", "known-holes"))
+    assert "without that of its issuer, Issuer" in findings["chain"]["found"]
+    assert "put the issuer's certificate behind yours" in findings["chain"]["remedy"]
+    chain.write_bytes(leaf + above)
+    clean.fab("sync", "up")
+    planted(clean, [], more=("known-holes",))

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from fabfile import layout
 from fabfile.copies import symptoms as copies_symptoms
 from fabfile.copies.onhost import rot
 from fabfile.errors import StepError
+from fabfile.machine.host import here
 from fabfile.machine.rows import Row
 from fabfile.machine.symptom import Finding, Symptom, Wrong, findings
 from fabfile.machine.symptom import row as by_row
+from fabfile.settings import Settings
 from fabfile.steps import doctor
 from fabfile.store import symptoms as store_symptoms
 from fabfile.store.onhost import health as store_health
@@ -98,7 +101,7 @@ def test_every_symptom_has_a_name_of_its_own() -> None:
 
 def test_a_finding_is_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     doctor.show(doctor.Diagnosis("registry.example.org", notes=["port 80 from here: no way"]), as_json=False)
-    assert capsys.readouterr().out == "nothing found\nnot looked at: port 80 from here: no way\n"
+    assert capsys.readouterr().out == "nothing found\nnote: port 80 from here: no way\n"
     doctor.show(doctor.Diagnosis("registry.example.org"), as_json=True)
     assert json.loads(capsys.readouterr().out) == {"registry": "registry.example.org", "findings": [], "notes": []}
     one = doctor.Diagnosis("registry.example.org", [Finding("torn-link", "it stops", "one", "./fab -H … gc")])
@@ -114,6 +117,14 @@ def test_rows_that_no_symptom_knows_are_not_lost() -> None:
     assert [each.symptom for each in doctor._rest(rows, ["Docker does not run"])] == ["nobody's"]
     # Nothing else says why then.
     assert [each.found for each in doctor._rest({}, ["Docker does not run"])] == ["Docker does not run"]
+
+
+def test_an_address_that_may_be_the_routers_is_no_finding() -> None:
+    found = doctor.Diagnosis("registry.example.org")
+    rows = [Row("A registry.example.org", "warn", "198.51.100.7, but this server has 10.0.0.5", "right if …"),
+            Row("A www.example.org", "failed", "198.51.100.8", "correct it"), Row("clock", "ok", "right")]  # fmt: skip
+    assert list(doctor._bad(rows, found)) == ["A www.example.org"]
+    assert found.notes == ["A registry.example.org: 198.51.100.7, but this server has 10.0.0.5: right if …"]
 
 
 def test_links_that_are_torn(store: Store) -> None:
@@ -151,7 +162,8 @@ def test_files_that_belong_to_somebody_else(store: Store, monkeypatch: pytest.Mo
     assert str(store.data / "docker") in found.remedy
     monkeypatch.setattr(store_health, "REGISTRY", os.getuid() + 1)
     monkeypatch.setattr(store_health, "NGINX", os.getgid() + 1)
-    assert "wrong-owner" in of_store(store)
+    # It sees to all where the top is not theirs.
+    assert of_store(store)["wrong-owner"].remedy == "./fab -H … up"
 
 
 def test_a_repository_that_was_emptied(tmp_path: Path, mine: None) -> None:
@@ -193,3 +205,57 @@ def test_a_bit_that_flipped_is_named_with_its_images(store: Store) -> None:
     (found,) = findings(copies_symptoms.SYMPTOMS, rot.rot(directory))
     assert found.found == f"1 layer of team/app:1; team/app:2: {layer} (another content)"
     assert "./fab -H … restore --from COPIES --only" in found.remedy
+
+
+def used(store: Store, name: str, reference: str, digest: str, agent: str) -> None:
+    """A line of the uses log."""
+    log = Path(str(store.data).removesuffix(layout.DATA), layout.USES_LOG)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    fields = ("1764270000.123", "ci", "GET", name, reference, digest, "1024", agent)
+    log.write_text((log.read_text() if log.exists() else "") + "\t".join(fields) + "\n")
+
+
+ON_ARM = (
+    "docker/26.1.5 go/go1.22.2 git-commit/411e817 kernel/6.1.0 os/linux arch/arm64 UpstreamClient(Docker-Client/26 {})"
+)
+
+
+def test_an_image_of_another_processor(store: Store) -> None:
+    linux, mac = ON_ARM.format("\\\\(linux\\\\)"), ON_ARM.format("\\\\(darwin\\\\)")
+    one = store.image("team/app", [b"one"], "1")
+    both = [
+        {"digest": store.image("team/app", [name.encode()]), "platform": {"os": "linux", "architecture": name}}
+        for name in ("amd64", "arm64")
+    ]
+    many = store.index("team/app", both, "2")
+    layer = store.blob(b"one")
+    for name, reference, digest, agent in (
+        ("team/app", "2", many, linux), ("team/app", "1", one, mac), ("team/app", layer, layer, linux),
+        ("team/app", "1", one, "containerd/1.7.22+unknown"), ("team/app", "1", one, linux.replace("arm64", "amd64")),
+    ):  # fmt: skip
+        used(store, name, reference, digest, agent)
+    assert of_store(store) == {}
+    for _ in range(2):
+        used(store, "team/app", "1", one, linux)
+    found = of_store(store)["wrong-platform"]
+    assert found.found == "team/app:1 is for linux/amd64, and was pulled 2 times to arm64"
+    assert "docker buildx build --platform" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("command", "findings", "note"),
+    [
+        ("cat >{place}", [], "did the message come?"),
+        ("cat >/dev/null; echo no such room >&2; exit 22", ["alert-broken"], ""),
+        ("", [], "ALERT_COMMAND is empty"),
+    ],
+)
+def test_an_alert_is_tried(settings: Settings, tmp_path: Path, command: str, findings: list[str], note: str) -> None:
+    place = tmp_path / "told"
+    found = doctor.Diagnosis("registry.example.org")
+    doctor.test_alert(here(), replace(settings, alert_command=command.format(place=place)), found)
+    assert [each.symptom for each in found.findings] == findings
+    assert any(note in each for each in found.notes) or not note
+    assert not findings or found.findings[0].found == "ALERT_COMMAND: exit status 22: no such room"
+    if "{place}" in command:
+        assert place.read_text() == "registry.example.org: this is a test of ALERT_COMMAND; nothing is wrong\n"

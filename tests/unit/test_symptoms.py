@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from fabfile import layout
 from fabfile.certificate import symptoms as certificate
@@ -28,6 +22,7 @@ from fabfile.stack.onhost import health as stack_health
 from fabfile.stack.onhost import traffic
 from fabfile.store import symptoms as store
 from fabfile.store.onhost import eaters
+from tests.chains import issued
 from tests.docs import symptoms as pages
 
 WELL: traffic.Traffic = {
@@ -240,25 +235,13 @@ def test_a_cdn_in_between(headers: dict[str, str], who: str) -> None:
     assert names(registry.SYMPTOMS, facts) == (["proxy-between"] if who else [])
 
 
-def issued(issuer: str, subject: str, *, told: bool) -> bytes:
-    """A certificate. told: whether it says where that of its issuer is."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(timezone.utc)
-    name = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (issuer, subject)]
-    builder = x509.CertificateBuilder(name[0], name[1], key.public_key(), 7, now, now + timedelta(days=9))
-    if told:
-        place = x509.UniformResourceIdentifier("http://r11.example.org/")
-        access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, place)
-        builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-
 def test_a_certificate_without_that_of_its_issuer() -> None:
-    leaf, above = issued("R11", "registry.example.org", told=True), issued("Root", "R11", told=True)
+    leaf, above = issued("R11", "registry.example.org")[0], issued("Root", "R11")[0]
     assert certificate_health.alone(leaf) == "R11"
     assert certificate_health.alone(leaf + above) == ""
     # Its issuer is the root itself, which clients were given.
-    assert certificate_health.alone(issued("My root", "registry.example.org", told=False)) == ""
-    assert certificate_health.alone(issued("Self", "Self", told=True)) == ""
+    assert certificate_health.alone(issued("My root", "registry.example.org", told=False)[0]) == ""
+    assert certificate_health.alone(issued("Self", "Self")[0]) == ""
 
 
 def known(rows: Mapping[str, Row] | None = None, **changes: object) -> certificate.Known:
@@ -332,7 +315,8 @@ def test_what_takes_up_a_disk() -> None:
     assert eaters.reclaimable(said) == 2_000_000_000
     space = {"free": 500_000_000, "total": 50_000_000_000, "inodes": 0, "all_inodes": 0}
     facts: Any = {
-        "torn": [], "lost": [], "children": [], "owners": [], "odd": [], "emptied": [], "links": 9, "space": space,
+        "torn": [], "lost": [], "children": [], "owners": [], "odd": [], "emptied": [], "misfits": [], "links": 9,
+        "space": space,
         "eaters": {"waiting": 3_000_000_000, "unused": 0, "uploads": 0, "docker": 2_000_000_000},
     }  # fmt: skip
     (found,) = findings(store.SYMPTOMS, facts)

@@ -56,11 +56,14 @@ def health(directory: str) -> Health:
     }  # fmt: skip
     root = Path(directory)
     try:
-        ours = {each["id"]: each["service"] for each in there() if OLD not in each["name"]}
-        every = inspected(run(["docker", "ps", "--quiet", "--no-trunc"], "docker ps", CHECK).stdout.split())
-        found["versions"] = upgrades.versions(directory)
-    except RefusedError as error:
-        return {**found, "problem": error.what}
+        ours, every = _containers()
+    except RefusedError:
+        try:
+            # One that ended between two questions is none the second time.
+            ours, every = _containers()
+        except RefusedError as error:
+            return {**found, "problem": error.what}
+    found["versions"] = upgrades.versions(directory)
     killed = kills(_kernel_log(), _uptime())
     for each in every:
         service = ours.get(each["Id"][:12])
@@ -73,6 +76,12 @@ def health(directory: str) -> Health:
         if service is None and _mounts(each, root / DATA) and not _of_ours(each, root):
             found["strangers"].append(_name(each))
     return found
+
+
+def _containers() -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """ID -> service, of ours; and all that run, as `docker inspect` has them."""
+    ours = {each["id"]: each["service"] for each in there() if OLD not in each["name"]}
+    return ours, inspected(run(["docker", "ps", "--quiet", "--no-trunc"], "docker ps", CHECK).stdout.split())
 
 
 def _name(each: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 SINCE, LINES = "10m", "20000"
 # Docker makes one for each published port (iptables), or has tables of its own (nftables, from 29 on).
 NFTABLES = re.compile(r"\bdocker-bridges\b")
-NO_RULES = re.compile(r'"iptables"\s*:\s*false')
+NO_RULES = re.compile(r'"(?:iptables|ip-masq)"\s*:\s*false|--(?:iptables|ip-masq)=false')
 # What nginx writes: kind -> words of its error log.
 KINDS = {
     "connections": "worker_connections are not enough",
@@ -95,10 +95,19 @@ def _said(*argv: str) -> str:
 
 def _rules(ports: Iterable[str]) -> list[str]:
     saved = _said("iptables-save")
-    if not saved or NO_RULES.search(_text(Path("/etc/docker/daemon.json"))):
+    if not saved or NO_RULES.search(_text(Path("/etc/docker/daemon.json")) + _engine()):
         return []
     missing = lacking(saved, ports)
     return [] if missing and NFTABLES.search(_said("nft", "list", "tables")) else missing
+
+
+def _engine() -> str:
+    """How Docker's engine was started."""
+    with contextlib.suppress(OSError):
+        for place in Path("/proc").glob("[0-9]*"):
+            if _text(place / "comm").strip() == "dockerd":
+                return _text(place / "cmdline").replace("\0", " ")
+    return ""
 
 
 def lacking(saved: str, ports: Iterable[str]) -> list[str]:

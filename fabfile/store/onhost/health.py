@@ -20,6 +20,7 @@ from ...machine.onhost.owner import NGINX, REGISTRY
 from . import handles, marks, trash, walk
 from .eaters import Eaters, eaters
 from .manifests import LARGEST, Manifest, UnreadableError, parse
+from .platforms import Misfit, misfits
 
 # `doctor` takes no longer than a person waits.
 SECONDS = 3.0
@@ -44,7 +45,8 @@ class Health(TypedDict):
     torn: links and manifests that cannot be read, in words. lost: layers and configurations; children: parts of an
     index. owners: what the registry may not use, in words. emptied: repositories without an image for a day. odd: what
     is no file and no directory. links: how many files are links. space: of the images' disk. eaters: what takes it
-    up, where it is nearly full. place: of all of it.
+    up, where it is nearly full. misfits: who pulled what does not run there. place:
+    of all of it.
     """
 
     problem: str
@@ -58,6 +60,7 @@ class Health(TypedDict):
     links: int
     space: disk.Space
     eaters: Eaters | None
+    misfits: list[Misfit]
     place: str
 
 
@@ -67,7 +70,8 @@ def health(directory: str, seconds: float = SECONDS) -> Health:
     nothing: disk.Space = {"free": 0, "total": 0, "inodes": 0, "all_inodes": 0}
     found: Health = {
         "problem": "", "whole": True, "torn": [], "lost": [], "children": [], "owners": [], "emptied": [], "odd": [],
-        "links": 0, "space": nothing, "eaters": None, "place": f"{root}/{DATA}/{IN_DATA.partition('/')[0]}",
+        "links": 0, "space": nothing, "eaters": None, "misfits": [],
+        "place": f"{root}/{DATA}/{IN_DATA.partition('/')[0]}",
     }  # fmt: skip
     # That is a row of `status`, and a symptom of its own.
     if place.problem(root):
@@ -79,7 +83,7 @@ def health(directory: str, seconds: float = SECONDS) -> Health:
                 found["eaters"] = eaters(root)
             _use(found, ".", os.fstat(data), directory=True)
             with handles.store(data) as top, walk.Manifests(top) as manifests:
-                _look(_Look(found, top, manifests, end))
+                _look(_Look(found, root, top, manifests, end))
     except FileNotFoundError:
         # Nothing was ever pushed.
         pass
@@ -96,8 +100,8 @@ def little(space: disk.Space) -> bool:
 
 
 class _Look:
-    def __init__(self, found: Health, top: int, manifests: walk.Manifests, end: float) -> None:
-        self.found, self.top, self.manifests, self.end = found, top, manifests, end
+    def __init__(self, found: Health, root: Path, top: int, manifests: walk.Manifests, end: float) -> None:
+        self.found, self.root, self.top, self.manifests, self.end = found, root, top, manifests, end
         # Digest -> what is wrong with its content, '' for nothing.
         self.known: dict[str, str] = {}
 
@@ -143,6 +147,8 @@ def _look(look: _Look) -> None:
         found["links"] += len(repository.layers) + len(repository.revisions) + 2 * len(repository.tags)
         if _emptied(repository):
             found["emptied"].append(name)
+    revisions = {digest for each in store.repositories.values() for digest in each.revisions}
+    found["misfits"] = misfits(look.root, look.manifests, revisions)[:MOST]
     found["whole"] = store.whole
     found["torn"], found["owners"] = found["torn"][:MOST], found["owners"][:MOST]
 

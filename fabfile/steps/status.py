@@ -23,7 +23,7 @@ from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
-from ..stack.onhost import held, sync
+from ..stack.onhost import held, relay, sync
 from ..store import care, quota
 from ..store.onhost import care as nightly
 from ..store.onhost import quota as minutely
@@ -54,7 +54,7 @@ class Versions(TypedDict):
 class Status(TypedDict):
     """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read.
 
-    held: service -> the image that it does not run, as that was no good.
+    held: service -> the image that it does not run, as that was no good. where: whether it has moved to another server.
     """
 
     registry: str
@@ -71,6 +71,7 @@ class Status(TypedDict):
     pushes: minutely.Judged | None
     backup: copies.Backup
     held: dict[str, str]
+    where: relay.Where
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -90,6 +91,7 @@ def looks(settings: Settings) -> list[Call]:
         (minutely.last, (directory,), {}),
         (copied.last, (directory,), {}),
         (held.instead, (directory,), {}),
+        (relay.where, (directory,), {}),
     ]
 
 
@@ -124,6 +126,7 @@ def status(host: Host, settings: Settings) -> Status:
         "pushes": host.call(minutely.last, settings.deploy_dir),
         "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
         "held": host.call(held.instead, settings.deploy_dir),
+        "where": host.call(relay.where, settings.deploy_dir),
     }
 
 
@@ -149,6 +152,7 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     rows += _disks(found["disk"])
     rows += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
     rows.append(version_row(found["version"]))
+    rows = _elsewhere(found, rows)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -156,6 +160,19 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     red = [name for mark, name, _ in rows if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
+
+
+def _elsewhere(found: Status, rows: list[Row]) -> list[Row]:
+    """The rows that count where the registry has moved away; of one that is moving, one more."""
+    if gone := found["where"]["moved"]:
+        when = time.strftime("%Y-%m-%d", time.gmtime(gone["when"]))
+        text = f"to {gone['to']} ({gone['address']}) on {when}, and hands people over: ./fab -H … move --done ends that"
+        kept = (*layout.Service.SERVING, "disk", "images' disk", "version")
+        return [("warn", "moved", text), *(row for row in rows if row[1] in kept)]
+    if found["where"]["frozen"]:
+        text = "pushes are refused: ./fab -H … move --to SERVER goes on; move --back ends it"
+        return [("warn", "is moving", text), *rows]
+    return rows
 
 
 def _disks(found: disk.Usage) -> list[Row]:

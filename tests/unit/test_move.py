@@ -29,7 +29,7 @@ from fabfile.report import Outcome
 from fabfile.settings import Settings
 from fabfile.stack.onhost import nginx, relay
 from fabfile.stack.onhost import sync as files
-from fabfile.steps import check, move, provision, push_test, schedule, sync, up
+from fabfile.steps import check, move, provision, push_test, schedule, status, sync, up
 
 from .far import Marked, deployed, far
 from .stores import Store, sha
@@ -490,3 +490,12 @@ def test_a_server_that_has_moved_takes_no_other_task(tmp_path: Path, settings: S
         with lock.exclusive(far(), settings, task, path=path):
             pass
     assert json.loads((tmp_path / layout.MOVED).read_text().split("\n", 1)[1])["address"] == "192.0.2.2"
+
+
+def test_status_says_where_it_is() -> None:
+    rows = [("failed", "cron", "x"), ("ok", "nginx", "running"), ("ok", "disk", "9 GB")]
+    gone: Any = {"where": {"moved": {"to": "root@new", "address": "192.0.2.2", "when": 0.0}, "frozen": True}}
+    text = "to root@new (192.0.2.2) on 1970-01-01, and hands people over: ./fab -H … move --done ends that"
+    assert status._elsewhere(gone, rows) == [("warn", "moved", text), rows[1], rows[2]]
+    assert status._elsewhere({"where": {"moved": None, "frozen": True}}, rows)[1:] == rows  # type: ignore[typeddict-item]
+    assert status._elsewhere({"where": {"moved": None, "frozen": False}}, rows) == rows  # type: ignore[typeddict-item]

@@ -167,7 +167,7 @@ def _elsewhere(found: Status, rows: list[Row]) -> list[Row]:
     if gone := found["where"]["moved"]:
         when = time.strftime("%Y-%m-%d", time.gmtime(gone["when"]))
         text = f"to {gone['to']} ({gone['address']}) on {when}, and hands people over: ./fab -H … move --done ends that"
-        kept = (*layout.Service.SERVING, "disk", "images' disk", "version")
+        kept = (layout.Service.NGINX, "disk", "images' disk", "version")
         return [("warn", "moved", text), *(row for row in rows if row[1] in kept)]
     if found["where"]["frozen"]:
         text = "pushes are refused: ./fab -H … move --to SERVER goes on; move --back ends it"

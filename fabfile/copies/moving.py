@@ -26,6 +26,8 @@ from .onhost import arrive, leaving, stage
 
 # What pushes that are at it when nobody may push any more have to end, in seconds.
 QUIET = 3.0
+# And to end afterwards, until the old registry is stopped.
+LATE = 10.0
 # Somebody may be at work on the old server just then.
 PATIENCE = 60
 
@@ -135,12 +137,28 @@ def switch(this: Move, road: between.Between, addresses: Sequence[str]) -> Outco
             raise
         new.call(relay.thaw, directory)
         seconds = time.monotonic() - begun
-    with contextlib.suppress(StepError):
-        old.call(stage.drop, directory)
     return Outcome(
         f"pushes were refused for {seconds:.1f} s, {counted(arrived['blobs'], 'blob')} came in them; {old.name} hands "
         "people over"
     )
+
+
+def bring_late(this: Move) -> int:
+    """What the old server took while the last copy was made: a push that was slow to end. Returns how many tags came.
+
+    From then on its registry does not run.
+    """
+    found = this.old.call(leaving.end, this.directory, LATE)
+    try:
+        if found["references"] == this.new.call(arrive.came, this.directory):
+            return 0
+        road = between.Between(this.old, this.new, this.settings)
+        road.open()
+        with contextlib.closing(road), road.shell_of() as shell:
+            return this.new.call(arrive.late, this.directory, shell)
+    finally:
+        with contextlib.suppress(StepError):
+            this.old.call(stage.drop, this.directory)
 
 
 def hand_over(this: Move) -> None:

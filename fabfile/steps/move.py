@@ -11,7 +11,7 @@ from .. import layout, report
 from ..certificate.onhost import cron
 from ..copies import between, moving, taking
 from ..copies.onhost import arrive, putback
-from ..errors import StepError
+from ..errors import StepError, UsageError
 from ..machine import lock
 from ..machine.host import Host, here, require_deployed
 from ..report import Outcome
@@ -35,6 +35,7 @@ def move(old: Host, new: Host, settings: Settings, to: str) -> None:
     """
     require_deployed(old, settings.deploy_dir)
     this = moving.Move(old, new, settings, to)
+    _require_another(this)
     with _alone(this), report.total("move"):
         gone = old.call(relay.moved, this.directory)
         if gone and gone["to"] != to:
@@ -104,6 +105,14 @@ def _bring(this: moving.Move) -> None:
         road.close()
 
 
+def _require_another(this: moving.Move) -> None:
+    """Raise UsageError where both are one."""
+    ask = ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub; hostname"]
+    keys = [host.run(ask, check=False).stdout for host in (this.old, this.new)]
+    if keys[0] == keys[1] and between.connected(this.old) == between.connected(this.new):
+        raise UsageError(f"--to {this.to}: that is the same server", "./fab -H … move --to root@new.example.com")
+
+
 def _require_same(this: moving.Move) -> None:
     """Raise StepError where the settings are of another registry than the old server."""
     text = this.old.call(files.read, this.directory, [layout.SETTINGS_FILE]).get(layout.SETTINGS_FILE, "")
@@ -134,12 +143,19 @@ def _require_empty(this: moving.Move) -> bool:
     return False
 
 
+def _rest(this: moving.Move) -> Outcome:
+    tags = moving.bring_late(this)
+    words = f"{counted(tags, 'tag')} came late" if tags else "nothing came late"
+    return Outcome(f"{words}; the registry on {this.old.name} is stopped", bool(tags))
+
+
 def _finish(this: moving.Move) -> None:
     """What comes after the switch: all of it can be done again."""
     old, new, directory, settings = this.old, this.new, this.directory, this.settings
     moving.hand_over(this)
     old.call(cron.remove)
     new.call(relay.thaw, directory)
+    this.step("rest", lambda: _rest(this))
     between.Between(old, new, settings).close()
     new.call(arrive.call_self, settings.registry_domain, here=False)
     this.step("schedule", lambda: schedule.schedule(new, settings))

@@ -23,7 +23,7 @@ from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
-from ..stack.onhost import held, sync
+from ..stack.onhost import held, relay, sync
 from ..store import care, page, quota
 from ..store.onhost import care as nightly
 from ..store.onhost import quota as minutely
@@ -47,7 +47,7 @@ class Versions(TypedDict):
 class Status(TypedDict):
     """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read.
 
-    held: service -> the image that it does not run, as that was no good.
+    held: service -> the image that it does not run, as that was no good. where: whether it has moved to another server.
     """
 
     registry: str
@@ -66,6 +66,7 @@ class Status(TypedDict):
     backup: copies.Backup
     standby: behind.Report
     held: dict[str, str]
+    where: relay.Where
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -87,6 +88,7 @@ def looks(settings: Settings) -> list[Call]:
         (copied.last, (directory,), {}),
         (behind.report, (directory,), {}),
         (held.instead, (directory,), {}),
+        (relay.where, (directory,), {}),
     ]
 
 
@@ -123,6 +125,7 @@ def status(host: Host, settings: Settings) -> Status:
         "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
         "standby": host.call(behind.report, settings.deploy_dir),
         "held": host.call(held.instead, settings.deploy_dir),
+        "where": host.call(relay.where, settings.deploy_dir),
     }
 
 
@@ -148,7 +151,8 @@ def rows(found: Status, standby: str = "") -> list[Row]:
     lines += _disks(found["disk"])
     lines += [quota.row(found["pushes"]), page.row(found["page"]), care.row(found["care"]), copies.row(found["backup"])]
     lines += twins.rows(found["standby"], standby)
-    return [*lines, version_row(found["version"])]
+    lines.append(version_row(found["version"]))
+    return _elsewhere(found, lines)
 
 
 def show(found: Status, *, as_json: bool, option: str | None = None, standby: str = "") -> None:
@@ -165,6 +169,19 @@ def show(found: Status, *, as_json: bool, option: str | None = None, standby: st
     red = [name for mark, name, _ in lines if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
+
+
+def _elsewhere(found: Status, rows: list[Row]) -> list[Row]:
+    """The rows that count where the registry has moved away; of one that is moving, one more."""
+    if gone := found["where"]["moved"]:
+        when = time.strftime("%Y-%m-%d", time.gmtime(gone["when"]))
+        text = f"to {gone['to']} ({gone['address']}) on {when}, and hands people over: ./fab -H … move --done ends that"
+        kept = (layout.Service.NGINX, "disk", "images' disk", "version")
+        return [("warn", "moved", text), *(row for row in rows if row[1] in kept)]
+    if found["where"]["frozen"]:
+        text = "pushes are refused: ./fab -H … move --to SERVER goes on; move --back ends it"
+        return [("warn", "is moving", text), *rows]
+    return rows
 
 
 def _disks(found: disk.Usage) -> list[Row]:

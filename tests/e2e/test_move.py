@@ -41,10 +41,10 @@ def blob(digest: str) -> str:
     return f"{STORE}/blobs/sha256/{name[:2]}/{name}/data"
 
 
-def test_a_registry_moves_and_comes_back(deployed: World, second: Second) -> None:
-    """D17. All goes along, the old server hands people over after a restart too, and what was pushed comes back."""
+def test_a_registry_moves(deployed: World, second: Second) -> None:
+    """D17. All goes along, and the old server hands people over, after a restart too. Nothing is ordered."""
     push_image(deployed, "kept/app", b"a layer that somebody needs")
-    serial, certificates = deployed.serial(), deployed.certificates()
+    serial = deployed.serial()
     deployed.sandbox.clear_acme_log()
     print(deployed.fab("move", "--to", TO).stdout)
     client = Client(deployed, LOGIN)
@@ -59,13 +59,43 @@ def test_a_registry_moves_and_comes_back(deployed: World, second: Second) -> Non
     assert deployed.server(f"ls /etc/cron.d/{PROJECT}", check=False) == ""
     assert second.shell("cat /root/.ssh/authorized_keys").count("\n") == 1
     assert deployed.server("cat /root/.ssh/authorized_keys").count("\n") == 1
-    print(deployed.fab("move", "--back").stdout)
-    assert client.pull("moved/app", "1") == ""
-    assert deployed.server(f"cat {blob(layer)}") == "pushed through the old one"
-    push_image(deployed, "back/app", b"pushed at home again")
-    assert deployed.server(f"ls /etc/cron.d/{PROJECT}") != ""
-    assert deployed.certificates() == certificates
+    assert second.shell(f"ls /etc/cron.d/{PROJECT}") != ""
+    assert re.search("warn +moved +to root@second", deployed.fab("status", ok=None).stdout)
     assert deployed.sandbox.orders() == 0
+
+
+@pytest.mark.long
+def test_it_comes_back_and_goes_again_and_the_old_one_ends(deployed: World, second: Second) -> None:
+    """What was pushed on either of them is on the other one, what was deleted is not, and `--done` looks at DNS."""
+    gone, _ = push_image(deployed, "kept/gone", b"a layer that nobody needs")
+    deployed.fab("move", "--to", TO)
+    _, layer = push_image(deployed, "moved/app", b"pushed through the old one")
+    assert deployed.status(f"/v2/kept/gone/manifests/{gone}", "-X", "DELETE", "-u", LOGIN) == 202
+    print(deployed.fab("move", "--back").stdout)
+    client = Client(deployed, LOGIN)
+    assert client.pull("moved/app", "1") == ""
+    assert client.pull("kept/gone", "1") == "gone"
+    assert deployed.server(f"cat {blob(layer)}") == "pushed through the old one"
+    _, layer = push_image(deployed, "back/app", b"pushed at home again")
+    assert deployed.server(f"cat {blob(layer)}") == "pushed at home again"
+    assert deployed.server(f"ls /etc/cron.d/{PROJECT}") != ""
+    assert "nothing to take back" in deployed.fab("move", "--back").stdout
+
+    # Nothing leads from one to the other: it goes through the operator's machine.
+    deployed.server("echo 'AuthorizedKeysFile /etc/ssh/nobody' >/etc/ssh/sshd_config.d/move.conf")
+    print(deployed.fab("move", "--to", TO).stdout)
+    assert second.shell(f"cat {blob(layer)}") == "pushed at home again"
+    refused = deployed.fab("move", "--done", ok=False)
+    print(refused.stderr)
+    deployed.fab("down")
+    assert deployed.status("/v2/") == 0
+    assert "has moved to root@second" in deployed.fab("bootstrap", ok=False).stderr
+
+
+def test_the_same_server_is_refused(deployed: World) -> None:
+    refused = deployed.fab("move", "--to", "root@server", ok=False)
+    assert "that is the same server" in refused.stderr
+    assert deployed.login(USER, PASSWORD) == 200
 
 
 PULLS = {
@@ -73,7 +103,7 @@ PULLS = {
     "skopeo": f"rm -rf /tmp/pulled; skopeo copy --quiet docker://{DOMAIN}/load/kept:1 dir:/tmp/pulled",
 }
 PUSHES = {
-    "docker": f"docker tag {DOMAIN}/load/kept:1 {DOMAIN}/load/docker:$1 && docker push --quiet {DOMAIN}/load/docker:$1",
+    "docker": f"docker tag made {DOMAIN}/load/docker:$1 && docker push --quiet {DOMAIN}/load/docker:$1",
     "skopeo": f"skopeo copy --quiet docker-archive:/tmp/load.tar docker://{DOMAIN}/load/skopeo:$1",
 }
 
@@ -102,7 +132,8 @@ def load(world: World) -> Iterator[Load]:
     assert done.returncode == 0, done.stderr
     made = client(
         "mkdir -p /tmp/load && cd /tmp/load && head -c 3000000 /dev/urandom >layer && tar -cf ../layer.tar layer && "
-        f"docker import ../layer.tar {DOMAIN}/load/kept:1 && docker push --quiet {DOMAIN}/load/kept:1 && "
+        f"docker import ../layer.tar made && docker tag made {DOMAIN}/load/kept:1 && "
+        f"docker push --quiet {DOMAIN}/load/kept:1 && "
         f"docker save --output /tmp/load.tar {DOMAIN}/load/kept:1"
     )
     assert made.returncode == 0, made.stderr

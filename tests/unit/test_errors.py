@@ -115,7 +115,7 @@ def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.Captu
         },
         "care": None, "pushes": None, "page": None,
         "backup": {"wanted": False, "to": False, "period": 1.0, "last": None},
-        "standby": behind.report("/nonexistent"), "held": {},
+        "standby": behind.report("/nonexistent"), "held": {}, "where": {"moved": None, "frozen": False},
     }  # fmt: skip
     with pytest.raises(StepError):
         status.show(found, as_json=False, option="-H a.test")

@@ -29,7 +29,7 @@ from fabfile.report import Outcome
 from fabfile.settings import Settings
 from fabfile.stack.onhost import nginx, relay
 from fabfile.stack.onhost import sync as files
-from fabfile.steps import check, move, provision, push_test, schedule, sync, up
+from fabfile.steps import check, move, provision, push_test, schedule, status, sync, up
 
 from .far import Marked, deployed, far
 from .stores import Store, sha
@@ -113,6 +113,26 @@ def test_the_new_one_becomes_as_the_old_one_is(old: Store, new: Store, shell: li
         assert sha(new.blob_path(digest).read_bytes()) == digest
     assert again["references"] == found["references"]
     assert stat.S_IMODE(next((new.top / "repositories").rglob("link")).stat().st_mode) == 0o640
+
+
+@needs_rsync
+def test_what_was_late_is_added_and_nothing_else_is_changed(old: Store, new: Store, shell: list[str]) -> None:
+    """A push that ended on the old server after the last pass; meanwhile people push and delete on the new one."""
+    old.image("app", [b"one"], "1", "2")
+    found, _ = passed(old, new, shell)
+    arrive.settle(str(root_of(new)))
+    assert arrive.came(str(root_of(new))) == found["references"]
+    old.image("late", [b"slow"], "1")
+    shutil.rmtree(new.part("app", "_manifests/tags/2"))
+    moved = new.image("app", [b"newer"], "1")
+    found = stage.stage(str(root_of(old)))
+    assert arrive.came(str(root_of(new))) != found["references"]
+    assert arrive.late(str(root_of(new)), shell) == 1
+    assert (new.part("app", "_manifests/tags/1") / "current/link").read_text() == moved
+    assert not new.part("app", "_manifests/tags/2").exists()
+    assert (new.part("late", "_manifests/tags/1") / "current/link").exists()
+    assert new.blob_path(sha(b"slow")).read_bytes() == b"slow"
+    assert arrive.late(str(root_of(new)), shell) == 0
 
 
 @needs_rsync
@@ -253,7 +273,6 @@ def test_people_behind_the_old_server_are_many(tmp_path: Path) -> None:
     assert relay.known(tmp_path) == {}
 
 
-FOUND: Any = {"references": "all", "tags": 1, "missing": {}, "dropped": []}
 ARRIVED: Any = {"blobs": 1, "sent": 1, "bad": []}
 
 
@@ -273,14 +292,17 @@ class Two:
         self.acknowledged: set[int] = set()
         self.left = -1
 
+    def acknowledge(self, host: Fake) -> None:
+        self.pushed += 1
+        host.store.add(self.pushed)
+        self.acknowledged.add(self.pushed)
+
     def happened(self) -> None:
         """Somebody pushes wherever that is possible. A kill may come now."""
         assert not (self.old.takes and self.new.takes), "both take pushes"
         for host in self.hosts.values():
             if host.takes:
-                self.pushed += 1
-                host.store.add(self.pushed)
-                self.acknowledged.add(self.pushed)
+                self.acknowledge(host)
         self.calls += 1
         if self.left == 0:
             raise KilledError
@@ -294,6 +316,7 @@ class Fake:
 
     def __init__(self, two: Two, name: str, root: Path) -> None:
         self.two, self.name, self.root = two, name, root
+        self.stopped = False
         self.live, self.store, self.copy, self.waiting = "down", set[int](), set[int](), set[int]()
         (root / layout.NGINX).mkdir(parents=True)
         self.fab = f"./fab -H {name}"
@@ -307,7 +330,7 @@ class Fake:
         return self.two.new if self is self.two.old else self.two.old
 
     def run(self, *_: object, **__: object) -> Any:
-        return type("Done", (), {"ok": True, "stdout": ""})
+        return type("Done", (), {"ok": True, "stdout": self.name})
 
     def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         self.two.happened()
@@ -326,6 +349,9 @@ class Fake:
             leaving.go: self.go,
             leaving.hand_over: self.hand_over,
             leaving.stay: self.stay,
+            leaving.end: self.end,
+            arrive.came: lambda *_: str(sorted(self.copy)),
+            arrive.late: self.late,
             relay.reach: lambda *_: ("192.0.2.2", []),
             putback.there: self.there,
             files.read: lambda *_: {layout.SETTINGS_FILE: "REGISTRY_DOMAIN='registry.example.org'"},
@@ -353,11 +379,28 @@ class Fake:
         self.two.happened()
         return "all"
 
+    def staged(self) -> Any:
+        self.waiting = set(self.store)
+        return {"references": str(sorted(self.waiting)), "tags": 1, "missing": {}, "dropped": []}
+
     def begin(self, *_: object) -> Any:
         relay.freeze(str(self.root))
         self.two.happened()
-        self.waiting = set(self.store)
-        return FOUND
+        return self.staged()
+
+    def end(self, *_: object) -> Any:
+        """And before it, a push that had begun long before."""
+        if not self.stopped:
+            self.two.acknowledge(self)
+        self.two.happened()
+        self.stopped = True
+        return self.staged()
+
+    def late(self, *_: object) -> int:
+        new = self.other.waiting - self.copy
+        self.copy = set(self.other.waiting)
+        self.store |= new
+        return len(new)
 
     def last(self, *_: object) -> Any:
         self.copy = set(self.other.waiting)
@@ -392,8 +435,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = contextlib.nullcontext
 
     def staged(host: Any, _: Settings) -> Any:
-        host.waiting = set(host.store)
-        return nothing(FOUND)
+        return nothing(host.staged())
 
     def pull(road: Any) -> Any:
         road.new.two.happened()
@@ -490,3 +532,12 @@ def test_a_server_that_has_moved_takes_no_other_task(tmp_path: Path, settings: S
         with lock.exclusive(far(), settings, task, path=path):
             pass
     assert json.loads((tmp_path / layout.MOVED).read_text().split("\n", 1)[1])["address"] == "192.0.2.2"
+
+
+def test_status_says_where_it_is() -> None:
+    rows = [("failed", "cron", "x"), ("ok", "nginx", "running"), ("ok", "disk", "9 GB")]
+    gone: Any = {"where": {"moved": {"to": "root@new", "address": "192.0.2.2", "when": 0.0}, "frozen": True}}
+    text = "to root@new (192.0.2.2) on 1970-01-01, and hands people over: ./fab -H … move --done ends that"
+    assert status._elsewhere(gone, rows) == [("warn", "moved", text), rows[1], rows[2]]
+    assert status._elsewhere({"where": {"moved": None, "frozen": True}}, rows)[1:] == rows  # type: ignore[typeddict-item]
+    assert status._elsewhere({"where": {"moved": None, "frozen": False}}, rows) == rows  # type: ignore[typeddict-item]

@@ -119,9 +119,7 @@ def _links(top: int) -> list[tuple[str, str]]:
 
 def _digests(come: int) -> set[str]:
     """All that the links which came name."""
-    with contextlib.suppress(FileNotFoundError), handles.directory(come, STORE) as top:
-        return {digest for _, digest in _links(top) if DIGEST.match(digest)}
-    return set()
+    return {digest for _, digest in _came(come) if DIGEST.match(digest)}
 
 
 def settle(directory: str) -> str:
@@ -166,6 +164,36 @@ def last(directory: str, lineage: str, shell: list[str], addresses: list[str], r
     if problem := nginx.reconfigure(directory, lineage)["problem"]:
         raise RefusedError(f"the certificate that came is not used: {problem}", "./fab -H … status")
     return found
+
+
+def came(directory: str) -> str:
+    """The digest of all links that came last, as stage.Staged has it. Changes nothing but an empty directory."""
+    with handles.refused(), inside.opened(Path(directory), COPY_IN) as come:
+        return needed.digest_of([" ".join(each) for each in _came(come)])
+
+
+def late(directory: str, shell: list[str]) -> int:
+    """What the old server took after the last pass, or while that was made: it is added, and nothing else is changed.
+
+    People push and delete here by now. shell: as for `pull`. Returns how many tags came.
+    """
+    with handles.refused(), inside.opened(Path(directory), COPY_IN) as come:
+        before = {*_came(come)}
+        pull(directory, shell)
+        new = [each for each in _came(come) if each not in before]
+        links = [(path, digest, _time(come, path)) for path, digest in new]
+        return putback.put(directory, links, [], whole=False, keep=True)["tags"]
+
+
+def _came(come: int) -> list[tuple[str, str]]:
+    with contextlib.suppress(FileNotFoundError), handles.directory(come, STORE) as top:
+        return _links(top)
+    return []
+
+
+def _time(come: int, path: str) -> float:
+    found = handles.stat_of(come, f"{STORE}/{path}")
+    return found.st_mtime if found else 0.0
 
 
 def _copy(options: list[str]) -> None:

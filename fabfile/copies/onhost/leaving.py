@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from ...layout import Service
 from ...machine.onhost.atomic import RefusedError
 from ...stack.onhost import nginx, relay
+from ...stack.onhost.containers import CHECK, compose, run
 from ...store.onhost import barrier
 from . import stage
 
@@ -41,6 +44,17 @@ def hand_over(directory: str, lineage: str, to: str, name: str, token: str) -> N
             f"what comes here does not get to {to}: {'; '.join(wrong)}",
             "does a firewall keep containers from it? Then run it again",
         )
+
+
+def end(directory: str, patience: float) -> stage.Staged:
+    """Nothing is taken here any more, and what was, last of all, can be fetched: a push that was slow to end.
+
+    patience: seconds to wait for what is under way. Layers that somebody still pulls are sent to the end, by nginx.
+    """
+    barrier.passed(patience)
+    stop = compose(Path(directory), "stop", "--timeout", "10", Service.REGISTRY, Service.AUTH)
+    run(stop, "docker compose stop", CHECK)
+    return stage.stage(directory)
 
 
 def unreached(to: str, wrong: Sequence[str]) -> tuple[str, str]:

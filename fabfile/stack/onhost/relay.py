@@ -84,6 +84,18 @@ def moved(directory: str) -> Moved | None:
         raise RefusedError(f"{file} cannot be read: {error}", "it says where this registry has moved to") from None
 
 
+class Where(TypedDict):
+    """moved: see Moved. frozen: whether nobody may push here."""
+
+    moved: Moved | None
+    frozen: bool
+
+
+def where(directory: str) -> Where:
+    """Where the registry is. Changes nothing."""
+    return {"moved": moved(directory), "frozen": frozen(directory)}
+
+
 def leave(directory: str, to: str, address: str) -> None:
     """From now on this registry is the one at that address: `up` makes nginx hand all over to it.
 

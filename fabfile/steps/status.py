@@ -149,13 +149,14 @@ def show(found: Status, *, as_json: bool, option: str | None = None, standby: st
     rows = [*_containers(found["containers"]), *_held(found["held"]), _certificate(found["certificate"])]
     for port, seen in found["from_here"].items():
         rows += _from_here(int(port), seen)
-    rows += [
-        _renewal(found["last_renewal"], found["failed_orders"]),
-        cron_row(found["cron"], found["last_renewal"]),
-    ]
+    # What the other server does for both is no news here.
+    rests = twins.rests(found["standby"])
+    rows += [] if rests else [_renewal(found["last_renewal"], found["failed_orders"])]
+    often = found["cron"]["twice_a_day"] and not rests
+    rows.append(cron_row({**found["cron"], "twice_a_day": often}, found["last_renewal"]))
     rows.append(_accounts(found["accounts"]))
     rows += _disks(found["disk"])
-    rows += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
+    rows += [] if rests else [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
     rows += twins.rows(found["standby"], standby)
     rows.append(version_row(found["version"]))
     if as_json:

@@ -35,8 +35,8 @@ def promote(c: Context, lost: bool = False) -> None:
         try:
             host, settings = server(c)
         except StepError as error:
-            error.remedies += ("if it is gone: ./fab -H … promote --lost",)
-            raise
+            gone = "if it is gone: ./fab -H … promote --lost"
+            raise StepError(error.what, *error.remedies, gone, reason=error.reason) from None
         other = second(c, settings)
         report.step("promote", lambda: promote.promote(host, other, settings), host.option)
         return

@@ -74,6 +74,11 @@ def followed(host: Host, settings: Settings) -> Outcome:
     return Outcome(f"has all of it: {counted(last['tags'], 'tag')}", changed="nothing is new" not in done.stdout)
 
 
+def rests(found: behind.Report) -> bool:
+    """Whether another server does what cron does here otherwise."""
+    return found["state"] is not None and found["state"]["role"] != standing.FIRST
+
+
 def rows(found: behind.Report, wanted: str) -> list[Row]:
     """The line of `status`; none where there is no standby, and never was. wanted: STANDBY."""
     now, last = found["state"], found["copied"]

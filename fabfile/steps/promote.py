@@ -29,6 +29,8 @@ def promote(first: Host, other: Host, settings: Settings) -> Outcome:
     if was["role"] != standing.FIRST:
         raise StepError(f"{first.name} is not the first", "HOSTS in .env, or -H, names another server")
     with lock.exclusive(first, settings, "promote"):
+        # So that little is left for the last one, during which nobody may push.
+        twins.followed(other, settings)
         first.call(standing.still, directory, twins.called(other))
         # What was being pushed then.
         how = first.call(last_push.done, directory)

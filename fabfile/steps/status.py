@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TypedDict
 
 from .. import layout, report
@@ -143,13 +144,16 @@ def rows(found: Status, standby: str = "") -> list[Row]:
     lines = [*_containers(found["containers"]), *_held(found["held"]), certificate_rows.pair(found["certificate"])]
     for port, seen in found["from_here"].items():
         lines += certificate_rows.from_here(int(port), seen)
-    lines += [
-        certificate_rows.renewal(found["last_renewal"], found["failed_orders"]),
-        certificate_rows.schedule(found["cron"], found["last_renewal"]),
-    ]
+    # What the other server does for both is no news here.
+    rests = twins.rests(found["standby"])
+    lines += [] if rests else [certificate_rows.renewal(found["last_renewal"], found["failed_orders"])]
+    often = found["cron"]["twice_a_day"] and not rests
+    lines.append(certificate_rows.schedule({**found["cron"], "twice_a_day": often}, found["last_renewal"]))
     lines.append(_accounts(found["accounts"]))
     lines += _disks(found["disk"])
-    lines += [quota.row(found["pushes"]), page.row(found["page"]), care.row(found["care"]), copies.row(found["backup"])]
+    if not rests:
+        lines += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
+    lines.append(page.row(found["page"]))
     lines += twins.rows(found["standby"], standby)
     lines.append(version_row(found["version"]))
     return _elsewhere(found, lines)

@@ -425,7 +425,9 @@ def test_what_status_says(  # noqa: PLR0917 - each is a column
     }
     standing.remember(str(root), now)
     pair.used("PUT\tapp\t1", "PUT\tapp\tsha256:0", "PUT\tapp\t2")
-    (row,) = twins.rows(behind.report(str(root)), "root@b")
+    found = behind.report(str(root))
+    assert twins.rests(found) == (role == "standby")
+    (row,) = twins.rows(found, "root@b")
     assert row[:2] == (mark, "standby")
     assert words in row[2]
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from .. import layout
+from ..authority import ACME_SERVERS
 from ..layout import Inside
-from ..rules import ACME_SERVERS
 from ..settings import Settings
 from .onhost.certbot import AcmeAccount
 

@@ -17,6 +17,7 @@ from ..report import Outcome
 from ..secret import Secret
 from ..settings import Settings
 from ..stack import logins
+from ..store import page
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -46,6 +47,7 @@ def put(  # noqa: PLR0913 - an account is that much
     entry = hashed(checked_name(user), checked_password(password)) if password else ""
     details = [f"password of {user}, shown this once: {password.reveal()}"] if show and password else []
     (done,) = logins.enter(host, settings, {user: entry}, rights, details=details)
+    page.accounts(host, settings)
     return Outcome(f"account {user} {done}", details=details)
 
 
@@ -58,6 +60,7 @@ def bring(host: Host, settings: Settings, file: str, rights: Rights) -> Outcome:
     done: list[str] = []
     if entries:
         done = logins.enter(host, settings, entries, rights)
+        page.accounts(host, settings)
     for text in refused:
         report.line("warn", "htpasswd", text, 0.0)
     counted = ", ".join(f"{done.count(what)} {what}" for what in ("added", "changed"))
@@ -67,6 +70,13 @@ def bring(host: Host, settings: Settings, file: str, rights: Rights) -> Outcome:
             "give each of them a new password: ./fab -H … htpasswd --user NAME",
         )
     return Outcome(f"accounts of {file}: {counted}", changed=bool(done))
+
+
+def remove(host: Host, settings: Settings, user: str) -> Outcome:
+    """Remove an account. Its password, and its session on the page, are refused from the next request on."""
+    done = logins.remove(host, settings, user)
+    page.accounts(host, settings)
+    return done
 
 
 def first(host: Host, settings: Settings, made: Callable[[Secret], None]) -> Outcome:

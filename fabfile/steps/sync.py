@@ -18,7 +18,7 @@ from ..report import Outcome
 from ..settings import HOME, Settings
 from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
-from ..store import quota
+from ..store import page, quota
 from ..store.onhost import rules
 from ..text import counted
 
@@ -95,6 +95,7 @@ def sync(
     host.call(onhost.apply, directory, payload, removed, digests)
     if layout.RETENTION in {*changed, *removed}:
         quota.look(host, settings)
+        page.look(host, settings)
     if not there["ours"]:
         return Outcome(f"{len(changed)} new files in {directory}")
     count = len(changed) + len(removed) + len(there["closed"])

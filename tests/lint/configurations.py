@@ -21,6 +21,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "wildcard": "REGISTRY_ALIASES=*.example.org\nACME_CHALLENGE=dns-01",
         "long": f"REGISTRY_ALIASES={'.'.join(['x' * 63] * 3)}.{'x' * 61}",
     },
+    "page": {"on": "", "admin": "PAGE=admin", "off": "PAGE=off"},
     "HSTS": {"off": "", "on": "HSTS_MAX_AGE=63072000\nCLIENT_PAUSE=60"},
     "certificate": {"none": "", "ordered": "", "own": "TLS_CERTIFICATE=fullchain.pem\nTLS_KEY=privkey.pem"},
 }

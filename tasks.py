@@ -43,12 +43,13 @@ def demo(c: Context, stop: bool = False) -> None:
 def test(c: Context, select: str = "", long: bool = False) -> None:
     """Run every test but the long ones, the end-to-end ones against a throw-away server on this machine."""
     from tests.sandbox import SandboxError
-    from tests.sandbox.engine import ensure_engine, ensure_rsync
+    from tests.sandbox.engine import ensure_chromium, ensure_engine, ensure_rsync
     from tests.sandbox.images import ensure_images
 
     try:
         ensure_engine(print)
         ensure_rsync(print)
+        ensure_chromium(print)
         ensure_images(print)
     except SandboxError as error:
         raise StepError(str(error)) from None
@@ -99,13 +100,13 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
 @task(help={"screenshots": "The pictures of the page instead: docs/page-*.png. Needs chromium."})
 @for_people
 def docs(c: Context, screenshots: bool = False) -> None:
-    """Write the pages of docs/ that are made from other files: the settings, from .env.dist."""
-    from tests.docs import settings
+    """Write the pages of docs/ that are made from other files: the settings, from .env.dist; what `doctor` finds."""
+    from tests.docs import settings, symptoms
 
     if screenshots:
         development("python", "-m", "tests.page.pictures")
         return
-    for path in settings.write():
+    for path in [*settings.write(), *symptoms.write()]:
         print(path.relative_to(ROOT))
 
 

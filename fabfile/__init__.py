@@ -10,11 +10,13 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
-from .copy_tasks import backup, restore
+from .copy_tasks import backup, move, restore
 from .errors import UsageError, for_people
 from .running import change, run, server
+from .standby_tasks import promote, standby
 from .store_tasks import gc, images, retention
 from .upgrade_tasks import pin, rollback, upgrade
+from .watch_tasks import events
 
 
 @task(
@@ -77,7 +79,7 @@ def sync(c: Context, diff: bool = False) -> None:
     iterable=["repository"],
     help={
         "user": "The account to add or to change.",
-        "role": "pull, push (and pull), or admin (delete and list all, too); a new account gets push.",
+        "role": "pull, push (and pull), admin (delete and list all, too), or metrics; a new account gets push.",
         "repository": "Limit it to this repository, 'team-a/*' for many; can be repeated; '*' is all.",
         "generate": "Make a password and show it once, instead of asking for one.",
         "keep": "Keep the password, change the rest.",
@@ -208,7 +210,26 @@ def status(c: Context, json: bool = False) -> None:
     from .steps import status
 
     host, settings = server(c)
-    status.show(status.status(host, settings), as_json=json, option=host.option)
+    status.show(status.status(host, settings), as_json=json, option=host.option, standby=settings.standby)
+
+
+@task(
+    help={
+        "deep": "Also read every layer: it takes as long as the disk does.",
+        "test_alert": "Also send a test message by ALERT_COMMAND.",
+        "json": "Print it as JSON.",
+    }
+)
+@for_people
+def doctor(c: Context, deep: bool = False, test_alert: bool = False, json: bool = False) -> None:
+    """Find out why something does not work: what is wrong, with its numbers, and what to do. Changes nothing."""
+    from .steps import doctor
+
+    host, settings = server(c)
+    found = doctor.doctor(host, settings, deep=deep)
+    if test_alert:
+        doctor.test_alert(host, settings, found)
+    doctor.show(found, as_json=json, option=host.option)
 
 
 @task(help={"yes": "Do not ask."})
@@ -226,9 +247,16 @@ def unlock(c: Context, yes: bool = False) -> None:
 @for_people
 def bootstrap(c: Context) -> None:
     """All of it, in order: check, provision, sync, htpasswd, (ship), up, init-letsencrypt, schedule, push-test."""
-    from .steps import bootstrap
+    from .machine import lock
+    from .running import second
+    from .steps import bootstrap, standby
 
-    bootstrap.bootstrap(*server(c))
+    host, settings = server(c)
+    bootstrap.bootstrap(host, settings)
+    if settings.standby:
+        other = second(c, settings)
+        with lock.exclusive(host, settings, "standby"):
+            standby.standby(host, other, settings, synced=True)
 
 
 @task(
@@ -257,8 +285,8 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
 GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
-    "Every day": (status, images, retention, gc, renew, logs, down),
-    "Now and then": (backup, restore, upgrade, rollback, pin, adopt, unlock),
+    "Every day": (status, doctor, images, retention, gc, renew, events, logs, down),
+    "Now and then": (backup, restore, move, standby, promote, upgrade, rollback, pin, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

@@ -82,7 +82,7 @@ def write(
         files["sessions.conf"] = sessions.maps(accounts, page.encode(), SECRET, DAY).decode()
     certificate, key = pair()
     files |= {"tls/fullchain.pem": certificate, "tls/privkey.pem": key}
-    for below in ("tls", "run", "uses", "full", "page/data", "sockets/registry", "sockets/auth"):
+    for below in ("tls", "run", "uses", "full", "metrics", "page/data", "sockets/registry", "sockets/auth"):
         (directory / below).mkdir(parents=True, exist_ok=True)
     if layout.PAGE_SHELL in tree:
         (directory / layout.PAGE_SHELL).write_bytes(tree[layout.PAGE_SHELL].content)
@@ -96,7 +96,7 @@ def _adapted(text: str, directory: Path, ports: Mapping[str, int]) -> str:
     # Of root's children too, or they could not enter the directory.
     text = re.sub(r"^user .*;$", "" if os.geteuid() else "user root;", text, flags=re.M)
     text = re.sub(r"(?<=[ :])/(run|sockets|uses)/", rf"{directory}/\1/", text)
-    text = text.replace(layout.Inside.FULL, f"{directory}/full")
+    text = text.replace(layout.Inside.FULL, f"{directory}/full").replace(layout.Inside.METRICS, f"{directory}/metrics")
     text = re.sub(rf"(?<= ){layout.Inside.PAGE}(?=[/;])", f"{directory}/page", text)
     text = re.sub(rf"(?<=[ =]){layout.Inside.BLOBS}(?=;)", f"{directory}/blobs", text)
     return re.sub(r"\blisten (127\.0\.0\.1:)?(\d+)", lambda port: f"listen {ports[port[2]]}", text)

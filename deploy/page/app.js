@@ -14,6 +14,7 @@ const SCREENS = {
 };
 const REFRESH = 30_000;
 const RETRY = 10_000;
+const PAUSE = 250;
 // The server's job runs once a minute.
 const STALE = 180;
 
@@ -76,6 +77,7 @@ class App {
 
   /** Show what the address means. */
   async open() {
+    clearTimeout(this.writing);
     this.visit += 1;
     const visit = this.visit;
     const place = placeOf(location);
@@ -99,7 +101,14 @@ class App {
 
   /** Put filter and order into the address, where a reload and a link find them. */
   remember(values) {
+    clearTimeout(this.writing);
     history.replaceState(null, "", (queryOf(values) || location.pathname) + location.hash);
+  }
+
+  /** The same, once nobody types any more: it costs more than the filter itself. */
+  rememberSoon(values) {
+    clearTimeout(this.writing);
+    this.writing = setTimeout(() => this.remember(values), PAUSE);
   }
 
   /** Ask again what may have changed. */

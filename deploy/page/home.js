@@ -107,7 +107,7 @@ export class Home {
 
   search(text) {
     this.text = text;
-    this.remember();
+    this.app.rememberSoon(this.places());
     this.show();
     this.app.render();
     this.fetchTags();
@@ -115,7 +115,7 @@ export class Home {
 
   sort(order) {
     this.order = order;
-    this.remember();
+    this.app.remember(this.places());
     this.show();
     this.app.render();
   }
@@ -125,8 +125,8 @@ export class Home {
     this.sort(all[(all.indexOf(this.order) + 1) % all.length]);
   }
 
-  remember() {
-    this.app.remember({ q: this.text, sort: this.order === "pushed" ? "" : this.order });
+  places() {
+    return { q: this.text, sort: this.order === "pushed" ? "" : this.order };
   }
 
   /** Copies the pull command of the newest image in the row that has the focus. */

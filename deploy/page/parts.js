@@ -103,13 +103,15 @@ export function countdown(seconds, again) {
 }
 
 const CHUNK = 50;
-const AT_ONCE = 2;
+const AT_ONCE = 1;
 // So many rows are made even where nobody looks, so that the browser's own search finds them.
 const UNSEEN = 2000;
 const SLICE = 10;
+// Whoever types goes on typing.
+const PAUSE = 200;
 
 /**
- * Rows of a table, in chunks. The first hundred are made at once, the others when they come into view or when nothing
+ * Rows of a table, in chunks. The first fifty are made at once, the others when they come into view or when nothing
  * else is to be done; the browser paints only what is in view.
  */
 export class List {
@@ -138,7 +140,8 @@ export class List {
       if (at < AT_ONCE || chunk.firstChild) this.fill(at);
     });
     this.element.replaceChildren(this.head, ...this.chunks);
-    this.later(AT_ONCE, this.run);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.later(AT_ONCE, this.run), PAUSE);
   }
 
   chunk(at) {

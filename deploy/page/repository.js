@@ -113,19 +113,21 @@ export class Repository {
 
   search(text) {
     this.text = text;
-    this.changed();
+    this.app.rememberSoon(this.places());
+    this.show();
+    this.app.render();
   }
 
   sort(order) {
     this.order = order;
     this.sorted = this.data.tags.toSorted(ORDERS[order]);
-    this.changed();
-  }
-
-  changed() {
-    this.app.remember({ q: this.text, sort: this.order === "pushed" ? "" : this.order });
+    this.app.remember(this.places());
     this.show();
     this.app.render();
+  }
+
+  places() {
+    return { q: this.text, sort: this.order === "pushed" ? "" : this.order };
   }
 
   nextOrder() {

@@ -32,6 +32,7 @@ SERVER_LIBRARIES = ("invoke", "dotenv")
 MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
 OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
 FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
+FOR_METRICS = f"{layout.NGINX}/metrics.conf"
 FOR_PAGE = (f"{layout.NGINX}/{layout.PAGE_CONF}", f"{layout.NGINX}/addresses.conf")
 Sections = Sequence[tuple[str, str]]
 CONFIGS = (layout.REGISTRY_CONFIG, layout.AUTH_CONFIG, layout.PASSWD, layout.GROUP)
@@ -162,6 +163,8 @@ def _sources(deploy: Path, settings: Settings) -> Iterator[tuple[PurePosixPath, 
 def _wanted(name: PurePosixPath, settings: Settings) -> bool:
     if str(name) in FOR_ANONYMOUS_PULL:
         return bool(settings.anonymous_pull)
+    if str(name) == FOR_METRICS:
+        return bool(settings.metrics)
     return settings.page != "off" or not (name.parts[0] == layout.PAGE or str(name) in FOR_PAGE)
 
 

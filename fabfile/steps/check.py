@@ -29,11 +29,24 @@ from ..stack.onhost.sync import directories
 
 GB = 1e9
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
+# Rows about where the registry's names lead to, and what answers there.
+OF_NAMES = ("A ", "AAAA ", "DNS ", *(f"port {port} from here" for port in (80, 443)))
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
 
 def check(host: Host, settings: Settings) -> list[Row]:
     """Gather the facts on the host and judge them."""
+    facts = gathered(host, settings)
+    rows = inside(host, settings, facts)
+    for port in outside.ports(settings):
+        answers = host.local or str(port) in facts.get("answers", ())
+        found = outside.seen(host, settings, port) if answers else None
+        rows += [Row(f"port {port} from here", *line, later=True) for line in outside.lines(port, found)]
+    return rows
+
+
+def gathered(host: Host, settings: Settings) -> Facts:
+    """What onhost/check.sh says of the host."""
     facts: Facts = defaultdict(list)
     ours = " ".join(directories(templates.names(settings)))
     acme = urlsplit(settings.acme_directory)
@@ -42,12 +55,12 @@ def check(host: Host, settings: Settings) -> list[Row]:
     for line in host.script("check.sh", settings.deploy_dir, *below, PROJECT, server, *settings.hosts).splitlines():
         key, _, value = line.partition(" ")
         facts[key].append(value.strip())
-    rows = [*judged(facts, settings, time.time()), *_old_images(host, settings, facts)]
-    for port in outside.ports(settings):
-        answers = host.local or str(port) in facts.get("answers", ())
-        found = outside.seen(host, settings, port) if answers else None
-        rows += [Row(f"port {port} from here", *line, later=True) for line in outside.lines(port, found)]
-    return rows
+    return facts
+
+
+def inside(host: Host, settings: Settings, facts: Facts) -> list[Row]:
+    """The rows about the host itself, without a look from outside."""
+    return [*judged(facts, settings, time.time()), *_old_images(host, settings, facts)]
 
 
 def _old_images(host: Host, settings: Settings, facts: Facts) -> Iterator[Row]:
@@ -149,13 +162,15 @@ def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
         yield Row("directory", "ok", f"only root can change {settings.deploy_dir}")
 
 
-def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False) -> bool:
+def require(
+    host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False, elsewhere: bool = False
+) -> bool:
     """One line, and what is not green. Returns whether `provision`, which comes next, has nothing to do.
 
     Raises StepError when something is red that it does not repair.
 
     stopping: containers whose ports will be free, because they are stopped before ours start. adopting: what
-    is in DEPLOY_DIR, and it itself, becomes root's.
+    is in DEPLOY_DIR, and it itself, becomes root's. elsewhere: the registry's names lead to another server.
     """
     missing: list[Row] = []
     leaving = {f"taken by the container {name}" for name in stopping}
@@ -164,6 +179,8 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), a
         rows = [row for row in check(host, settings) if row.found not in leaving]
         if adopting:
             rows = [row for row in rows if row.name != "directory"]
+        if elsewhere:
+            rows = [row for row in rows if not row.name.startswith(OF_NAMES)]
         bad = [row for row in rows if row.mark != "ok"]
         missing.extend(row for row in bad if row.provisioned)
         red = [row for row in bad if row.mark == "failed" and not row.provisioned and not row.later]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from .. import report
 from ..accounts import htpasswd_file
 from ..accounts.onhost.accounts_file import Account, Rights
+from ..accounts.onhost.roles import METRICS
 from ..accounts.passwords import checked_name, checked_password, generated, hashed
-from ..errors import StepError
+from ..errors import StepError, UsageError
 from ..machine.host import Host, refuse_away, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome
@@ -38,8 +39,11 @@ def put(  # noqa: PLR0913 - an account is that much
     password: None keeps the one that it has. rights: see accounts_file.Rights. show: print the
     password, once, because we made it.
 
-    Raises UsageError for a bad name or password, StepError where the file is damaged.
+    Raises UsageError for a bad name or password, and for a role that the settings do not have; StepError where the file
+    is damaged.
     """
+    if rights["role"] == METRICS and not settings.metrics:
+        raise UsageError("--role metrics is for METRICS=on", "set it in .env, then ./fab -H … sync up")
     entry = hashed(checked_name(user), checked_password(password)) if password else ""
     details = [f"password of {user}, shown this once: {password.reveal()}"] if show and password else []
     (done,) = logins.enter(host, settings, {user: entry}, rights, details=details)

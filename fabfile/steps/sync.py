@@ -24,7 +24,7 @@ from ..text import counted
 
 # Not text, or nobody else's business: keys, tokens.
 UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB)
-SECRET = ("ALERT_COMMAND", "BACKUP_COMMAND")
+SECRET = ("ALERT_COMMAND", "BACKUP_COMMAND", "EVENT_COMMAND")
 
 
 def _sections() -> templates.Sections:

@@ -69,7 +69,12 @@ def outline(page: Path) -> list[str]:
 
 def anchors(page: Path) -> list[str]:
     """What a link can name behind `#`, as GitHub makes it of each heading."""
-    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(page)]
+    return [anchor(heading) for heading in headings(page)]
+
+
+def anchor(heading: str) -> str:
+    """The same of one."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def headings(page: Path) -> list[str]:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.page.conftest import ARGUMENTS, CHROMIUM
+from tests.page.conftest import ARGUMENTS
 from tests.page.made import small
 from tests.page.pushed import Registry, push
 from tests.sandbox.demo import DOMAIN
+from tests.sandbox.engine import chromium
 
 from .test_quota import minute
 from .world import PASSWORD, USER, World
@@ -40,12 +41,12 @@ ATTACK = """async (registry) => {
 @pytest.fixture
 def page(deployed: World) -> Iterator[Page]:
     """A page of a browser on this machine that finds the sandbox's server under its name."""
-    if not CHROMIUM:
+    if not chromium():
         pytest.skip("there is no Chromium: apt-get install chromium")
     port = deployed.sandbox.port(443)
     with sync_playwright() as playwright:
         found = [*ARGUMENTS, f"--host-resolver-rules=MAP *.{DOMAIN} 127.0.0.1, MAP {DOMAIN} 127.0.0.1"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=found)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=found)
         # Of the sandbox's authority the browser knows nothing.
         context = browser.new_context(
             base_url=f"https://{DOMAIN}:{port}", ignore_https_errors=True, locale="en-GB", reduced_motion="reduce"
@@ -86,7 +87,7 @@ def test_from_the_form_to_an_image_and_a_delete_that_is_undone(filled: World, pa
     page.get_by_role("link", name="team-a/app", exact=True).click()
     expect(page.locator('.row[data-tag="1.10.0"]').get_by_role("img", name="signed", exact=True)).to_be_visible()
     page.goto("/team-a/app:1.10.0?with=1.9")
-    expect(page.locator(".verdict")).to_contain_text("Whoever has 1.9 downloads 19.")
+    expect(page.locator(".verdict")).to_contain_text("Whoever has 1.9 downloads 20 kB for this one.")
     page.get_by_label("Compare with").select_option("")
     expect(page.locator(".layers li")).to_have_count(4)
     expect(page.locator(".below")).to_contain_text("attestation")

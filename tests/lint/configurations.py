@@ -14,6 +14,7 @@ from tests import nginx
 # What changes nginx's configuration, and how.
 CHOICES: dict[str, dict[str, str]] = {
     "anonymous pull": {"off": "", "all": "ANONYMOUS_PULL=*", "some": "ANONYMOUS_PULL=public/* base*x 1.5"},
+    "metrics": {"off": "", "on": "METRICS=on"},
     "names": {
         "one": "",
         "aliases": "REGISTRY_ALIASES=a.example.org b.example.net",

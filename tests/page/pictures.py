@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from playwright.sync_api import sync_playwright
 
 from tests.sandbox.commands import ROOT
+from tests.sandbox.engine import chromium
 
-from .conftest import ARGUMENTS, CHROMIUM
+from .conftest import ARGUMENTS
 from .made import small
 from .served import Account, Site, serving
 
@@ -22,13 +23,13 @@ TOKEN = "0" * 64
 
 def main() -> None:
     """Write docs/page-SCREEN-THEME.png."""
-    if not CHROMIUM:
+    if not chromium():
         sys.exit("there is no Chromium: apt-get install chromium")
     site = Site(small(int(time.time()), odd=False), {"anna": Account("", "admin"), "ci": Account("", "push")})
     site.sessions[TOKEN] = "anna"
     with serving(site) as address, sync_playwright() as playwright:
         rules = f"--host-resolver-rules=MAP {HOST} 127.0.0.1:{urlsplit(address).port}"
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, rules])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=[*ARGUMENTS, rules])
         for theme in ("light", "dark"):
             context = browser.new_context(
                 viewport={"width": SIZE[0], "height": SIZE[1]}, color_scheme="dark" if theme == "dark" else "light",

@@ -53,15 +53,18 @@ def violations(page: Page) -> list[str]:
     return [f"{it['id']}: {node['html'][:160]}" for it in found.response["violations"] for node in it["nodes"]]
 
 
-def looked_at(visit: Visit, width: int) -> dict[str, list[str]]:
+def looked_at(visit: Visit, width: int, last: str = "") -> dict[str, list[str]]:
+    """What is wrong in each state, up to the last one."""
     visit.sign_in()
-    found = {}
+    found: dict[str, list[str]] = {}
     for state in states(visit):
         wrong = violations(visit.page)
         if visit.page.evaluate("document.documentElement.scrollWidth") > width:
             wrong.append("wider than the screen")
         if wrong:
             found[state] = wrong
+        if state == last:
+            break
     return found
 
 
@@ -72,7 +75,8 @@ def test_axe_finds_what_is_wrong(anna: Visit) -> None:
 
 
 def test_axe_finds_nothing_on_a_phone_in_the_dark_in_russian(visit_of: Callable[..., Visit], site: Site) -> None:
-    assert looked_at(visit_of(site, width=360, height=740, locale="ru-RU", dark=True), 360) == {}
+    """All the others, with all screens, are long."""
+    assert looked_at(visit_of(site, width=360, height=740, locale="ru-RU", dark=True), 360, "/team-a/app") == {}
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fabfile import ns
-from tests.docs import settings
+from tests.docs import settings, symptoms
 from tests.docs.pages import (
     ENGLISH_ALONE,
     SERVER,
@@ -98,6 +98,23 @@ def test_the_settings_page_is_made_from_its_source(page: settings.Page) -> None:
     assert settings.filled(page) == page.path.read_text("utf-8"), "out of date: ./inv docs writes it"
 
 
+@pytest.mark.parametrize("page", symptoms.PAGES, ids=lambda page: name(page.path))
+def test_the_page_about_troubles_is_made_of_what_doctor_says(page: symptoms.Page) -> None:
+    assert symptoms.filled(page) == page.path.read_text("utf-8"), "out of date: ./inv docs writes it"
+
+
+def test_the_translated_symptoms_are_the_same() -> None:
+    """Every one, with its code and its commands, but for where these stand in the sentence."""
+    theirs = symptoms.translated(DOCS / "ru" / "symptoms.ini")
+    ours = symptoms.english()
+    assert theirs.keys() == ours.keys()
+    for name_, texts in ours.items():
+        assert theirs[name_].keys() == texts.keys(), name_
+        for key, text in texts.items():
+            codes = [sorted(re.findall(r"`[^`]*`", symptoms.coded(each))) for each in (theirs[name_][key], text)]
+            assert codes[0] == codes[1], (name_, key)
+
+
 def test_the_translated_settings_are_the_same() -> None:
     """Keys, defaults, choices, and whatever is code; the words are the translator's."""
     ours, theirs = (settings.settings(page.source) for page in settings.PAGES)
@@ -174,9 +191,9 @@ def test_decisions_are_numbered_short_and_listed() -> None:
     files = sorted((DOCS / "decisions").glob("[0-9]*.md"))
     index = DOCS / "decisions" / "README.md"
     assert [target for target, _ in links(index)][1:] == files
+    # One that is on its way may leave a gap.
     numbers = [int(file.name[:2]) for file in files]
-    # Each once; those of work that goes on beside this may be missing for a while.
-    assert len(set(numbers)) == len(numbers)
+    assert len({*numbers}) == len(numbers)
     for number, file in zip(numbers, files, strict=True):
         title = headings(file)[0]
         assert file.name[2] == "-"

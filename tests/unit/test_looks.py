@@ -16,7 +16,7 @@ from fabfile.errors import StepError
 from fabfile.machine.host import Host
 from fabfile.machine.onhost import atomic, disk
 from fabfile.settings import Settings
-from fabfile.steps import down, logs, status
+from fabfile.steps import check, doctor, down, logs, status
 
 Trips = list[str]
 
@@ -62,6 +62,14 @@ def test_a_look_is_one_trip(far: tuple[Host, Trips], there: Settings, step: Call
     host, trips = far
     step(host, there)
     assert len(trips) == (2 if step is down.down else 1)  # `down` then does something
+
+
+def test_the_doctor_makes_two_trips(far: tuple[Host, Trips], there: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of `check`, and one for all else."""
+    host, trips = far
+    monkeypatch.setattr(check, "gathered", lambda host, _: host.run(["echo"]) and {})
+    doctor.doctor(host, replace(there, registry_domain="localhost"))
+    assert len(trips) == 2
 
 
 def test_one_that_is_not_deployed_is_told_as_such(far: tuple[Host, Trips], there: Settings) -> None:

@@ -107,22 +107,25 @@ def alert(path: str, problem: str, command: str, message: str, reason: str = "")
     before = _read(file)
     if before.get("alerted", "") == problem or (not problem and reason and before.get("alerted_reason") == reason):
         return "known"
-    outcome = "sent"
-    if problem:
-        try:
-            # Through the environment: an argument, maybe with a token in it, is everybody's to see.
-            done = subprocess.run(
-                ["/bin/sh", "-c", 'eval "$ALERT_COMMAND"'], env={**os.environ, "ALERT_COMMAND": command},
-                input=message + "\n", text=True, timeout=ALERT_SECONDS, capture_output=True, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f"it did not end within {ALERT_SECONDS} s"
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            # It is not remembered: the next run tries to tell again.
-            return f"exit status {done.returncode}: {last}"
+    # It is not remembered then: the next run tries to tell again.
+    if problem and (failed := tell(command, message)):
+        return failed
     _write(file, {"alerted": problem, "alerted_reason": reason})
-    return outcome
+    return "sent"
+
+
+def tell(command: str, message: str) -> str:
+    """Run a command with the message on standard input. Returns what went wrong with it, '' for nothing."""
+    try:
+        # Through the environment: an argument, maybe with a token in it, is everybody's to see.
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'eval "$ALERT_COMMAND"'], env={**os.environ, "ALERT_COMMAND": command},
+            input=message + "\n", text=True, timeout=ALERT_SECONDS, capture_output=True, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {ALERT_SECONDS} s"
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"exit status {done.returncode}: {last}" if done.returncode else ""
 
 
 def _read(path: Path) -> dict[str, Any]:

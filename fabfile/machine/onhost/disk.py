@@ -43,7 +43,7 @@ def usage(directory: str) -> Usage:
     apart = data.is_dir() and data.stat().st_dev != root.stat().st_dev
     return {
         **space(root),
-        "data": _size(data),
+        "data": size(data),
         "images": space(data) if apart else None,
         "store": store.problem(root),
     }
@@ -65,10 +65,11 @@ def space(path: Path) -> Space:
     }
 
 
-def _size(path: Path) -> int:
-    """By du, which follows no link and gets through whatever a container made. 0 where there is nothing.
+def size(path: Path) -> int:
+    """Bytes that it takes up, 0 where there is nothing.
 
-    What is deleted while it looks is no reason to fail: then its exit status is 1, and the sum is right.
+    By du, which follows no link and gets through whatever a container made. What is deleted while it looks is no
+    reason to fail: then its exit status is 1, and the sum is right.
     """
     du = ["du", "-s", "-B1", "--", str(path.resolve())]
     done = subprocess.run(du, capture_output=True, text=True, check=False)

@@ -161,18 +161,24 @@ def await_served(name: str, serial: str, seconds: float = 5) -> Facts:
 
 
 def _facts(pem: bytes) -> Facts:
-    """What a certificate says.
+    """What a certificate says."""
+    found = parsed(pem)
+    issuer = {key: value for part in found["issuer"] for key, value in part}
+    return {
+        "serial": found["serialNumber"],
+        "names": [value for kind, value in found.get("subjectAltName", ()) if kind == "DNS"],
+        "not_before": ssl.cert_time_to_seconds(found["notBefore"]),
+        "not_after": ssl.cert_time_to_seconds(found["notAfter"]),
+        "issuer": issuer.get("commonName") or issuer.get("organizationName") or "unknown",
+    }
+
+
+def parsed(pem: bytes) -> dict[str, Any]:
+    """The first certificate of a text, as ssl.SSLSocket.getpeercert has it. Raises ssl.SSLError.
 
     The standard library parses a certificate only for this private function, which has been the
     same since Python 2.6; the server has no other parser.
     """
     with _in_memory(pem) as path:
-        parsed: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
-    issuer = {key: value for part in parsed["issuer"] for key, value in part}
-    return {
-        "serial": parsed["serialNumber"],
-        "names": [value for kind, value in parsed.get("subjectAltName", ()) if kind == "DNS"],
-        "not_before": ssl.cert_time_to_seconds(parsed["notBefore"]),
-        "not_after": ssl.cert_time_to_seconds(parsed["notAfter"]),
-        "issuer": issuer.get("commonName") or issuer.get("organizationName") or "unknown",
-    }
+        found: dict[str, Any] = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined]
+    return found

@@ -57,23 +57,25 @@ class Repository:
 
 @dataclass
 class Store:
-    """All of it. blobs: digest -> time and bytes. odd: what keeps us from knowing all that is needed, in words."""
+    """All of it. blobs: digest -> time, bytes. odd: why we do not know all that is needed. whole: or time was up."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     blobs: dict[str, tuple[float, int]] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
+    whole: bool = True
 
 
-def repositories(top: int, only: str = "") -> Store:
-    """The repositories below a handle of `docker/registry/v2`; only: of this one alone."""
+def repositories(top: int, only: str = "", end: float = float("inf")) -> Store:
+    """The repositories below a handle of `docker/registry/v2`; only: of this one alone; end: as time.monotonic."""
     store = Store()
     with _optional(top, "repositories", "", store.odd) as root:
-        for name, parts, odd in _found(root, only) if root >= 0 else ():
+        for name, parts, odd in _found(root, only, end) if root >= 0 else ():
             store.odd += [f"{name}: {what}" for what in odd]
             if parts:
                 with _optional(root, name, "", store.odd) as handle:
                     if handle >= 0:
                         store.repositories[name] = _read(handle, parts, Repository(name, tuple(parts)), store.odd)
+    store.whole = time.monotonic() < end
     return store
 
 
@@ -98,10 +100,10 @@ def _blobs(handle: int, algorithm: str, prefix: str, store: Store) -> None:
             store.blobs[intern(digest)] = (handles.stored(data, found), data.st_size if data else 0)
 
 
-def _found(root: int, only: str) -> Iterator[tuple[str, list[str], list[str]]]:
+def _found(root: int, only: str, end: float) -> Iterator[tuple[str, list[str], list[str]]]:
     """Every name that has parts of a repository, with these, and with what is odd there. Names nest."""
     todo = [only]
-    while todo:
+    while todo and time.monotonic() < end:
         name = todo.pop()
         try:
             with handles.directory(root, name) as handle:

@@ -116,10 +116,10 @@ def reached(this: Move) -> str:
     return address
 
 
-def switch(this: Move, road: between.Between, addresses: Sequence[str]) -> Outcome:
+def switch(this: Move, road: between.Between, addresses: Sequence[str], relays: relay.Moved | None = None) -> Outcome:
     """Nobody may push for some seconds: the last of it is copied, and the old server hands people over.
 
-    addresses: of the new one, as `candidates`.
+    addresses: of the new one, as `candidates`. relays: where that one hands people over until then.
     """
     old, new, directory, lineage = this.old, this.new, this.directory, this.settings.lineage
     ours = [each for each, _ in between.places(old, this.settings)]
@@ -134,6 +134,9 @@ def switch(this: Move, road: between.Between, addresses: Sequence[str]) -> Outco
             # Where the connection is gone, cron does it.
             with contextlib.suppress(StepError):
                 old.call(leaving.stay, directory, lineage)
+            if relays:
+                with contextlib.suppress(StepError):
+                    new.call(leaving.again, directory, lineage, relays["to"], relays["address"])
             raise
         new.call(relay.thaw, directory)
         seconds = time.monotonic() - begun

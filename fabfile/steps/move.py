@@ -95,12 +95,13 @@ def _bring(this: moving.Move) -> None:
             # It hands people over to us: until it holds all, it must not be anything else.
             this.step("up", lambda: up.up(new, settings))
             addresses = moving.candidates(this)
+            this.old.call(nginx.try_relay, directory, settings.lineage, addresses[0])
         else:
             this.step("up", lambda: moving.serve(this))
             addresses = [moving.reached(this)]
             this.old.call(nginx.try_relay, directory, settings.lineage, addresses[0])
             push_test.prove(new, settings, source="host")
-        this.step("switch", lambda: moving.switch(this, road, addresses))
+        this.step("switch", lambda: moving.switch(this, road, addresses, relays))
     finally:
         road.close()
 
@@ -124,23 +125,23 @@ def _require_same(this: moving.Move) -> None:
         )
 
 
-def _require_empty(this: moving.Move) -> bool:
-    """Raise StepError where the new server has something of its own. Returns whether it hands people over."""
+def _require_empty(this: moving.Move) -> relay.Moved | None:
+    """Raise StepError where the new server has something of its own. Returns where it hands people over."""
     new, directory = this.new, this.directory
     if not new.run(["sh", "-c", "command -v python3"], check=False).ok:
-        return False
-    if new.call(relay.moved, directory):
-        return True
+        return None
+    if gone := new.call(relay.moved, directory):
+        return gone
     there = new.call(putback.there, directory)
     if there["begun"].startswith(BEGUN):
-        return False
+        return None
     if there["repositories"] or there["accounts"] or there["begun"]:
         what = counted(there["repositories"], "repository") if there["repositories"] else "accounts"
         raise StepError(
             f"{new.name}: nothing was changed: that server is not empty: it has {what}",
             f"another server; or, where nothing there is needed: move {directory} away",
         )
-    return False
+    return None
 
 
 def _rest(this: moving.Move) -> Outcome:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from tests.sandbox.commands import output
-from tests.sandbox.images import STACK, stack_image
 
 from .world import DEPLOY_DIR, PROJECT, World, wait_until
 
@@ -42,9 +39,7 @@ class Second:
         first = config.read_text().partition(f"Host {NAME}\n")[0]
         block = first.replace("Host server", f"Host {NAME}").replace(f"Port {sandbox.port(22)}", f"Port {port}")
         config.write_text(first + block)
-        load = ["docker", "exec", "-i", self.container, "docker", "load", "--quiet"]
-        with subprocess.Popen(["docker", "save", *map(stack_image, STACK)], stdout=subprocess.PIPE) as save:
-            subprocess.run(load, stdin=save.stdout, check=True, capture_output=True)
+        sandbox.carry_stack("docker", "exec", "-i", self.container, "docker")
 
     def stop(self) -> None:
         """Nothing of it is left."""

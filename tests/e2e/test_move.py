@@ -92,6 +92,33 @@ def test_it_comes_back_and_goes_again_and_the_old_one_ends(deployed: World, seco
     assert "has moved to root@second" in deployed.fab("bootstrap", ok=False).stderr
 
 
+def test_nothing_changes_while_it_moves(deployed: World) -> None:
+    """Each door says why; pulls go on, and `push-test` may prove it. Nothing is reloaded."""
+    manifest, layer = push_image(deployed, "kept/app", b"a layer that somebody needs")
+    begun = deployed.begin_upload("kept/app", "-u", LOGIN)
+    answer = '{"errors":[{"code":"DENIED","message":"the registry is moving to another server"}]}'
+    deployed.server('printf %s "$1" >"$2"; chmod 644 "$2"', answer, FLAG)
+    try:
+        for method, path in (
+            ("POST", "/v2/kept/app/blobs/uploads/"),
+            ("POST", f"/v2/other/app/blobs/uploads/?mount={layer}&from=kept/app"),
+            ("PATCH", begun),
+            ("PUT", f"{begun}&digest={layer}"),
+            ("PUT", "/v2/kept/app/manifests/2"),
+            ("DELETE", f"/v2/kept/app/manifests/{manifest}"),
+            ("DELETE", f"/v2/kept/app/blobs/{layer}"),
+        ):
+            said = deployed.curl(path, "-X", method, "-u", LOGIN, "-w", " %{http_code}")
+            assert "is moving to another server" in said, (method, path, said)
+            assert said.endswith(" 403"), (method, path, said)
+        assert deployed.status("/v2/kept/app/blobs/uploads/", "-X", "POST") == 401
+        assert Client(deployed, LOGIN).pull("kept/app", "1") == ""
+        deployed.fab("push-test")
+    finally:
+        deployed.server(f"rm {FLAG}")
+    push_image(deployed, "kept/app", b"another layer", tag="2")
+
+
 def test_the_same_server_is_refused(deployed: World) -> None:
     refused = deployed.fab("move", "--to", "root@server", ok=False)
     assert "that is the same server" in refused.stderr

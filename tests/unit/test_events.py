@@ -44,6 +44,9 @@ def test_what_a_line_of_nginx_means() -> None:
     assert by_digest is not None
     assert (by_digest.tag, by_digest.digest) == ("", DIGEST)
     assert happened.used(by_digest)["what"] == f"app@{DIGEST[:19]}"
+    told = happened.use(line().replace("docker/28", r"a (b \x5C(c\x5C)) \x22d\x22 \x1B[1m"))
+    assert told is not None
+    assert told.client == r"""a (b \(c\)) "d" \x1B[1m"""
     for nothing in (
         line("HEAD"), line("POST"), line(endpoint="blobs", reference=DIGEST), line(endpoint="upload", reference="-"),
         line(name="push-test"), line(name="push-test/more"), "", "1790000000.5\tann\tPUT", "x\ta\tPUT\tb\tc\td\te",
@@ -57,6 +60,7 @@ def test_what_a_line_of_nginx_means() -> None:
 
 def test_refused_logins_that_come_together_are_one_line() -> None:
     lines = [f"{1000 + n}.0\t{name}\t192.0.2.7\tcurl" for n, name in enumerate(["ann", "ann", "ann", "-", "ann"])]
+    assert happened.refused(lines[:3])[0]["when"] == 1002, "or --since, and --follow, would not see the last"
     lines += ["1005.0\tann\t192.0.2.8\tcurl", "9000.0\tann\t192.0.2.8\tcurl", "cut", "10.0\tx"]
     found = happened.refused(lines)
     assert [(event["who"], event["what"][-1], event["detail"]) for event in found] == [

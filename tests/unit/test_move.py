@@ -349,6 +349,7 @@ class Fake:
             leaving.go: self.go,
             leaving.hand_over: self.hand_over,
             leaving.stay: self.stay,
+            leaving.again: self.again,
             leaving.end: self.end,
             arrive.came: lambda *_: str(sorted(self.copy)),
             arrive.late: self.late,
@@ -416,6 +417,10 @@ class Fake:
         relay.leave(str(self.root), to, "192.0.2.2")
         self.two.happened()
         self.hand_over()
+
+    def again(self, _directory: str, _lineage: str, to: str, address: str) -> None:
+        relay.leave(str(self.root), to, address)
+        self.configured()
 
     def hand_over(self, *_: object) -> None:
         self.configured()
@@ -507,11 +512,19 @@ def test_what_fails_before_the_switch_leaves_the_old_one_as_it_was(
         self.configured()
         raise StepError(f"{self.other.name} does not answer")
 
+    real = Fake.hand_over
     monkeypatch.setattr(Fake, "hand_over", fails)
     with pytest.raises(StepError, match="does not answer"):
         move.move(two.old, two.new, settings, "root@new")  # type: ignore[arg-type]
     assert two.old.takes
     assert not two.new.takes
+
+    monkeypatch.setattr(Fake, "hand_over", real)
+    move.move(two.old, two.new, settings, "root@new")  # type: ignore[arg-type]
+    monkeypatch.setattr(Fake, "hand_over", fails)
+    with pytest.raises(StepError, match="does not answer"):
+        move.back(two.old, settings, lambda name: two.hosts[name])  # type: ignore[arg-type,return-value]
+    assert (two.old.live, two.new.takes) == ("relays", True)
 
 
 def test_a_server_that_has_moved_takes_no_other_task(tmp_path: Path, settings: Settings) -> None:

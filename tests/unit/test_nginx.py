@@ -146,3 +146,6 @@ def test_each_day_has_tokens_of_its_own_and_up_changes_nothing_meanwhile(
     (root / ACCOUNTS).write_text(f"anna:{HASH}\n# bert role=pull repositories=a/* changed=2026\nbert:{HASH}\n")
     tokens = [line for line in sessions().splitlines() if '"~^anna' in line]
     assert tokens == [line for line in before.splitlines() if '"~^anna' in line] != []
+    # Without the secret nothing is settled; `up` makes another one, and all sessions end.
+    (root / layout.PAGE_SECRET).unlink()
+    assert tokens != [line for line in sessions().splitlines() if '"~^anna' in line]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from fabfile import layout
 from fabfile.accounts.onhost import accounts_file, sessions
+from fabfile.settings import HOME
 from fabfile.stack.onhost import upgrades
 from fabfile.store.onhost import index, kinds, lists, remembered, written
 from fabfile.store.onhost.kinds import created
@@ -208,8 +211,6 @@ def test_a_pull_is_told_with_the_next_push(server: Server) -> None:
 
 
 def test_what_is_deleted_goes(server: Server) -> None:
-    import shutil
-
     server.image("a/x", "1", "2")
     server.image("b/x", "1")
     server.index()
@@ -429,3 +430,74 @@ def test_a_session_ends_with_the_line_of_its_account() -> None:
     tokens |= {sessions.token("secret", line, 2), sessions.token("other", line, 1)}
     assert len(tokens) == 8
     assert all(len(token) == 64 for token in tokens)
+
+
+class EachMinute:
+    """DEPLOY_DIR as far as each-minute.sh knows it, with an `inv` that notes how it was called."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in (layout.DATA, layout.USES, layout.LIVE, layout.PAGE_DATA, layout.LOG):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(HOME / "deploy" / layout.MINUTE_SCRIPT, root)
+        self.inv("")
+        (root / layout.QUOTA_RECORD).write_text(json.dumps({"room": {"free": 5, "limit": 1, "full": False}}))
+        (root / layout.LIVE / layout.PAGE_CONF).touch()
+        (root / layout.PAGE_STATE).touch()
+        (root / layout.PAGE_DAY).write_text(time.strftime("%F\n", time.gmtime()))
+
+    def inv(self, more: str) -> None:
+        (self.root / "inv").write_text(f'#!/bin/sh\necho "$1" "$4" >>called\n{more}\n')
+        (self.root / "inv").chmod(0o755)
+
+    def log(self, method: str, reference: str) -> None:
+        with (self.root / layout.USES_LOG).open("a") as log:
+            log.write(f"1700000000.123\tann\t{method}\tapp\t{reference}\tsha256:{'0' * 64}\t5\tPUT\\x09PUT\n")
+
+    def called(self) -> list[str]:
+        called = self.root / "called"
+        called.unlink(missing_ok=True)
+        subprocess.run(["sh", f"./{layout.MINUTE_SCRIPT}"], cwd=self.root, capture_output=True, check=False)
+        return called.read_text().splitlines() if called.exists() else []
+
+
+@pytest.fixture
+def minute(tmp_path: Path) -> EachMinute:
+    return EachMinute(tmp_path)
+
+
+def test_a_minute_at_rest_only_says_that_the_lists_are_right(minute: EachMinute) -> None:
+    minute.log("GET", "1.0")
+    assert minute.called() == []
+    assert json.loads((minute.root / layout.PAGE_SEEN).read_text())["seen"] == pytest.approx(time.time(), abs=60)
+
+
+def test_a_manifest_that_was_pushed_or_deleted_makes_lists(minute: EachMinute) -> None:
+    for method in ("PUT", "DELETE"):
+        minute.log(method, "1.0")
+        # One start for both; and once.
+        assert minute.called() == ["page quota"]
+        assert minute.called() == []
+    # A layer grows, but no list has it.
+    minute.log("PUT", "-")
+    assert minute.called() == ["quota "]
+
+
+def test_a_new_day_and_lost_lists_are_seen_to(minute: EachMinute) -> None:
+    (minute.root / layout.PAGE_DAY).write_text("2026-01-01\n")
+    assert minute.called() == ["page "]
+    assert minute.called() == []
+    (minute.root / layout.PAGE_STATE).unlink()
+    assert minute.called() == ["page "]
+    (minute.root / layout.LIVE / layout.PAGE_CONF).unlink()
+    assert minute.called() == []
+
+
+def test_what_fails_is_tried_again_and_hinders_nothing_else(minute: EachMinute) -> None:
+    minute.inv('[ "$1" != page ]')
+    minute.log("PUT", "1.0")
+    for _ in range(2):
+        assert minute.called() == ["page quota", "page ", "quota "]
+        assert not (minute.root / layout.PAGE_SEEN).exists()
+    minute.inv("")
+    assert minute.called() == ["page quota"]

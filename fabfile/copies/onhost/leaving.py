@@ -46,6 +46,12 @@ def hand_over(directory: str, lineage: str, to: str, name: str, token: str) -> N
         )
 
 
+def again(directory: str, lineage: str, to: str, address: str) -> None:
+    """Hand people over as before, to where the registry still is."""
+    relay.leave(directory, to, address)
+    nginx.reconfigure(directory, lineage)
+
+
 def end(directory: str, patience: float) -> stage.Staged:
     """Nothing is taken here any more, and what was, last of all, can be fetched: a push that was slow to end.
 

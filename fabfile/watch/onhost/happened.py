@@ -63,7 +63,13 @@ def use(line: str) -> Use | None:
     if not of_manifest or method not in ACTIONS or repository.partition("/")[0] == PROOF:
         return None
     tag, digest = ("", reference) if by_digest else (reference, digest)
+    client = _as_it_came(client)
     return Use(when, ACTIONS[method], account, repository, tag, digest, client, address, request)
+
+
+def _as_it_came(text: str) -> str:
+    """Quotes and backslashes, which nginx writes by their numbers in a log; what a terminal obeys stays a number."""
+    return text.replace("\\x22", '"').replace("\\x5C", "\\")
 
 
 def used(found: Use) -> Event:
@@ -74,7 +80,7 @@ def used(found: Use) -> Event:
 
 
 def refused(lines: Iterable[str]) -> list[Event]:
-    """Logins that were refused; those that come one after the other from one address count as one."""
+    """Logins that were refused; several in a row from one address are one, of the time of the last."""
     found: list[tuple[Event, str, int]] = []
     for line in lines:
         fields = line.split("\t")
@@ -85,7 +91,7 @@ def refused(lines: Iterable[str]) -> list[Event]:
         name = name if name not in ("", "-") else UNKNOWN
         if found and (last := found[-1])[0]["who"] == name and last[1] == address and when - last[0]["when"] < TOGETHER:
             event, times = last[0], last[2] + 1
-            found[-1] = ({**event, "detail": f"{client}, {times} times"}, address, times)
+            found[-1] = ({**event, "when": when, "detail": f"{client}, {times} times"}, address, times)
         else:
             event = {"when": when, "kind": "refused", "who": name, "what": f"login from {address}", "detail": client}
             found.append((event, address, 1))

@@ -169,8 +169,7 @@ SYMPTOMS: tuple[Symptom[Health], ...] = (
         "mtu",
         "pulls hang, `TLS handshake timeout`, though small answers come",
         "the packets of Docker's bridge are larger than the server's line takes, and nobody tells it",
-        "the line's MTU into /etc/docker/daemon.json, as the finding says; "
-        "then: on the server: systemctl restart docker",
+        f"the line's MTU into /etc/docker/daemon.json, as the finding says; then: {RESTART}",
         _of(_mtu),
     ),
     Symptom(

@@ -148,19 +148,16 @@ def test_a_healthy_server_has_nothing_and_what_is_put_in_is_found(healthy: World
     assert found(healthy) == {}
     planted(healthy, [*of_the_store(layer, part), *around(healthy)], more=("renewal-failed",))
     planted(healthy, of_containers(), more=("no-accounts", "way-out"))
-
-
-def test_settings_that_tell_nobody_an_old_image_and_a_bit_that_flipped(healthy: World) -> None:
-    """What the operator's settings, the list of holes, and only a look at every layer can tell."""
-    layer, _ = images(healthy)
+    # What the operator's settings, the list of holes, and only a look at every layer can tell.
     data = of_image("data", layer)
     flip = Plant("bit-rot", f"cp -p {data} /root/layer; printf A | dd of={data} conv=notrunc 2>/dev/null",
                  f"cp -p /root/layer {data}", f"1 layer of doctor/app:1: {layer} (another content)",
                  "restore --from COPIES --only REPOSITORY:TAG")  # fmt: skip
     healthy.configure(ALERT_COMMAND=ALERT, BACKUP_TO="/root/copies")
     healthy.root = ROOT
-    # What is to be copied is news to cron, too.
-    findings = planted(healthy, [flip], "--deep", more=("alert-broken", "backup", "known-holes", "cron"))
+    # What is to be copied is news to cron, too; and a container remembers what was killed in it.
+    others = ("alert-broken", "backup", "known-holes", "cron", "out-of-memory")
+    findings = planted(healthy, [flip], "--deep", more=others)
     assert "there is no curll on the server" in findings["alert-broken"]["found"]
     assert "sync schedule" in findings["alert-broken"]["remedy"]
     assert "./inv backup" in findings["backup"]["remedy"]

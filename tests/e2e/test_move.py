@@ -41,6 +41,7 @@ def blob(digest: str) -> str:
     return f"{STORE}/blobs/sha256/{name[:2]}/{name}/data"
 
 
+@pytest.mark.long
 def test_a_registry_moves(deployed: World, second: Second) -> None:
     """D17. All goes along, and the old server hands people over, after a restart too. Nothing is ordered."""
     push_image(deployed, "kept/app", b"a layer that somebody needs")

@@ -187,7 +187,7 @@ def test_a_damaged_record_of_what_was_started_is_none(
     (tmp_path / "nginx/live").symlink_to("run/1")
     (tmp_path / "compose.yml").write_text("")
     monkeypatch.setattr(nginx, "candidate", lambda *_: ({}, ""))
-    monkeypatch.setattr(nginx, "_wanted", lambda _: {})
+    monkeypatch.setattr(nginx, "wanted", lambda *_, **__: {})
     monkeypatch.setattr(nginx, "owned", lambda _: True)
     monkeypatch.setattr(held, "digest", lambda _: "x")
     assert not nginx.settled(str(tmp_path), str(tmp_path))

@@ -94,7 +94,7 @@ def test_from_the_form_to_an_image_and_a_delete_that_is_undone(filled: World, pa
     for other in (f"https://evil.{DOMAIN}", "https://evil.example"):
         assert attacked(page, other, filled) == {
             "me": "refused", "list": "refused", "delete": "refused", "image": "refused",
-            "logout": "opaque", "upload": "opaque", "frame": "nothing to read",
+            "logout": "refused", "upload": "refused", "frame": "nothing to read",
         }, other  # fmt: skip
     page.goto("/team-a/app")
     page.get_by_label("Select 1.9", exact=True).check()

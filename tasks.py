@@ -43,12 +43,13 @@ def demo(c: Context, stop: bool = False) -> None:
 def test(c: Context, select: str = "", long: bool = False) -> None:
     """Run every test but the long ones, the end-to-end ones against a throw-away server on this machine."""
     from tests.sandbox import SandboxError
-    from tests.sandbox.engine import ensure_engine, ensure_rsync
+    from tests.sandbox.engine import ensure_chromium, ensure_engine, ensure_rsync
     from tests.sandbox.images import ensure_images
 
     try:
         ensure_engine(print)
         ensure_rsync(print)
+        ensure_chromium(print)
         ensure_images(print)
     except SandboxError as error:
         raise StepError(str(error)) from None
@@ -96,12 +97,15 @@ def bench(  # noqa: PLR0913, PLR0917 - each is an option
         main.measure(Choice(words(only), words(contender), rounds, size, keep, json), tool=tool)
 
 
-@task
+@task(help={"screenshots": "The pictures of the page instead: docs/page-*.png. Needs chromium."})
 @for_people
-def docs(c: Context) -> None:
+def docs(c: Context, screenshots: bool = False) -> None:
     """Write the pages of docs/ that are made from other files: the settings, from .env.dist; what `doctor` finds."""
     from tests.docs import settings, symptoms
 
+    if screenshots:
+        development("python", "-m", "tests.page.pictures")
+        return
     for path in [*settings.write(), *symptoms.write()]:
         print(path.relative_to(ROOT))
 
@@ -109,7 +113,7 @@ def docs(c: Context) -> None:
 @task
 @for_people
 def lint(c: Context) -> None:
-    """Check the code: ruff, mypy, each Python, shellcheck, `nginx -t` over all settings. Rewrites nothing."""
+    """Check the code: ruff, mypy, each Python, shellcheck, biome, `nginx -t` over all settings. Rewrites nothing."""
     from tests.lint import check
     from tests.lint.pythons import EDGES
 
@@ -124,9 +128,12 @@ def lint(c: Context) -> None:
 @task(name="format")
 @for_people
 def format_(c: Context) -> None:
-    """Put the code in order: ruff."""
+    """Put the code in order: ruff, and biome for the page."""
+    from tests.lint import pages
+
     development("ruff", "format", ".")
     development("ruff", "check", "--fix", ".")
+    pages.check(rewrite=True)
 
 
 @task(help={"upgrade": "Take the newest versions that pyproject.toml allows; else what is locked stays."})

@@ -1,11 +1,19 @@
 # What cron runs each minute, by `sh`, in this directory: `./inv quota`, which looks whether a quota is reached or the images'
-# disk nearly full. Here it is only found out whether there is anything to look at, so that a server at rest does next
-# to nothing. log/quota.seen: its time says that cron was here, its content how much of the log of uses is known.
+# disk nearly full, and `./inv page`, which makes the lists that the page shows. Here it is only found out whether there
+# is anything to look at, so that a server at rest does next to nothing. log/quota.seen: its time says that cron was here,
+# its content how much of the log of uses is known. METRICS: `./inv metrics`, which counts the requests of the minute.
 uses=log/uses/uses.log
 seen=log/quota.seen
 record=log/quota.json
 log=log/quota.log
 mkdir -p log
+# EVENT_COMMAND: `./inv notify` stays for this minute, and is alone by a lock of its own. Where nobody shall be told,
+# it is forgotten up to where somebody was.
+if grep -q "^EVENT_COMMAND='..*'\$" settings.env 2>/dev/null; then
+    ./inv notify --log log/events.log >>log/events.log 2>&1 &
+else
+    rm -f log/events.json
+fi
 exec 9>>log/quota.running
 flock -n 9 || exit 0
 
@@ -24,7 +32,7 @@ look=
 [ -z "$(find retention.ini -newer "$record" 2>/dev/null)" ] || look=rules
 # What is refused is let in again whatever made room for it.
 for flag in nginx/full/*.json; do
-    [ ! -e "$flag" ] || look=refused
+    [ "$flag" = nginx/full/standby.json ] || [ ! -e "$flag" ] || look=refused
 done
 # What came, was put elsewhere or went: time, account, method, and more, with tabs between them.
 tab=$(printf '\t')
@@ -32,8 +40,46 @@ if [ -z "$look" ] && [ "$size" -gt "$known" ] &&
     tail -c "+$((known + 1))" "$uses" | grep -qE "^[0-9.]+${tab}[^${tab}]*${tab}(POST|PUT|DELETE)${tab}"; then
     look=pushed
 fi
-if [ -n "$look" ]; then
-    # It says nothing where nothing changed.
-    ./inv quota --log "$log" >>"$log" 2>&1 || exit
+
+# The page's lists: of manifests alone, as only these have a reference, in the fifth field. A new log begins each night,
+# with lists that are made anew; a new day, with new tokens for its sessions.
+tend=
+if [ -e nginx/live/page.conf ]; then
+    today=$(date -u +%F)
+    [ -e page/state.json ] || tend=none
+    [ "$(cat page/day 2>/dev/null)" = "$today" ] || tend=day
+    if [ -z "$tend" ] && [ "$size" -gt "$known" ] && tail -c "+$((known + 1))" "$uses" |
+        grep -qE "^[0-9.]+${tab}[^${tab}]*${tab}(PUT|DELETE)${tab}[^${tab}]+${tab}[^${tab}-]"; then
+        tend=pushed
+    fi
 fi
-echo "$size" >"$seen"
+
+failed=
+if [ -n "$tend" ] && [ -n "$look" ]; then
+    # One start for both. Where one of them fails, each is run alone below.
+    if ./inv page --log log/page.log quota --log "$log" >>"$log" 2>&1; then
+        echo "$today" >page/day
+        look= tend=
+    fi
+elif [ -z "$tend" ] && [ -d page/data ]; then
+    # Up to now they are right.
+    printf '{"seen":%s}' "$(date +%s)" >page/data/.seen && mv page/data/.seen page/data/seen.json
+fi
+if [ -n "$tend" ]; then
+    if ./inv page --log log/page.log >>log/page.log 2>&1; then
+        echo "$today" >page/day
+    else
+        failed=page
+    fi
+fi
+# It says nothing where nothing changed.
+if [ -n "$look" ] && ! ./inv quota --log "$log" >>"$log" 2>&1; then
+    failed=quota
+fi
+[ -n "$failed" ] || echo "$size" >"$seen"
+
+if grep -q "^METRICS='on'\$" settings.env 2>/dev/null; then
+    ./inv metrics --log log/metrics.log >>log/metrics.log 2>&1
+else
+    rm -f nginx/metrics/metrics
+fi

@@ -1,4 +1,4 @@
-"""The tasks of the server itself, which cron runs: `./inv renew`, `care`, `quota`, `backup`; or `invoke renew`."""
+"""The tasks of the server itself, which cron runs: `renew`, `care`, `quota`, `page`, `metrics`, `backup` and others."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,6 @@ from invoke import Collection
 # A distribution's own invoke has no python-dotenv: it is beside this file, behind whatever the system has.
 sys.path.append(str(Path(__file__).resolve().parent / "lib.zip"))
 
-from fabfile.server_tasks import backup, care, quota, renew
+from fabfile.server_tasks import backup, care, follow, metrics, notify, offer, page, quota, renew
 
-ns = Collection(renew, care, quota, backup)
+ns = Collection(renew, care, quota, page, metrics, notify, backup, follow, offer)

@@ -10,11 +10,13 @@ from typing import Any
 
 from invoke import Collection, Context, task
 
-from .copy_tasks import backup, restore
+from .copy_tasks import backup, move, restore
 from .errors import UsageError, for_people
 from .running import change, run, server
+from .standby_tasks import promote, standby
 from .store_tasks import gc, images, retention
 from .upgrade_tasks import pin, rollback, upgrade
+from .watch_tasks import events
 
 
 @task(
@@ -77,7 +79,7 @@ def sync(c: Context, diff: bool = False) -> None:
     iterable=["repository"],
     help={
         "user": "The account to add or to change.",
-        "role": "pull, push (and pull), or admin (delete and list all, too); a new account gets push.",
+        "role": "pull, push (and pull), admin (delete and list all, too), or metrics; a new account gets push.",
         "repository": "Limit it to this repository, 'team-a/*' for many; can be repeated; '*' is all.",
         "generate": "Make a password and show it once, instead of asking for one.",
         "keep": "Keep the password, change the rest.",
@@ -102,7 +104,6 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
 ) -> None:
     """Add an account or change it (the password is asked, or the first line of stdin); remove; list."""
     from .accounts import passwords
-    from .stack import logins
     from .steps import htpasswd
 
     if [bool(user), bool(remove), bool(import_), list_].count(True) != 1:
@@ -115,7 +116,7 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
         options = {"password": password, "rights": rights, "show": generate}
         change(c, f"htpasswd {user}", htpasswd.put, user=user, **options)
     elif remove:
-        change(c, f"htpasswd --remove {remove}", logins.remove, user=remove)
+        change(c, f"htpasswd --remove {remove}", htpasswd.remove, user=remove)
     elif import_:
         change(c, f"htpasswd --import {import_}", htpasswd.bring, file=import_, rights=rights)
     else:
@@ -209,7 +210,7 @@ def status(c: Context, json: bool = False) -> None:
     from .steps import status
 
     host, settings = server(c)
-    status.show(status.status(host, settings), as_json=json, option=host.option)
+    status.show(status.status(host, settings), as_json=json, option=host.option, standby=settings.standby)
 
 
 @task(
@@ -246,9 +247,16 @@ def unlock(c: Context, yes: bool = False) -> None:
 @for_people
 def bootstrap(c: Context) -> None:
     """All of it, in order: check, provision, sync, htpasswd, (ship), up, init-letsencrypt, schedule, push-test."""
-    from .steps import bootstrap
+    from .machine import lock
+    from .running import second
+    from .steps import bootstrap, standby
 
-    bootstrap.bootstrap(*server(c))
+    host, settings = server(c)
+    bootstrap.bootstrap(host, settings)
+    if settings.standby:
+        other = second(c, settings)
+        with lock.exclusive(host, settings, "standby"):
+            standby.standby(host, other, settings, synced=True)
 
 
 @task(
@@ -277,8 +285,8 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
 GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
-    "Every day": (status, doctor, images, retention, gc, renew, logs, down),
-    "Now and then": (backup, restore, upgrade, rollback, pin, adopt, unlock),
+    "Every day": (status, doctor, images, retention, gc, renew, events, logs, down),
+    "Now and then": (backup, restore, move, standby, promote, upgrade, rollback, pin, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

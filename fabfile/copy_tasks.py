@@ -55,7 +55,7 @@ def restore(
 ) -> None:
     """Bring a copy to an empty server: images, accounts, certificate; or images of it to one that runs."""
     from . import report
-    from .copies import taking
+    from .copies import taking, twins
     from .running import server
     from .settings import load
     from .steps import restore
@@ -69,7 +69,32 @@ def restore(
         return
     host, settings = server(c)
     if only or merge:
+        twins.require_first(host, settings)
         with taking.alone(host, settings, "restore --only" if only else "restore --merge"):
             report.step("restore", lambda: restore.add(host, settings, source=from_, only=only or ()), host.option)
     else:
         restore.restore(host, settings, from_)
+
+
+@task(
+    help={
+        "to": "The new server, as behind -H: root@new.example.com. It is empty, or was the old one.",
+        "back": "The way back, with all that was pushed since; or the end of a move that died.",
+        "done": "DNS is known everywhere: the old server hands nobody over any more.",
+    }
+)
+@for_people
+def move(c: Context, to: str = "", back: bool = False, done: bool = False) -> None:
+    """Move to another server while everybody works: images, accounts, certificate; the old one hands people over."""
+    from .running import another, server
+    from .steps import move
+
+    if [bool(to), back, done].count(True) != 1:
+        raise UsageError("expected one of: --to SERVER, --back, --done", "./fab -H … move --to root@new.example.com")
+    host, settings = server(c)
+    if to:
+        move.move(host, another(c, to), settings, to)
+    elif back:
+        move.back(host, settings, lambda name: another(c, name))
+    else:
+        move.done(host, settings, lambda name: another(c, name))

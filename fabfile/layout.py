@@ -52,6 +52,12 @@ IMAGES = ".images"
 ADOPTED = ".adopt"
 # Of `restore`: which copy is being brought back to a server that was empty.
 RESTORING = ".restore"
+# Of `move`, on the old server: where the registry has gone, see stack/onhost/relay.py. Tasks look there (lock.sh).
+MOVED = ".moved"
+# On the new one: the addresses of the old one, from which everybody comes who does not know the new address yet.
+RELAYED = ".relayed"
+# The old one's key for the new one, and what it opens, for as long as it runs: in /run, as root's alone.
+MOVE = f"/run/{PROJECT}.move"
 # Disk space that is kept.
 RESERVE = ".reserve"
 
@@ -77,6 +83,18 @@ BACKUP_LOG = f"{LOG}/backup.log"
 BACKUP_RECORD = f"{LOG}/backup.json"
 BACKUP_ALERT = f"{LOG}/backup-alert.json"
 BACKUP_VERIFIED = f"{LOG}/backup.verified"
+# Of a standby, and of the server that it follows: who this one is, how it reaches the other, and what was copied last.
+STANDBY = "standby"
+STANDBY_STATE = f"{STANDBY}/state.json"
+STANDBY_COPIED = f"{STANDBY}/copied.json"
+STANDBY_LOST = f"{STANDBY}/lost.json"
+STANDBY_KEY = f"{STANDBY}/key"
+STANDBY_KNOWN = f"{STANDBY}/known_hosts"
+STANDBY_SSH = f"{STANDBY}/ssh_config"
+STANDBY_RSYNC = f"{STANDBY}/rsyncd.conf"
+STANDBY_LOG = f"{LOG}/standby.log"
+STANDBY_ALERT = f"{LOG}/standby-alert.json"
+STANDBY_LOCK = f"/run/{PROJECT}.standby.lock"
 # Which image took the place of which, and when: for `rollback`.
 UPGRADES = f"{LOG}/upgrades.json"
 # Which image a service has instead of the one of compose.yml, as that one was no good: read by Compose, too.
@@ -86,6 +104,17 @@ USES = f"{LOG}/uses"
 USES_LOG = f"{USES}/uses.log"
 # Since when: the time of this file.
 USES_BEGUN = f"{USES}/begun"
+# Beside it: logins that were refused; and, for METRICS, every request, of which nothing is kept once it is counted.
+REFUSED_LOG = f"{USES}/refused.log"
+REQUESTS_LOG = f"{USES}/requests.log"
+# What was counted, and what comes of it: nginx serves that.
+COUNTED = f"{LOG}/metrics.json"
+METRICS_LOG = f"{LOG}/metrics.log"
+# Up to where EVENT_COMMAND was told, and what people were told of it.
+EVENTS_RECORD = f"{LOG}/events.json"
+EVENTS_LOG = f"{LOG}/events.log"
+EVENTS_ALERT = f"{LOG}/events-alert.json"
+EVENTS_LOCK = f"{LOG}/events.lock"
 # Which tags stay, from deploy/.
 RETENTION = "retention.ini"
 
@@ -103,6 +132,10 @@ TRASH = ".trash"
 COPY = ".copy"
 COPY_OUT = "out"
 COPY_IN = "in"
+# What waits for a standby, what came to it, and the references that it will have next.
+COPY_FOLLOWED = "followed"
+COPY_FOLLOWING = "following"
+COPY_NEXT = "next"
 # Whoever removes something has it.
 STORE_LOCK = f"{REGISTRY}/.lock"
 # How `registry/data` is known again, see machine/onhost/store.py: in it, wherever it leads, and beside all else.
@@ -134,11 +167,36 @@ PASSWD = f"{NGINX}/passwd"
 # A file for each that must not grow: nginx looks for it before a push, and answers with it (store/onhost/quota.py).
 FULL = f"{NGINX}/full"
 FULL_DISK = "disk"
+# What Prometheus gets; and the file in it.
+METRICS = f"{NGINX}/metrics"
+METRICS_TEXT = "metrics"
+# And one that takes no push and no delete at all: a standby, or a server that another one took over from.
+FULL_STANDBY = "standby"
+# Nothing may change while the registry moves.
+FULL_MOVING = "moving"
 # Below so many bytes free on the images' disk pushes are refused: layers that are on their way already need room, and
 # so does all else on that disk. Of one of less than ten times that, a tenth.
 LEAST_FREE = 1_000_000_000
 LEAST_PART = 10
 GROUP = f"{NGINX}/group"
+
+# What a browser gets: the page itself, which `sync` brings under a name of its content, and the lists that it shows,
+# which the server makes (store/onhost/index.py).
+PAGE = "page"
+# A file of a generation of nginx; where it is, there is a page.
+PAGE_CONF = "page.conf"
+PAGE_SHELL = f"{PAGE}/index.html"
+PAGE_ASSETS = f"{PAGE}/assets"
+PAGE_DATA = f"{PAGE}/data"
+PAGE_STATE = f"{PAGE}/state.json"
+# Of which day the sessions are.
+PAGE_DAY = f"{PAGE}/day"
+PAGE_LOCK = f"{PAGE}/lock"
+PAGE_LOG = f"{LOG}/page.log"
+# Says when cron looked last: up to then the lists are right.
+PAGE_SEEN = f"{PAGE_DATA}/seen.json"
+# Whoever has it can sign in as anybody.
+PAGE_SECRET = f"{SECRETS}/page-secret"
 
 CERTBOT = "certbot"
 CERTIFICATES = f"{CERTBOT}/conf"
@@ -173,6 +231,11 @@ class Inside:
     BLOBS = "/blobs"
     USES = "/uses"
     USES_LOG = f"{USES}/uses.log"
+    REFUSED_LOG = f"{USES}/refused.log"
+    REQUESTS_LOG = f"{USES}/requests.log"
+    METRICS = f"{NGINX}/metrics"
+    STATUS = "/run/status.sock"
+    PAGE = "/page"
 
 
 def version(numbers: tuple[int, ...]) -> str:

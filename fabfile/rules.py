@@ -8,13 +8,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from . import authority
 from .names import is_address, server
-
-# https://letsencrypt.org/docs/staging-environment/
-ACME_SERVERS = {
-    "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
-    "production": "https://acme-v02.api.letsencrypt.org/directory",
-}
 
 SYSTEM = frozenset(
     ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "tmp", "usr"]
@@ -102,35 +97,6 @@ def _email(text: str) -> str:
     return text
 
 
-def _acme_server(text: str) -> str:
-    if text not in ACME_SERVERS and not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+[A-Za-z0-9._~/-]*", text):
-        raise ValueError("expected staging, production, or the https:// directory URL of an ACME server")
-    return text
-
-
-def _rehearsal(text: str) -> str:
-    return text if text in ("", "none") else _acme_server(text)
-
-
-def _challenge(text: str) -> str:
-    if text not in ("http-01", "dns-01"):
-        raise ValueError("expected http-01 or dns-01")
-    return text
-
-
-def _profile(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", text):
-        raise ValueError("expected the name of a profile, for example shortlived")
-    return text
-
-
-def _pauses(text: str) -> tuple[str, ...]:
-    minutes = text.split()
-    if not minutes or not all(re.fullmatch(r"\d{1,6}(\.\d{1,4})?", number) for number in minutes):
-        raise ValueError("expected minutes, separated by spaces, for example: 1 10 100 1440")
-    return tuple(minutes)
-
-
 def _command(text: str) -> str:
     if not text.isprintable():
         raise ValueError("expected one line: a command for a shell")
@@ -161,13 +127,6 @@ def pem_file(text: str, base: Path, label: str = "CERTIFICATE") -> str:
     if not re.search(rf"-----BEGIN ([A-Z]+ )?{label}-----".encode(), content):
         raise ValueError(f"expected a PEM file with a {label}")
     return str(path.resolve())
-
-
-def _eab_kid(text: str) -> str:
-    # It stands on certbot's command line, and is no secret.
-    if text and not re.fullmatch(r"[A-Za-z0-9_=][A-Za-z0-9._~:/+=-]{0,254}", text):
-        raise ValueError("expected the key identifier (KID) as your authority shows it")
-    return text
 
 
 def _directory(text: str) -> str:
@@ -216,9 +175,23 @@ def _cron_field(text: str, limits: tuple[int, int]) -> bool:
     return True
 
 
-def _images(text: str) -> str:
-    if text not in ("pull", "ship"):
-        raise ValueError("expected pull or ship")
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def rule(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected {' or '.join(choices)}")
+        return text
+
+    return rule
+
+
+def _switch(text: str) -> str:
+    """`on`, or '' for off: what `dump` writes is read again."""
+    return _one_of("on", "off")(text or "off").removeprefix("off")
+
+
+def _page(text: str) -> str:
+    if text not in ("on", "admin", "off"):
+        raise ValueError("expected on, admin or off")
     return text
 
 
@@ -261,14 +234,18 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "ACME_EMAIL": _email,
     "REGISTRY_USER": user_name,
     "HOSTS": server,
-    "ACME_SERVER": _acme_server,
-    "ACME_REHEARSAL": _rehearsal,
-    "ACME_CHALLENGE": _challenge,
-    "ACME_PROFILE": _profile,
-    "ACME_EAB_KID": _eab_kid,
-    "RETRY_PAUSES": _pauses,
+    "ACME_SERVER": authority.acme_server,
+    "ACME_REHEARSAL": authority.rehearsal,
+    "ACME_CHALLENGE": _one_of("http-01", "dns-01"),
+    "ACME_PROFILE": authority.profile,
+    "ACME_PREFERRED_CHAIN": authority.chain,
+    "ACME_EAB_KID": authority.eab_kid,
+    "RETRY_PAUSES": authority.pauses,
     "ALERT_COMMAND": _command,
+    "METRICS": _switch,
+    "EVENT_COMMAND": _command,
     "ANONYMOUS_PULL": _anonymous_pull,
+    "PAGE": _page,
     "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,
     "SERVER_ADDRESSES": _addresses,
@@ -278,8 +255,9 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "BACKUP_COMMAND": _command,
     "BACKUP_SCHEDULE": _schedule,
     "BACKUP_KEEP": _keep,
+    "STANDBY": server,
     "HSTS_MAX_AGE": _seconds,
-    "IMAGES": _images,
+    "IMAGES": _one_of("pull", "ship"),
     "REGISTRY_IMAGE": _image,
     "NGINX_IMAGE": _image,
     "CERTBOT_IMAGE": _image,

@@ -1,8 +1,11 @@
-"""What runs on the server itself, from cron: `inv renew`, `inv care`, `inv quota` and `inv backup`."""
+"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `page`, `metrics`, `notify`, `backup` and
+`follow`; and `inv offer`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 from invoke import Context, task
 
 from . import layout, report
-from .errors import ExpectedError, UsageError, for_people
+from .errors import ExpectedError, StepError, UsageError, for_people
 from .machine import lock
 from .machine.host import Host, here, require_deployed
 from .settings import HOME, Settings, hosts, load
@@ -36,6 +39,9 @@ def renew(c: Context, dry_run: bool = False, log: str = "", heard: str = "") -> 
 
     _begin(log)
     host = here()
+    if _stands_by():
+        _heard(heard)
+        return
     try:
         settings = _settings()
         require_deployed(host, settings.deploy_dir)
@@ -68,15 +74,18 @@ def renew(c: Context, dry_run: bool = False, log: str = "", heard: str = "") -> 
 @for_people
 def care(c: Context, log: str = "") -> None:
     """Fold the log of uses; where there is a retention.ini, first remove tags by it, and free what nothing needs."""
-    from .copies.onhost import stage
+    from .copies.onhost import offer, stage
     from .store import care
 
     _begin(log)
+    if _stands_by():
+        return
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
     with _telling(lambda problem: care.tell(host, settings, problem)), lock.audited(host, settings, "care"):
         # What a copy that was cut off still holds could not be freed.
         host.call(stage.forget, settings.deploy_dir)
+        host.call(offer.forget, settings.deploy_dir)
         report.step("care", lambda: care.care(host, settings))
 
 
@@ -101,12 +110,68 @@ def quota(c: Context, log: str = "") -> None:
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
 @for_people
+def page(c: Context, log: str = "") -> None:
+    """Bring the lists that the page shows up to date, and let its sessions end that are older than yesterday."""
+    from .store import page
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    try:
+        page.tend(host, settings)
+    except Exception:
+        _begin(log)
+        raise
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
+def metrics(c: Context, log: str = "") -> None:
+    """Count requests, look at the rest, and write what nginx serves at /metrics."""
+    from .watch.onhost import metrics
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    try:
+        host.call(metrics.write, settings.deploy_dir)
+    except Exception:
+        _begin(log)
+        raise
+
+
+@task(
+    help={
+        "seconds": "How long to stay: cron comes again each minute.",
+        "log": "The log that this run is written to; it is put aside when it is larger than 1 MB.",
+    }
+)
+@for_people
+def notify(c: Context, seconds: int = 57, log: str = "") -> None:
+    """Run EVENT_COMMAND for each push and each delete that comes in this minute."""
+    from .certificate import alerts
+    from .watch.onhost import notify
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    with _telling(lambda problem: alerts.told(host, settings, layout.EVENTS_ALERT, problem)):
+        place, command = settings.deploy_dir, settings.event_command
+        done = host.call(notify.stay, place, command, settings.registry_domain, float(seconds))
+        if done["problem"]:
+            _begin(log)
+            raise StepError(
+                done["problem"], f"./fab -H … events shows what was pushed; {layout.EVENTS_LOG} on the server"
+            )
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
 def backup(c: Context, log: str = "") -> None:
     """Copy all of it to BACKUP_TO, and have BACKUP_COMMAND take it away."""
     from .certificate import alerts
     from .copies import nightly, taking
 
     _begin(log)
+    if _stands_by():
+        return
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
     with (
@@ -114,6 +179,54 @@ def backup(c: Context, log: str = "") -> None:
         taking.alone(host, settings, "backup", WAIT_SECONDS),
     ):
         report.step("backup", lambda: nightly.backup(host, settings))
+
+
+@task(
+    help={
+        "log": "The log that this run is written to; it is put aside when it is larger than 1 MB.",
+        "wait": "Wait for whoever cleans up, or copies, and fail where nothing can be copied.",
+    }
+)
+@for_people
+def follow(c: Context, log: str = "", wait: bool = False) -> None:
+    """On a standby: copy what is new on the first server. On the first one: look whether the other took over."""
+    from .certificate import alerts
+    from .copies import follow
+
+    host, settings = here(), _settings()
+    with _telling(lambda problem: alerts.told(host, settings, layout.STANDBY_ALERT, problem)):
+        try:
+            done = follow.follow(host, settings, WAIT_SECONDS if wait else 0)
+        except Exception:
+            _begin(log)
+            raise
+        if done.changed or wait:
+            _begin(log)
+            report.line("ok" if done.changed else "same", "follow", done.summary, 0.0)
+
+
+@task
+@for_people
+def offer(c: Context) -> None:
+    """Give the other server what it asks for by SSH: its key there is bound to this task."""
+    from .copies.onhost import offer
+    from .machine.onhost.atomic import RefusedError
+
+    try:
+        offer.answer(str(HOME), os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+    except RefusedError as error:
+        raise UsageError(error.what, *error.remedies) from None
+
+
+def _stands_by() -> bool:
+    """Whether another server is the first, and does all this for both. Says so."""
+    from .copies.onhost import standing
+
+    state = standing.read(str(HOME))
+    if state is None or state["role"] == standing.FIRST:
+        return False
+    print(f"not here: {state['other']} does it for both")
+    return True
 
 
 def _settings() -> Settings:

@@ -16,10 +16,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from . import layout
+from .authority import ACME_SERVERS
 from .errors import UsageError
 from .layout import Service
 from .names import mirrored
-from .rules import ACME_SERVERS, PEM_FILES, RULES, pem_file, wildcard
+from .rules import PEM_FILES, RULES, pem_file, wildcard
 from .secret import EAB_FILE, eab_file
 from .text import beginning
 
@@ -45,13 +46,17 @@ class Settings:
     acme_eab_hmac_file: str
     acme_challenge: str
     acme_profile: str
+    acme_preferred_chain: str
     retry_pauses: tuple[str, ...]
     alert_command: str
+    metrics: str
+    event_command: str
     tls_certificate: str
     tls_key: str
     registry_aliases: tuple[str, ...]
     server_addresses: tuple[str, ...]
     anonymous_pull: tuple[str, ...]
+    page: str
     client_pause: int
     deploy_dir: str
     renew_schedule: str
@@ -59,6 +64,7 @@ class Settings:
     backup_command: str
     backup_schedule: str
     backup_keep: int
+    standby: str
     hsts_max_age: int
     registry_image: str
     nginx_image: str

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fabfile import layout
-from fabfile.accounts.onhost import accounts_conf
+from fabfile.accounts.onhost import accounts_conf, sessions
 from fabfile.settings import Settings
 from fabfile.stack import templates
 from fabfile.stack.capacity import Capacity, derived
@@ -33,6 +33,8 @@ from tests.sandbox.images import source_image
 
 SERVER = derived({"cores": 2, "memory": 1 << 30})
 START_SECONDS = 20
+# Of the page's sessions.
+SECRET, DAY = "of-the-tests", 20_000
 MANDATORY = "REGISTRY_DOMAIN=registry.example.org\nACME_EMAIL=you@example.org\nREGISTRY_USER=admin\n"
 
 
@@ -69,16 +71,21 @@ def write(
 
     accounts: the accounts file. override: an override.conf; that of the operator has no part in it.
     """
+    tree = templates.tree(settings, capacity, sections=sections)
     files = {
         name.removeprefix("nginx/"): file.content.decode()
-        for name, file in templates.tree(settings, capacity, sections=sections).items()
+        for name, file in tree.items()
         if name.startswith("nginx/") and name.endswith(".conf")
     }
     files |= {"accounts.conf": accounts_conf.maps(accounts).decode(), "override.conf": override}
+    if page := files.get("page.conf"):
+        files["sessions.conf"] = sessions.maps(accounts, page.encode(), SECRET, DAY).decode()
     certificate, key = pair()
     files |= {"tls/fullchain.pem": certificate, "tls/privkey.pem": key}
-    for below in ("tls", "run", "uses", "full", "sockets/registry", "sockets/auth"):
+    for below in ("tls", "run", "uses", "full", "metrics", "page/data", "sockets/registry", "sockets/auth"):
         (directory / below).mkdir(parents=True, exist_ok=True)
+    if layout.PAGE_SHELL in tree:
+        (directory / layout.PAGE_SHELL).write_bytes(tree[layout.PAGE_SHELL].content)
     ports = free_ports("80", "443", "8080")
     for name, text in files.items():
         (directory / name).write_text(_adapted(text, directory, ports))
@@ -89,7 +96,9 @@ def _adapted(text: str, directory: Path, ports: Mapping[str, int]) -> str:
     # Of root's children too, or they could not enter the directory.
     text = re.sub(r"^user .*;$", "" if os.geteuid() else "user root;", text, flags=re.M)
     text = re.sub(r"(?<=[ :])/(run|sockets|uses)/", rf"{directory}/\1/", text)
-    text = text.replace(layout.Inside.FULL, f"{directory}/full")
+    text = text.replace(layout.Inside.FULL, f"{directory}/full").replace(layout.Inside.METRICS, f"{directory}/metrics")
+    text = re.sub(rf"(?<= ){layout.Inside.PAGE}(?=[/;])", f"{directory}/page", text)
+    text = re.sub(rf"(?<=[ =]){layout.Inside.BLOBS}(?=;)", f"{directory}/blobs", text)
     return re.sub(r"\blisten (127\.0\.0\.1:)?(\d+)", lambda port: f"listen {ports[port[2]]}", text)
 
 

@@ -86,6 +86,8 @@ def checked_password(password: Secret) -> Secret:
 
 def rights(role: str, repositories: list[str] | None) -> Rights:
     """The options --role and --repository, checked, as accounts.put takes them."""
+    if role == roles.METRICS and repositories:
+        raise UsageError("--repository: an account with the role metrics has no part in any repository")
     try:
         return {
             "role": roles.role(role) if role else "",

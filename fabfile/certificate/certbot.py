@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from .. import layout
+from ..authority import ACME_SERVERS
 from ..layout import Inside
-from ..rules import ACME_SERVERS
 from ..settings import Settings
 from .onhost.certbot import AcmeAccount
 
@@ -23,6 +23,7 @@ def issue(settings: Settings, *, again: bool) -> list[str]:
     return [
         "certonly",
         *_order(settings, settings.acme_directory),
+        *_chain(settings),
         *_binding(settings),
         *(["--force-renewal", "--renew-with-new-domains", "--break-my-certs"] if again else ["--keep-until-expiring"]),
     ]
@@ -88,6 +89,11 @@ def _profile(settings: Settings) -> list[str]:
     return ["--required-profile", settings.acme_profile] if settings.acme_profile else []
 
 
+def _chain(settings: Settings) -> list[str]:
+    """By the issuer of its last certificate (certbot's manual). Not for a rehearsal, whose roots have other names."""
+    return ["--preferred-chain", settings.acme_preferred_chain] if settings.acme_preferred_chain else []
+
+
 def renew(settings: Settings, *, dry_run: bool) -> list[str]:
     """Renew the certificate where it is due, at once: cron already spreads the load.
 
@@ -102,7 +108,7 @@ def renew(settings: Settings, *, dry_run: bool) -> list[str]:
     return [
         "renew", "--non-interactive", "--no-random-sleep-on-renew",
         "--cert-name", settings.registry_domain, *_challenge(settings), *_profile(settings),
-        *(rehearsal if dry_run else []),
+        *([] if dry_run else _chain(settings)), *(rehearsal if dry_run else []),
     ]  # fmt: skip
 
 

@@ -31,6 +31,8 @@ def cron_text(settings: Settings) -> str:
     copy = f"cd {directory} && mkdir -p {layout.LOG} && nice ionice -c 3 ./inv backup --log {log} >>{log} 2>&1"
     there = f"root if [ -f {directory}/{script} ]; then"
     minute = f"cd {directory} && nice ionice -c 3 sh ./{layout.MINUTE_SCRIPT}"
+    log = layout.STANDBY_LOG
+    beside = f"cd {directory} && mkdir -p {layout.LOG} && nice ionice -c 3 ./inv follow --log {log} >>{log} 2>&1"
     return (
         "# Written by `schedule`. Renews the certificate where it is due; frees space, and copies, at night; looks "
         "each minute whether there is room.\n"
@@ -42,6 +44,7 @@ def cron_text(settings: Settings) -> str:
         # Not between one and three, when some clocks are changed; and whoever pulls has the disk first.
         f"{_minute(settings)} 4 * * * {there} {care}; fi\n"
         # After that one, which makes the copy smaller.
+        + (f"* * * * * root if [ -f {directory}/{layout.STANDBY_STATE} ]; then {beside}; fi\n" * bool(settings.standby))
         + (f"{settings.backup_schedule or f'{_minute(settings)} 5 * * *'} {there} {copy}; fi\n" * settings.backs_up)
     )
 

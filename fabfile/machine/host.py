@@ -59,9 +59,9 @@ class Elevation:
 class Host:
     """A machine, seen through an invoke `Context`: over SSH when that is a fabric `Connection`.
 
-    runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when
-    the connection is gone; foreseen: answers of calls that were asked beforehand; forced: whether to go
-    on although a newer version of this tool deployed the machine. fab: how a command for it begins.
+    runner: the context's `run`; begin: starts a command to talk with; lost: what these raise when the connection is
+    gone; foreseen: answers of calls that were asked beforehand; forced: to go on although a newer version of this tool
+    deployed it. fab: how a command for it begins. host_key: that was verified; reached: where SSH went, with the port.
     """
 
     runner: Callable[..., Any]
@@ -73,6 +73,8 @@ class Host:
     foreseen: dict[str, remote_call.Answer] = field(default_factory=dict, compare=False)
     forced: bool = False
     option: str | None = None
+    host_key: str = ""
+    reached: tuple[str, int] = ("", 0)
 
     @property
     def fab(self) -> str:
@@ -105,10 +107,7 @@ class Host:
         command = self._command(argv)
         stream = WholeInput(self.elevation.input.reveal() + input)
         try:
-            result = cast(
-                "Result",
-                self.runner(command, in_stream=stream, hide=True, warn=True, pty=False),
-            )
+            result = cast("Result", self.runner(command, in_stream=stream, hide=True, warn=True, pty=False))
         except self.lost as error:
             raise self._cut(_reason(error)) from None
         if result.exited < 0 and not self.local:

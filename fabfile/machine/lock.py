@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 from ..errors import StepError
-from ..layout import AUDIT_LOG, LOCK, RECORD
+from ..layout import AUDIT_LOG, LOCK, MOVED, RECORD
 from ..settings import Settings
 from ..text import one_line
 from ..version import VERSION, newer
@@ -20,6 +20,8 @@ from .host import Host
 from .scripts import script
 
 SCRIPT = "lock.sh"
+# What may be done where the registry was before it moved.
+MOVED_TASKS = ("move", "down")
 
 
 @contextlib.contextmanager
@@ -71,6 +73,7 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str, path: st
         audit_log(settings),
         *words,
         f"{settings.deploy_dir}/{RECORD}",
+        f"{settings.deploy_dir}/{MOVED}",
     ]
     keeper = host.converse(argv)
     answer = keeper.receive()
@@ -78,7 +81,7 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str, path: st
     if said == "away":
         keeper.close()
         raise away.error(host.name, settings.deploy_dir, deployed)
-    if said not in {"held", "busy"}:
+    if said not in {"held", "busy", "moved"}:
         raise _unlocked(host, keeper)
     if said == "busy":
         keeper.close()
@@ -86,7 +89,14 @@ def _conversation(host: Host, settings: Settings, task: str, wait: str, path: st
             f"{host.name}: somebody else is at work: {deployed or 'they left no name'}",
             "wait for them; if their machine died: ./fab -H … unlock" if path == LOCK else "wait for them to end",
         )
-    if _too_old(host, deployed):
+    if said == "moved" and task.partition(" ")[0] not in MOVED_TASKS:
+        keeper.send("")
+        keeper.close()
+        raise StepError(
+            f"{host.name}: nothing was changed: this registry has moved to {deployed}, and only hands people over",
+            f"./fab -H {deployed} TASK; the way back: ./fab -H … move --back; the end here: ./fab -H … move --done",
+        )
+    if said == "held" and _too_old(host, deployed):
         # Nothing was done, so there is nothing to log.
         keeper.send("")
         keeper.close()

@@ -40,10 +40,10 @@ LOADER = (
 # was built where OpenSSL was not.
 MODULES = (
     "base64", "calendar", "collections", "collections.abc", "concurrent.futures", "configparser", "contextlib",
-    "dataclasses", "email.message", "email.utils", "errno", "fcntl", "fnmatch", "functools", "hashlib", "http.client",
-    "itertools", "json", "os", "pathlib", "pwd", "re", "shlex", "shutil", "signal", "socket", "ssl", "stat", "struct",
-    "subprocess", "sys", "tempfile", "threading", "time", "types", "typing", "urllib.error", "urllib.parse",
-    "urllib.request",
+    "ctypes", "dataclasses", "email.message", "email.utils", "errno", "fcntl", "fnmatch", "functools", "gzip",
+    "hashlib", "hmac", "http.client", "ipaddress", "itertools", "json", "os", "pathlib", "pwd", "re", "shlex", "shutil",
+    "signal", "socket", "ssl", "stat", "struct", "subprocess", "sys", "tempfile", "threading", "time", "types",
+    "typing", "urllib.error", "urllib.parse", "urllib.request",
 )  # fmt: skip
 
 # A function of an `onhost` module, its arguments and keyword arguments: what JSON can carry.

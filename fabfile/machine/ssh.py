@@ -146,6 +146,7 @@ def remote(c: Context) -> Host:
     """
     connect(c)
     c.config.runners.remote = Listening
+    key = c.transport.get_remote_server_key()
     run = partial(_run_there, c)
     return Host(
         run,
@@ -156,6 +157,8 @@ def remote(c: Context) -> Host:
         lost=LOST,
         forced=bool(c.config.get("force", False)),
         option=option(c),
+        host_key=f"{key.get_name()} {key.get_base64()}",
+        reached=(str(c.host), int(c.port)),
     )
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from .. import layout
 from ..accounts.onhost.accounts_file import BCRYPT
+from ..authority import ACME_SERVERS
 from ..certificate import current, lifetime
 from ..errors import StepError, UsageError
 from ..machine.host import Host, refuse_away
 from ..registry import schema1
 from ..registry.onhost.schema1 import Found
-from ..rules import ACME_SERVERS
 from ..settings import Settings
 from ..stack.onhost.lineage import Broken, OnDisk
 from .onhost import takeover

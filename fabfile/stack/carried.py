@@ -14,7 +14,7 @@ from ..settings import HOME
 # Comes with the package, and no function of it ever runs on the server.
 LAPTOP = (
     "fabfile/__init__.py", "fabfile/running.py", "fabfile/store_tasks.py", "fabfile/copy_tasks.py",
-    "fabfile/upgrade_tasks.py",
+    "fabfile/upgrade_tasks.py", "fabfile/watch_tasks.py", "fabfile/standby_tasks.py",
 )  # fmt: skip
 ENTRIES = ("fabfile/__main__.py", "fabfile/server_tasks.py")
 

@@ -20,6 +20,7 @@ from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
 from ..secret import eab_key
 from ..settings import HOME, SCHEMA, Settings, dump
 from ..version import VERSION
+from . import page
 from .capacity import Capacity
 from .carried import carried
 
@@ -31,6 +32,8 @@ SERVER_LIBRARIES = ("invoke", "dotenv")
 MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
 OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
 FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
+FOR_METRICS = f"{layout.NGINX}/metrics.conf"
+FOR_PAGE = (f"{layout.NGINX}/{layout.PAGE_CONF}", f"{layout.NGINX}/addresses.conf")
 Sections = Sequence[tuple[str, str]]
 CONFIGS = (layout.REGISTRY_CONFIG, layout.AUTH_CONFIG, layout.PASSWD, layout.GROUP)
 
@@ -87,6 +90,8 @@ def tree(
         str(name): File(_render(path, context) if path.suffix == ".j2" else unix(path.read_bytes()), _mode(name, path))
         for name, path in _sources(deploy, settings)
     }
+    if shell := files.get(layout.PAGE_SHELL):
+        files[layout.PAGE_SHELL] = File(page.addressed(shell.content, deploy))
     if settings.acme_ca_bundle:
         files[layout.ACME_CA_BUNDLE] = File(unix(Path(settings.acme_ca_bundle).read_bytes()))
     if settings.acme_eab_kid:
@@ -147,10 +152,20 @@ def _sources(deploy: Path, settings: Settings) -> Iterator[tuple[PurePosixPath, 
     for path in sorted(deploy.rglob("*")):
         # Templates take macros from *.jinja.
         if path.is_file() and path.suffix != ".jinja" and "__pycache__" not in path.parts:
-            source = path.relative_to(deploy)
-            name = PurePosixPath(source.with_suffix("") if path.suffix == ".j2" else source)
-            if str(name) not in FOR_ANONYMOUS_PULL or settings.anonymous_pull:
+            source = PurePosixPath(path.relative_to(deploy))
+            name = source.with_suffix("") if path.suffix == ".j2" else source
+            if source.parts[0] == layout.PAGE:
+                name = page.place(deploy, source)
+            if _wanted(name, settings):
                 yield name, path
+
+
+def _wanted(name: PurePosixPath, settings: Settings) -> bool:
+    if str(name) in FOR_ANONYMOUS_PULL:
+        return bool(settings.anonymous_pull)
+    if str(name) == FOR_METRICS:
+        return bool(settings.metrics)
+    return settings.page != "off" or not (name.parts[0] == layout.PAGE or str(name) in FOR_PAGE)
 
 
 def _render(path: Path, context: dict[str, object]) -> bytes:

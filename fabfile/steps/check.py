@@ -29,6 +29,8 @@ from ..stack.onhost.sync import directories
 
 GB = 1e9
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
+# Rows about where the registry's names lead to, and what answers there.
+OF_NAMES = ("A ", "AAAA ", "DNS ", *(f"port {port} from here" for port in (80, 443)))
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
 
@@ -160,13 +162,15 @@ def _directories(facts: Facts, settings: Settings) -> Iterator[Row]:
         yield Row("directory", "ok", f"only root can change {settings.deploy_dir}")
 
 
-def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False) -> bool:
+def require(
+    host: Host, settings: Settings, *, stopping: Collection[str] = (), adopting: bool = False, elsewhere: bool = False
+) -> bool:
     """One line, and what is not green. Returns whether `provision`, which comes next, has nothing to do.
 
     Raises StepError when something is red that it does not repair.
 
     stopping: containers whose ports will be free, because they are stopped before ours start. adopting: what
-    is in DEPLOY_DIR, and it itself, becomes root's.
+    is in DEPLOY_DIR, and it itself, becomes root's. elsewhere: the registry's names lead to another server.
     """
     missing: list[Row] = []
     leaving = {f"taken by the container {name}" for name in stopping}
@@ -175,6 +179,8 @@ def require(host: Host, settings: Settings, *, stopping: Collection[str] = (), a
         rows = [row for row in check(host, settings) if row.found not in leaving]
         if adopting:
             rows = [row for row in rows if row.name != "directory"]
+        if elsewhere:
+            rows = [row for row in rows if not row.name.startswith(OF_NAMES)]
         bad = [row for row in rows if row.mark != "ok"]
         missing.extend(row for row in bad if row.provisioned)
         red = [row for row in bad if row.mark == "failed" and not row.provisioned and not row.later]

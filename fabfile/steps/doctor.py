@@ -142,7 +142,7 @@ def _bad(rows: Iterable[Row], found: Diagnosis) -> dict[str, Row]:
 def _of_status(host: Host, settings: Settings, unseen: list[str]) -> Iterator[Row]:
     """Its rows; of those that it has from outside, the names are those of `check`."""
     try:
-        lines = status.rows(status.status(host, settings))
+        lines = status.rows(status.status(host, settings), settings.standby)
     except StepError as error:
         unseen.append(error.what)
         return

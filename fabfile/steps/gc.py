@@ -12,7 +12,7 @@ from ..layout import RETENTION
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
-from ..store import quota
+from ..store import page, quota
 from ..store.onhost import collect
 from ..store.words import ago, seconds, size
 from ..text import one_line
@@ -50,6 +50,7 @@ def gc(  # noqa: PLR0913 - each is an option
     found = host.call(collect.collect, settings.deploy_dir, **options)
     if not dry:
         quota.look(host, settings)
+        page.look(host, settings)
     return outcome(found, dry=dry)
 
 

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from .. import report
 from ..accounts import htpasswd_file
 from ..accounts.onhost.accounts_file import Account, Rights
+from ..accounts.onhost.roles import METRICS
 from ..accounts.passwords import checked_name, checked_password, generated, hashed
-from ..errors import StepError
+from ..errors import StepError, UsageError
 from ..machine.host import Host, refuse_away, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome
 from ..secret import Secret
 from ..settings import Settings
 from ..stack import logins
+from ..store import page
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -37,11 +39,15 @@ def put(  # noqa: PLR0913 - an account is that much
     password: None keeps the one that it has. rights: see accounts_file.Rights. show: print the
     password, once, because we made it.
 
-    Raises UsageError for a bad name or password, StepError where the file is damaged.
+    Raises UsageError for a bad name or password, and for a role that the settings do not have; StepError where the file
+    is damaged.
     """
+    if rights["role"] == METRICS and not settings.metrics:
+        raise UsageError("--role metrics is for METRICS=on", "set it in .env, then ./fab -H … sync up")
     entry = hashed(checked_name(user), checked_password(password)) if password else ""
     details = [f"password of {user}, shown this once: {password.reveal()}"] if show and password else []
     (done,) = logins.enter(host, settings, {user: entry}, rights, details=details)
+    page.accounts(host, settings)
     return Outcome(f"account {user} {done}", details=details)
 
 
@@ -54,6 +60,7 @@ def bring(host: Host, settings: Settings, file: str, rights: Rights) -> Outcome:
     done: list[str] = []
     if entries:
         done = logins.enter(host, settings, entries, rights)
+        page.accounts(host, settings)
     for text in refused:
         report.line("warn", "htpasswd", text, 0.0)
     counted = ", ".join(f"{done.count(what)} {what}" for what in ("added", "changed"))
@@ -63,6 +70,13 @@ def bring(host: Host, settings: Settings, file: str, rights: Rights) -> Outcome:
             "give each of them a new password: ./fab -H … htpasswd --user NAME",
         )
     return Outcome(f"accounts of {file}: {counted}", changed=bool(done))
+
+
+def remove(host: Host, settings: Settings, user: str) -> Outcome:
+    """Remove an account. Its password, and its session on the page, are refused from the next request on."""
+    done = logins.remove(host, settings, user)
+    page.accounts(host, settings)
+    return done
 
 
 def first(host: Host, settings: Settings, made: Callable[[Secret], None]) -> Outcome:

@@ -10,7 +10,7 @@ from ..errors import StepError, UsageError
 from ..machine.host import Host, deployed, require_deployed
 from ..report import Outcome
 from ..settings import Settings
-from ..store import quota
+from ..store import page, quota
 from ..store.onhost import images as onhost
 from ..store.onhost import removal
 from ..store.words import SHORT, ago, since, size
@@ -144,6 +144,7 @@ def delete(host: Host, settings: Settings, image: str, *, whole: bool, digest: s
     name, reference = named(image)
     done = host.call(removal.remove, settings.deploy_dir, name, reference, whole=whole, digest=digest)
     quota.look(host, settings)
+    page.look(host, settings)
     details = [f"{name}:{tag} stays: somebody pushed it just now" for tag in done["newer"]]
     gone = len(done["tags"]) - len(done["newer"])
     words = f"{gone} tag{'s' * (gone != 1)}" + (" and the image" if done["manifests"] and not details else "")
@@ -155,6 +156,7 @@ def undo(host: Host, settings: Settings, run: str = "") -> Outcome:
     require_deployed(host, settings.deploy_dir)
     done = host.call(removal.undo, settings.deploy_dir, run)
     quota.look(host, settings)
+    page.look(host, settings)
     details = [f"{image} was pushed again since, and stays as it is" for image in done["newer"]]
     if done["incomplete"]:
         raise StepError(

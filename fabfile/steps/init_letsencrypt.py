@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..authority import ACME_SERVERS
 from ..certificate import current, orders
 from ..certificate.lifetime import described
 from ..certificate.onhost import certbot
@@ -10,7 +11,6 @@ from ..layout import CERTBOT_CONTAINER
 from ..machine.host import Host, deployed, require_deployed
 from ..machine.remote_call import Call
 from ..report import Outcome
-from ..rules import ACME_SERVERS
 from ..settings import Settings
 from ..stack.onhost.lineage import Broken, OnDisk
 

@@ -17,6 +17,7 @@ from ..machine import lock
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
+from ..store import page
 from ..store.words import size
 from ..text import counted, one_line
 from . import bootstrap, provision
@@ -76,7 +77,9 @@ def add(host: Host, settings: Settings, *, source: str, only: Sequence[str] = ()
     rsync.require()
     path, _ = place.chosen(source, forced=host.forced)
     require_deployed(host, settings.deploy_dir)
-    return told(path, bringing.bring(host, settings, path, only))
+    done = bringing.bring(host, settings, path, only)
+    page.look(host, settings)
+    return told(path, done)
 
 
 def drill(settings: Settings, source: str) -> Outcome:

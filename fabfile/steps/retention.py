@@ -7,7 +7,7 @@ from ..errors import StepError
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
 from ..settings import Settings
-from ..store import quota
+from ..store import page, quota
 from ..store.onhost import retention as onhost
 from ..store.words import SHORT, ago
 from ..text import counted, one_line
@@ -26,6 +26,7 @@ def retention(
     _show(found, every=every)
     if yes:
         quota.look(host, settings)
+        page.look(host, settings)
     going = sum(not stays for _, _, stays, _ in found["tags"])
     if found["held"] and yes:
         raise StepError(

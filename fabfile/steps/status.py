@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import time
 from typing import TypedDict
 
 from .. import layout, report
 from ..accounts.onhost.accounts_file import Account
-from ..certificate import cron, current, lifetime, orders, outside
+from ..certificate import cron, current, orders, outside
+from ..certificate import rows as certificate_rows
 from ..certificate.onhost.attempts import Memory
-from ..certificate.onhost.cron import LookedAt
 from ..certificate.onhost.probe import Knocked
 from ..copies import nightly as copies
+from ..copies import twins
+from ..copies.onhost import behind
 from ..copies.onhost import last as copied
 from ..errors import StepError, addressed
 from ..machine import lock
@@ -23,25 +24,18 @@ from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack import containers, logins
 from ..stack.containers import Container
-from ..stack.onhost import held, sync
-from ..store import care, quota
+from ..stack.onhost import held, relay, sync
+from ..store import care, page, quota
 from ..store.onhost import care as nightly
 from ..store.onhost import quota as minutely
+from ..store.onhost import remembered
 from ..version import VERSION, newer
 
 GB = 1e9
 # Of the whole disk: whoever may push can fill the rest.
 LITTLE = 0.1
-SILENT_SECONDS = 2 * 86400
-WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of onhost/lock.sh
 
 Row = tuple[str, str, str]
-
-
-class Cron(LookedAt):
-    """The renewals. twice_a_day: by our own schedule; with another, only you know how often it should."""
-
-    twice_a_day: bool
 
 
 class Versions(TypedDict):
@@ -54,7 +48,7 @@ class Versions(TypedDict):
 class Status(TypedDict):
     """What `--json` prints. from_here: of each port that answers there. accounts: or why they cannot be read.
 
-    held: service -> the image that it does not run, as that was no good.
+    held: service -> the image that it does not run, as that was no good. where: whether it has moved to another server.
     """
 
     registry: str
@@ -64,13 +58,16 @@ class Status(TypedDict):
     from_here: dict[str, Knocked]
     last_renewal: audit.Last | None
     failed_orders: Memory
-    cron: Cron
+    cron: certificate_rows.Cron
     accounts: list[Account] | str
     disk: disk.Usage
     care: nightly.Night | None
     pushes: minutely.Judged | None
+    page: remembered.Last | None
     backup: copies.Backup
+    standby: behind.Report
     held: dict[str, str]
+    where: relay.Where
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -88,8 +85,11 @@ def looks(settings: Settings) -> list[Call]:
         (disk.usage, (directory,), {}),
         (nightly.last, (directory,), {}),
         (minutely.last, (directory,), {}),
+        (remembered.last, (directory,), {}),
         (copied.last, (directory,), {}),
+        (behind.report, (directory,), {}),
         (held.instead, (directory,), {}),
+        (relay.where, (directory,), {}),
     ]
 
 
@@ -122,8 +122,11 @@ def status(host: Host, settings: Settings) -> Status:
         "disk": host.call(disk.usage, settings.deploy_dir),
         "care": host.call(nightly.last, settings.deploy_dir),
         "pushes": host.call(minutely.last, settings.deploy_dir),
+        "page": host.call(remembered.last, settings.deploy_dir),
         "backup": copies.found(settings, host.call(copied.last, settings.deploy_dir)),
+        "standby": host.call(behind.report, settings.deploy_dir),
         "held": host.call(held.instead, settings.deploy_dir),
+        "where": host.call(relay.where, settings.deploy_dir),
     }
 
 
@@ -136,24 +139,32 @@ def _deployed(host: Host, directory: str) -> str:
         return ""
 
 
-def rows(found: Status) -> list[Row]:
-    """Mark, name and text of each line."""
-    lines = [*_containers(found["containers"]), *_held(found["held"]), _certificate(found["certificate"])]
+def rows(found: Status, standby: str = "") -> list[Row]:
+    """Mark, name and text of each line. standby: of the settings."""
+    lines = [*_containers(found["containers"]), *_held(found["held"]), certificate_rows.pair(found["certificate"])]
     for port, seen in found["from_here"].items():
-        lines += _from_here(int(port), seen)
-    lines += [
-        _renewal(found["last_renewal"], found["failed_orders"]),
-        cron_row(found["cron"], found["last_renewal"]),
-    ]
+        lines += certificate_rows.from_here(int(port), seen)
+    # What the other server does for both is no news here.
+    rests = twins.rests(found["standby"])
+    lines += [] if rests else [certificate_rows.renewal(found["last_renewal"], found["failed_orders"])]
+    often = found["cron"]["twice_a_day"] and not rests
+    lines.append(certificate_rows.schedule({**found["cron"], "twice_a_day": often}, found["last_renewal"]))
     lines.append(_accounts(found["accounts"]))
     lines += _disks(found["disk"])
-    lines += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
-    return [*lines, version_row(found["version"])]
+    if not rests:
+        lines += [quota.row(found["pushes"]), care.row(found["care"]), copies.row(found["backup"])]
+    lines.append(page.row(found["page"]))
+    lines += twins.rows(found["standby"], standby)
+    lines.append(version_row(found["version"]))
+    return _elsewhere(found, lines)
 
 
-def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
-    """Print what `status` found. option: see errors.addressed. Raises StepError when a line is red."""
-    lines = rows(found)
+def show(found: Status, *, as_json: bool, option: str | None = None, standby: str = "") -> None:
+    """Print what `status` found. option: see errors.addressed; standby: of the settings.
+
+    Raises StepError when a line is red.
+    """
+    lines = rows(found, standby)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -162,6 +173,19 @@ def show(found: Status, *, as_json: bool, option: str | None = None) -> None:
     red = [name for mark, name, _ in lines if mark == "failed"]
     if red:
         raise StepError(f"not as it should be: {', '.join(red)}", "each line above says what to do")
+
+
+def _elsewhere(found: Status, rows: list[Row]) -> list[Row]:
+    """The rows that count where the registry has moved away; of one that is moving, one more."""
+    if gone := found["where"]["moved"]:
+        when = time.strftime("%Y-%m-%d", time.gmtime(gone["when"]))
+        text = f"to {gone['to']} ({gone['address']}) on {when}, and hands people over: ./fab -H … move --done ends that"
+        kept = (layout.Service.NGINX, "disk", "images' disk", "version")
+        return [("warn", "moved", text), *(row for row in rows if row[1] in kept)]
+    if found["where"]["frozen"]:
+        text = "pushes are refused: ./fab -H … move --to SERVER goes on; move --back ends it"
+        return [("warn", "is moving", text), *rows]
+    return rows
 
 
 def _disks(found: disk.Usage) -> list[Row]:
@@ -183,13 +207,6 @@ def _disk(name: str, space: disk.Space, more: str) -> Row:
         return "failed", name, text
     little = space["free"] < max(GB, LITTLE * space["total"])
     return "warn" if little or few else "ok", name, text
-
-
-def _from_here(port: int, seen: Knocked) -> list[Row]:
-    return [
-        (mark, f"port {port}", f"from here: {text}" + (f": {outside.remedy(port)}" if mark == "failed" else ""))
-        for mark, text in outside.told(port, seen)
-    ]
 
 
 def version_row(found: Versions) -> Row:
@@ -222,53 +239,6 @@ def _held(found: dict[str, str]) -> list[Row]:
     return [
         ("warn", "images held", f"{services}: that of before, instead of {names}: ./fab -H … upgrade tries it again")
     ]
-
-
-def _certificate(found: current.Both) -> Row:
-    disk_side, served = found["on_disk"], found["served"]
-    if not disk_side:
-        return "failed", "certificate", "none: ./fab -H … init-letsencrypt orders one"
-    text = lifetime.described(disk_side)
-    if "broken" in disk_side:
-        return "failed", "certificate", f"{text}: ./fab -H … init-letsencrypt --force"
-    mark, problem = lifetime.judged(disk_side)
-    if mark == "failed":
-        return mark, "certificate", f"{text}: {problem}: ./fab -H … renew"
-    if not served:
-        return "failed", "certificate", f"{text}, but port 443 does not answer: ./fab -H … up"
-    if served["serial"] != disk_side["serial"]:
-        hint = f"but clients get serial {served['serial']}: ./fab -H … renew"
-        return "failed", "certificate", f"{text}, {hint}"
-    return mark, "certificate", f"{text}: {problem}" if problem else text
-
-
-def _renewal(last: audit.Last | None, failed: Memory) -> Row:
-    text = f"{last['when']}: {last['outcome']} (by {last['who']})" if last else "none yet"
-    if failed["failures"]:
-        return "warn", "last renewal", f"{text}; {orders.pause_text(failed)}"
-    return "ok" if not last or last["outcome"] == "ok" else "warn", "last renewal", text
-
-
-def cron_row(found: Cron, last: audit.Last | None) -> Row:
-    """Whether renewal goes on by itself. With a schedule of your own, only you know how often it should."""
-    if not found["daemon"]:
-        return "failed", "cron", "does not run, so nothing is renewed: ./fab -H … provision"
-    if found["changed"]:
-        return "warn", "cron", "renews nothing, or not as the settings say: ./fab -H … schedule"
-    if found["inv"]:
-        return "failed", "cron", f"cannot start ./inv, so nothing is renewed: {found['inv']}: ./fab -H … sync"
-    if found["unheard"]:
-        return "failed", "cron", f"{found['unheard']}: {layout.RENEW_LOG} on the server"
-    silent = found["age"]
-    if last:
-        silent = min(silent, time.time() - calendar.timegm(time.strptime(last["when"], WHEN)))
-    if found["twice_a_day"] and silent > SILENT_SECONDS:
-        return (
-            "warn",
-            "cron",
-            f"did not run it for {silent / 86400:.0f} days: {layout.RENEW_LOG} on the server",
-        )
-    return "ok", "cron", "runs"
 
 
 def _accounts(users: list[Account] | str) -> Row:

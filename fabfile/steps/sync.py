@@ -18,13 +18,13 @@ from ..report import Outcome
 from ..settings import HOME, Settings
 from ..stack import capacity, templates
 from ..stack.onhost import sync as onhost
-from ..store import quota
+from ..store import page, quota
 from ..store.onhost import rules
 from ..text import counted
 
 # Not text, or nobody else's business: keys, tokens.
 UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB)
-SECRET = ("ALERT_COMMAND", "BACKUP_COMMAND")
+SECRET = ("ALERT_COMMAND", "BACKUP_COMMAND", "EVENT_COMMAND")
 
 
 def _sections() -> templates.Sections:
@@ -95,6 +95,7 @@ def sync(
     host.call(onhost.apply, directory, payload, removed, digests)
     if layout.RETENTION in {*changed, *removed}:
         quota.look(host, settings)
+        page.look(host, settings)
     if not there["ours"]:
         return Outcome(f"{len(changed)} new files in {directory}")
     count = len(changed) + len(removed) + len(there["closed"])

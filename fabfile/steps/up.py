@@ -7,6 +7,7 @@ from ..machine.remote_call import Call
 from ..report import Outcome
 from ..settings import Settings
 from ..stack import nginx
+from ..store import page
 
 
 def looks(settings: Settings) -> list[Call]:
@@ -16,4 +17,7 @@ def looks(settings: Settings) -> list[Call]:
 
 def up(host: Host, settings: Settings, *, ordering: bool = False) -> Outcome:
     """Make what was synced run. See nginx.up for `ordering`, and for what it raises."""
-    return nginx.up(host, settings, ordering=ordering)
+    done = nginx.up(host, settings, ordering=ordering)
+    if done.changed:
+        page.look(host, settings)
+    return done

@@ -11,7 +11,7 @@ from ..machine.host import Host
 from ..report import Outcome
 from ..settings import Settings
 from ..text import counted, one_line
-from . import quota
+from . import page, quota
 from .onhost import care as onhost
 from .words import since, size
 
@@ -25,6 +25,7 @@ def care(host: Host, settings: Settings) -> Outcome:
     """
     found = host.call(onhost.care, settings.deploy_dir)
     quota.look(host, settings)
+    page.look(host, settings)
     if problem := _problem(found):
         raise StepError(problem, "./fab -H … gc and retention say more")
     return Outcome(_said(found), changed=bool(found["removed"] or found["freed"]))

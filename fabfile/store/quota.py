@@ -31,6 +31,8 @@ def quota(host: Host, settings: Settings) -> Outcome:
 def _turned(found: onhost.Judged, name: str) -> str:
     if name == layout.FULL_DISK:
         return f"pushes are refused, {_free(found['room'])}" if found["room"]["full"] else "pushes are taken again"
+    if name == layout.FULL_MOVING:
+        return "a move died, and nothing had gone yet: pushes are taken again"
     over = any(each["pattern"] == name and each["used"] >= each["quota"] for each in found["sections"])
     return "the quota is reached, pushes are refused" if over else "pushes are taken again"
 

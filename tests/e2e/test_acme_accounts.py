@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,3 +140,35 @@ def test_an_authority_that_makes_accounts_for_a_key_alone(server: World, tmp_pat
     # On the server cron has the settings, and they are whole.
     assert "nothing due" in server.server(f"{DEPLOY_DIR}/inv renew 2>&1")
     assert DOMAIN in server.fab("status", ok=None).stdout
+
+
+@pytest.mark.long
+def test_the_chain_that_is_wanted_comes_at_an_order_and_at_a_renewal(server: World) -> None:
+    authority, (first, second) = server.sandbox.authority_of_two_chains()
+    assert first != second
+
+    def root() -> str:
+        """Where the chain that nginx serves ends."""
+        live = f"{DEPLOY_DIR}/nginx/live/tls/fullchain.pem"
+        shown = server.server(f"openssl crl2pkcs7 -nocrl -certfile {live} | openssl pkcs7 -print_certs -noout")
+        return str(re.findall(r"^issuer=CN ?= ?(.*)$", shown, re.M)[-1])
+
+    server.configure(ACME_SERVER=authority)
+    server.fab("sync", "up")
+    assert "ordered" in order(server)
+    assert root() == first
+    server.configure(ACME_SERVER=authority, ACME_PREFERRED_CHAIN=second)
+    server.fab("sync", "up")
+    assert "ordered" in order(server, "--force")
+    assert root() == second
+    # And once more the other way, by cron's own renewal.
+    server.configure(ACME_SERVER=authority, ACME_PREFERRED_CHAIN=first)
+    server.fab("sync", "up")
+    server.expire()
+    server.fab("renew")
+    assert root() == first
+    # No such chain: what is offered first.
+    server.configure(ACME_SERVER=authority, ACME_PREFERRED_CHAIN="No Such Root")
+    server.fab("sync", "up")
+    assert "ordered" in order(server, "--force")
+    assert root() == first

@@ -329,7 +329,7 @@ def test_nothing_secret_is_readable_by_others(deployed: World) -> None:
     readable = deployed.server(
         f"cd {DEPLOY_DIR} && find . -type f -perm /077 ! -path './registry/data/*' | "
         "xargs grep -lE -e 'BEGIN .*PRIVATE KEY' -e '[$]2y[$]' "
-        '-e "$(cat registry/secrets/http-secret)"',
+        '-e "$(cat registry/secrets/http-secret)" -e "$(cat registry/secrets/page-secret)"',
         check=False,
     )
     assert set(readable.split()) <= {"./fabfile/accounts/onhost/accounts_file.py"}

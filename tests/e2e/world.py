@@ -98,6 +98,7 @@ class World:
         found = self.server(
             f"cd {DEPLOY_DIR} && find . /etc/cron.d /etc/docker -type f ! -path './registry/data/*' "
             "! -path './certbot/*' ! -path './nginx/run/*' ! -path ./nginx/loaded ! -path './log/*' ! -name '.lock' "
+            "! -path './page/data/*' ! -path './page/cache/*' ! -path ./page/state.json ! -path ./page/day "
             "! -name lock -exec sha256sum {} + | sort; docker ps --all --format '{{.ID}} {{.Names}} {{.State}}' | sort",
             check=False,
         )

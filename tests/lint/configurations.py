@@ -14,12 +14,14 @@ from tests import nginx
 # What changes nginx's configuration, and how.
 CHOICES: dict[str, dict[str, str]] = {
     "anonymous pull": {"off": "", "all": "ANONYMOUS_PULL=*", "some": "ANONYMOUS_PULL=public/* base*x 1.5"},
+    "metrics": {"off": "", "on": "METRICS=on"},
     "names": {
         "one": "",
         "aliases": "REGISTRY_ALIASES=a.example.org b.example.net",
         "wildcard": "REGISTRY_ALIASES=*.example.org\nACME_CHALLENGE=dns-01",
         "long": f"REGISTRY_ALIASES={'.'.join(['x' * 63] * 3)}.{'x' * 61}",
     },
+    "page": {"on": "", "admin": "PAGE=admin", "off": "PAGE=off"},
     "HSTS": {"off": "", "on": "HSTS_MAX_AGE=63072000\nCLIENT_PAUSE=60"},
     "certificate": {"none": "", "ordered": "", "own": "TLS_CERTIFICATE=fullchain.pem\nTLS_KEY=privkey.pem"},
 }

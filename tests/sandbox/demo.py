@@ -10,6 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.page.made import small
+from tests.page.pushed import Registry, push
+
 from .commands import ROOT, SandboxError
 from .images import STACK, stack_image
 from .sandbox import Sandbox
@@ -60,6 +63,8 @@ def start() -> None:
     command = fab(sandbox, settings)
     print(f"\n$ fab -H {DOMAIN} bootstrap", flush=True)
     password, proof = _bootstrap(command, sandbox.directory / "password")
+    registry = Registry(DOMAIN, sandbox.port(443), sandbox.directory / "ca.pem", f"{USER}:{password}")
+    say(f"{push(small(int(time.time()), real=True, odd=False), registry)} tags of some images, for the page to show")
     ENVIRONMENT.touch(mode=0o600)
     ENVIRONMENT.write_text(_environment(sandbox, command, password))
     print(_farewell(sandbox, password, proof))
@@ -123,6 +128,11 @@ Your registry runs: https://{DOMAIN}, on this machine at 127.0.0.1:{sandbox.port
 Account: {USER}, password: {password}
 Proven with a docker client on another machine of the sandbox:
 {proven}
+
+The page, with images of several kinds: https://{DOMAIN}:{sandbox.port(443)}/
+Your browser knows neither the name nor the test authority, so give it a profile of its own:
+  chromium --user-data-dir=$(mktemp -d) --host-resolver-rules='MAP {DOMAIN} 127.0.0.1' \\
+       --ignore-certificate-errors https://{DOMAIN}:{sandbox.port(443)}/
 
 Try:
   . .sandbox/demo.env

@@ -86,6 +86,19 @@ def ensure_rsync(say: Say) -> None:
     apt_install(say, "rsync")
 
 
+def ensure_chromium(say: Say) -> None:
+    """What the tests of the page need. Where it cannot be installed they are left out, and say so."""
+    if chromium() or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    apt_update()
+    apt_install(say, "chromium")
+
+
+def chromium() -> str:
+    """Where it is; '' where it is not."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or ""
+
+
 def _install_docker(say: Say) -> None:
     _must_be_root("install Docker Engine: https://docs.docker.com/engine/install/")
     apt_update()

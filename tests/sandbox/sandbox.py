@@ -161,18 +161,30 @@ class Sandbox:
 
     def bound_authority(self, kid: str, key: str) -> str:
         """Start an authority that makes an account only for whoever has this key (EAB). Returns its directory URL."""
+        return self._pebble(4, {"externalAccountBindingRequired": True, "externalAccountMACKeys": {kid: key}})
+
+    def authority_of_two_chains(self) -> tuple[str, list[str]]:
+        """Start an authority whose certificates end at one root or at another. Returns its directory URL, and the
+        common names of the roots, that of the chain which it offers first before the other.
+        """
+        url = self._pebble(5, {}, "PEBBLE_ALTERNATE_ROOTS=1")
+        name = "curl -fsSk https://localhost:15005/roots/{} | openssl x509 -noout -subject -nameopt multiline"
+        shown = [self.exec("ca", "sh", "-c", name.format(number)) for number in (0, 1)]
+        return url, [text.partition("commonName")[2].partition("= ")[2].strip() for text in shown]
+
+    def _pebble(self, number: int, more: dict[str, object], environment: str = "") -> str:
+        """Start one more authority, on ports that end in that number. Returns its directory URL."""
         config = {
-            "listenAddress": "0.0.0.0:14004", "managementListenAddress": "0.0.0.0:15004",
-            "certificate": "acme.pem", "privateKey": "acme.key", "httpPort": 80, "tlsPort": 443,
-            "externalAccountBindingRequired": True, "externalAccountMACKeys": {kid: key},
+            "listenAddress": f"0.0.0.0:1400{number}", "managementListenAddress": f"0.0.0.0:1500{number}",
+            "certificate": "acme.pem", "privateKey": "acme.key", "httpPort": 80, "tlsPort": 443, **more,
         }  # fmt: skip
         script = (
-            "cd /pebble; cat >e.json; export PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0; "
-            "setsid pebble -config e.json -dnsserver 127.0.0.1:53 >/dev/null 2>&1 & "
-            "curl -fsSk --retry 50 --retry-delay 1 --retry-all-errors -o /dev/null https://localhost:14004/dir"
+            f"cd /pebble; cat >{number}.json; export PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0 {environment}; "
+            f"setsid pebble -config {number}.json -dnsserver 127.0.0.1:53 >/dev/null 2>&1 & "
+            f"curl -fsSk --retry 50 --retry-delay 1 --retry-all-errors -o /dev/null https://localhost:1400{number}/dir"
         )
         self.exec("ca", "sh", "-c", script, input=json.dumps({"pebble": config}))
-        return "https://acme.test:14004/dir"
+        return f"https://acme.test:1400{number}/dir"
 
     def fault(self, name: str | None, *, port: int = 14009, **options: object) -> None:
         """Let the proxy on `port` do that to what it is asked, until it is told None.

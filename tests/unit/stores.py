@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -81,8 +83,10 @@ class Store:
         manifest = {
             "schemaVersion": 2,
             "mediaType": IMAGE,
-            "config": {"digest": self.blob(raw, repository), "size": len(raw), "mediaType": "config"},
-            "layers": [{"digest": self.blob(each, repository), "size": len(each), "mediaType": "l"} for each in layers],
+            "config": {"digest": self.blob(raw, repository), "size": len(raw), "mediaType": CONFIG},
+            "layers": [
+                {"digest": self.blob(each, repository), "size": len(each), "mediaType": LAYER} for each in layers
+            ],
             **more,
         }
         return self.manifest(repository, manifest, *tags)

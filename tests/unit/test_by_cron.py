@@ -33,14 +33,15 @@ def place(tmp_path: Path, env_file: Callable[[str], Path]) -> Path:
 
 def test_the_server_has_every_task_that_cron_runs(settings: Settings) -> None:
     scripts = [(HOME / "deploy" / name).read_text() for name in (layout.CRON_SCRIPT, layout.MINUTE_SCRIPT)]
-    copied = dataclasses.replace(settings, backup_to="/mnt/copies")
+    copied = dataclasses.replace(settings, backup_to="/mnt/copies", standby="root@b.example.org")
     named = {name for text in (*scripts, cron_text(copied)) for name in re.findall(r"(?m)^[^#\n]*\./inv (\w+)", text)}
     spec = importlib.util.spec_from_file_location("of_the_server", HOME / "deploy/tasks.py")
     assert spec
     assert spec.loader
     there = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(there)
-    assert named == set(there.ns.task_names) == {"renew", "care", "quota", "backup"}
+    by_cron = {"renew", "care", "quota", "page", "metrics", "notify", "backup", "follow"}
+    assert named | {"offer"} == set(there.ns.task_names) == {*by_cron, "offer"}
 
 
 def inv(place: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.accounts.onhost.accounts_file import Rights
-from fabfile.certificate import alerts, lifetime, orders
+from fabfile.certificate import alerts, lifetime, orders, rows
 from fabfile.certificate.onhost import acme, attempts, caa, certbot, probe
 from fabfile.layout import ACCOUNTS
 from fabfile.machine.host import here
@@ -25,7 +25,7 @@ from fabfile.secret import Secret
 from fabfile.settings import Settings
 from fabfile.stack.logins import UntoldError
 from fabfile.stack.onhost import lineage, logins
-from fabfile.steps import htpasswd, status
+from fabfile.steps import htpasswd
 
 DAY = 86400
 SERVER = "https://acme.test/dir"
@@ -133,8 +133,8 @@ def test_an_old_failed_order_silences_nothing_about_a_certificate_of_your_own(
         ({"age": 3600}, 3, "ok"), ({"twice_a_day": False}, 3, "ok"), ({}, None, "warn"), ({"age": 60}, None, "ok"),
     ],
 )  # fmt: skip
-def test_a_cron_that_is_silent_is_named(found: status.Cron, last_days_ago: float | None, mark: str) -> None:
-    facts: status.Cron = {
+def test_a_cron_that_is_silent_is_named(found: rows.Cron, last_days_ago: float | None, mark: str) -> None:
+    facts: rows.Cron = {
         "daemon": True,
         "changed": False,
         "age": 30 * DAY,
@@ -145,9 +145,9 @@ def test_a_cron_that_is_silent_is_named(found: status.Cron, last_days_ago: float
     facts.update(found)
     last: audit.Last | None = None
     if last_days_ago is not None:
-        when = time.strftime(status.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
+        when = time.strftime(rows.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
         last = {"when": when, "who": "root@server", "outcome": "ok"}
-    assert status.cron_row(facts, last)[0] == mark
+    assert rows.schedule(facts, last)[0] == mark
 
 
 @pytest.fixture

@@ -191,9 +191,12 @@ def test_decisions_are_numbered_short_and_listed() -> None:
     files = sorted((DOCS / "decisions").glob("[0-9]*.md"))
     index = DOCS / "decisions" / "README.md"
     assert [target for target, _ in links(index)][1:] == files
-    for number, file in enumerate(files, 1):
+    # One that is on its way may leave a gap.
+    numbers = [int(file.name[:2]) for file in files]
+    assert len({*numbers}) == len(numbers)
+    for number, file in zip(numbers, files, strict=True):
         title = headings(file)[0]
-        assert file.name.startswith(f"{number:02}-")
+        assert file.name[2] == "-"
         assert title.startswith(f"{number}. ")
         assert f"{number}. [{title.partition(' ')[2]}]({file.name})" in index.read_text("utf-8")
         assert len(file.read_text("utf-8").splitlines()) <= 15

@@ -14,6 +14,7 @@ from fabfile import report
 from fabfile.accounts import htpasswd_file
 from fabfile.certificate import alerts
 from fabfile.certificate.onhost import attempts
+from fabfile.copies.onhost import behind
 from fabfile.errors import ExpectedError, StepError, UsageError, addressed, for_people
 from fabfile.machine.host import Host, here
 from fabfile.machine.onhost import atomic
@@ -112,8 +113,9 @@ def test_the_server_is_filled_in_what_tables_and_steps_show(capsys: pytest.Captu
             "free": 0, "total": 1, "inodes": 0, "all_inodes": 0, "data": 0, "images": None,
             "store": ["another", "./fab -H … up"],
         },
-        "care": None, "pushes": None, "backup": {"wanted": False, "to": False, "period": 1.0, "last": None},
-        "held": {},
+        "care": None, "pushes": None, "page": None,
+        "backup": {"wanted": False, "to": False, "period": 1.0, "last": None},
+        "standby": behind.report("/nonexistent"), "held": {}, "where": {"moved": None, "frozen": False},
     }  # fmt: skip
     with pytest.raises(StepError):
         status.show(found, as_json=False, option="-H a.test")

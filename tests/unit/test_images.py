@@ -208,7 +208,7 @@ def test_an_old_use_of_a_layer_is_forgotten_and_a_manifest_s_is_not(tmp_path: Pa
         uses.fold(str(tmp_path), {manifest}, 1790000000.0 + night * 86400)
         (tmp_path / layout.USES_LOG).write_text(f"{1790000000 + night * 86400}\t-\tGET\tapp\t1\t{sha(b'n')}\t0\tx\n")
     assert set(uses.by_digest(uses.last(str(tmp_path), 1.8e9))) == {manifest, sha(b"n")}
-    assert len(list(log.glob("uses-*.log"))) == uses.KEPT_LOGS
+    assert len(list(log.glob("uses-*.log"))) == uses.KEPT_LOGS[layout.USES_LOG]
 
 
 def test_texts_for_people() -> None:

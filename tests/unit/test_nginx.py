@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 
+from fabfile import layout
 from fabfile.accounts.onhost import accounts_conf
 from fabfile.layout import ACCOUNTS
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.settings import HOME
-from fabfile.stack.onhost import generations, lineage, logins, nginx
+from fabfile.stack.onhost import generations, lineage, logins, nginx, wanted
 from tests.nginx import pair
 
 from .test_accounts import HASH
@@ -108,3 +110,39 @@ def test_a_running_nginx_takes_the_zones_of_this_version() -> None:
     ours = {name: key for key, name in re.findall(r"^ *limit_(?:req|conn)_zone (\S+) zone=([\w-]+):", text, re.M)}
     assert len(ours) > 5
     assert ours.items() <= ZONES.items()
+
+
+def test_each_day_has_tokens_of_its_own_and_up_changes_nothing_meanwhile(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / layout.SECRETS).mkdir(parents=True)
+    (root / f"nginx/{layout.PAGE_CONF}").write_text("# page: mode=on public=\n")
+    monkeypatch.setattr(nginx, "_test", lambda _: None)
+    monkeypatch.setattr(nginx, "nginx_container", lambda: "")
+    day = [20_000]
+    monkeypatch.setattr(time, "time", lambda: day[0] * 86400 + 5)
+
+    def sessions() -> str:
+        return wanted.wanted(root)[wanted.SESSIONS].decode()
+
+    with pytest.raises(FileNotFoundError):
+        wanted.wanted(root, make=False)
+    go_live(root, page="# page: mode=on public=\n", sessions=sessions())
+    assert (root / layout.PAGE_SECRET).stat().st_mode & 0o777 == 0o600
+    assert (root / "nginx/live" / wanted.SESSIONS).stat().st_mode & 0o777 == 0o600
+    first = sessions()
+    assert "# day 20000\n" in first
+    day[0] += 1
+    # As it lies, so that a second bootstrap has nothing to do.
+    assert sessions() == first
+    nginx.new_day(str(root))
+    assert "# day 20001\n" in (root / "nginx/live" / wanted.SESSIONS).read_text()
+    assert sessions() == (root / "nginx/live" / wanted.SESSIONS).read_text() != first
+    # Cron stood still for two days: no token of then counts.
+    day[0] += 2
+    assert "# day 20003\n" in sessions()
+    # An account that changes keeps the day, and no other one's tokens change.
+    before = sessions()
+    (root / ACCOUNTS).write_text(f"anna:{HASH}\n# bert role=pull repositories=a/* changed=2026\nbert:{HASH}\n")
+    tokens = [line for line in sessions().splitlines() if '"~^anna' in line]
+    assert tokens == [line for line in before.splitlines() if '"~^anna' in line] != []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 import shlex
 import shutil
@@ -52,6 +53,12 @@ def test_commands(settings: Settings) -> None:
         "--cert-name registry.example.org -d registry.example.org --keep-until-expiring"
     )
     assert "--force-renewal" in certbot.issue(settings, again=True)
+    chained = dataclasses.replace(settings, acme_preferred_chain="ISRG Root X1")
+    for args in (certbot.issue(chained, again=False), certbot.renew(chained, dry_run=False)):
+        assert args[args.index("--preferred-chain") + 1] == "ISRG Root X1"
+    # Roots of a test authority have other names.
+    for args in (certbot.rehearse(chained), certbot.renew(chained, dry_run=True)):
+        assert "--preferred-chain" not in args
 
 
 @pytest.fixture

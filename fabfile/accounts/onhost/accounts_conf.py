@@ -36,19 +36,19 @@ def maps(accounts_file: Path) -> bytes:
     accounts = [line for line in there if NAME.fullmatch(line.user) and line.cost]
     lasting = "".join(str(line) for line in there if not TEMPORARY.fullmatch(line.user))
     generation = hashlib.sha256(lasting.encode()).hexdigest()[:16]
-    roles = [f'"~^{_quoted(line.user)}\\z" {line.role};' for line in accounts]
-    known = [f'"~^{_quoted(line.user)}\\z" $http_authorization;' for line in accounts]
+    roles = [f'"~^{quoted(line.user)}\\z" {line.role};' for line in accounts]
+    known = [f'"~^{quoted(line.user)}\\z" $http_authorization;' for line in accounts]
     scopes = [row for line in accounts for row in _scopes(line)]
-    limits = [f'"~^{_quoted(line.user)}\\z" "{_told(line)}";' for line in accounts if line.repositories]
+    limits = [f'"~^{quoted(line.user)}\\z" "{_told(line)}";' for line in accounts if line.repositories]
     return "\n".join(
         [
             HEAD,
-            _map("$account", "$role", roles, '""'),
+            as_map("$account", "$role", roles, '""'),
             # What $repository is, $endpoint finds: see access.conf.
-            _map('"$account $endpoint $repository"', "$scope", scopes, "outside"),
-            _map("$account", "$limits", limits, '""'),
-            _map("$remote_user", "$checkable", known, f'"{_decoy(accounts, generation)}"'),
-            _map('""', "$generation", [], f'"{generation}"'),
+            as_map('"$account $endpoint $repository"', "$scope", scopes, "outside"),
+            as_map("$account", "$limits", limits, '""'),
+            as_map("$remote_user", "$checkable", known, f'"{_decoy(accounts, generation)}"'),
+            as_map('""', "$generation", [], f'"{generation}"'),
         ]
     ).encode()
 
@@ -72,12 +72,12 @@ def _decoy(accounts: list[Line], generation: str) -> str:
 
 def pattern(text: str) -> str:
     """A pattern of repositories as a regular expression: `*` is anything, slashes too."""
-    return ".*".join(map(_quoted, text.split("*")))
+    return ".*".join(map(quoted, text.split("*")))
 
 
 def _scopes(line: Line) -> list[str]:
     """Where the account may do what its role says; elsewhere it is `outside`."""
-    user = _quoted(line.user)
+    user = quoted(line.user)
     if not line.repositories:
         return [f'"~^{user} " anywhere;']
     # A row for each pattern: nginx takes no parameter of more than 4096 bytes.
@@ -91,10 +91,12 @@ def _told(line: Line) -> str:
     return ", ".join(shown) + f" and {len(line.repositories) - TOLD} more" * (len(line.repositories) > TOLD)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A name or a piece of a pattern for a regular expression."""
     return text.replace(".", r"\.")
 
 
-def _map(source: str, target: str, rows: list[str], default: str) -> str:
+def as_map(source: str, target: str, rows: list[str], default: str) -> str:
+    """A map of nginx."""
     body = "".join(f"    {row}\n" for row in [*rows, f"default {default};"])
     return f"map {source} {target} {{\n{body}}}\n"

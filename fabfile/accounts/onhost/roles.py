@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# An admin may delete, and list all; who may push may pull.
-ROLES = ("pull", "push", "admin")
+# An admin may delete, and list all; who may push may pull; METRICS reads /metrics, and may do nothing else.
+METRICS = "metrics"
+ROLES = ("pull", "push", "admin", METRICS)
 
 
 def role(text: str) -> str:

@@ -49,6 +49,15 @@ def install(texts: list[str], look: str) -> Installed:
     return found
 
 
+def remove() -> bool:
+    """Cron runs nothing of ours any more. Returns whether it did."""
+    try:
+        Path(CRON_FILE).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def installed(texts: list[str], look: str) -> Installed:
     """What `install` would return. Changes nothing."""
     path = Path(CRON_FILE)

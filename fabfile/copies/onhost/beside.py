@@ -103,6 +103,47 @@ def bring(root: Path, come: int) -> None:
             replace(target, content, 0o600)
 
 
+def mirror(root: Path, come: int) -> bool:
+    """The same on a standby: what is there becomes what came, with the owner and the mode that it has here.
+
+    What came no more stays. Returns whether anything is different now.
+    """
+    changed = False
+    found = list(_brought(come))
+    # certbot's links lead to files that must be there.
+    for wanted in ("directory", "file", "link"):
+        for name, kind, content in found:
+            if kind == wanted:
+                changed |= _mirrored(root / name, kind, content)
+    return changed
+
+
+def _mirrored(target: Path, kind: str, content: bytes) -> bool:
+    there = target.lstat() if os.path.lexists(target) else None
+    if kind == "directory":
+        if there is None:
+            target.mkdir(mode=0o700, parents=True)
+        return there is None
+    if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
+        raise RefusedError(f"{target} is neither file nor link, as it is on the first server", "who made that?")
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if kind == "link":
+        if there is not None and stat.S_ISLNK(there.st_mode) and str(target.readlink()) == content.decode():
+            return False
+        draft = target.with_name(f".{target.name}.new")
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(content.decode())
+        draft.replace(target)
+        return True
+    if there is None or stat.S_ISLNK(there.st_mode):
+        replace(target, content, 0o600)
+    elif target.read_bytes() != content:
+        replace(target, content, stat.S_IMODE(there.st_mode), (there.st_uid, there.st_gid))
+    else:
+        return False
+    return True
+
+
 def _brought(come: int) -> Iterator[tuple[str, str, bytes]]:
     """What came of it: its path below DEPLOY_DIR, what it is, and its content, or where a link leads."""
     for name in BROUGHT:

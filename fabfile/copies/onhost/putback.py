@@ -112,8 +112,9 @@ def _right(handle: int, path: str, digest: str) -> bool:
         return stat.S_ISREG(os.fstat(file).st_mode) and needed.right(content, digest)
 
 
-def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -> Put:
-    """Put what came in its place. digests: blobs that were sent; whole: accounts and certificates, too.
+def put(directory: str, links: list[Link], digests: list[str], *, whole: bool, keep: bool = False) -> Put:
+    """Put what came in its place. digests: blobs that were sent; whole: accounts and certificates, too; keep: what else
+    came stays, for a later call.
 
     A link to something whose content is not in the store is left out. Raises RefusedError where the disk is full, or
     somebody cleans up for too long.
@@ -123,9 +124,8 @@ def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -
     with handles.refused():
         with inside.opened(root, COPY_IN) as come, handles.data(root) as data:
             bad = [digest for digest in digests if not _right(come, f"{STORE}/{trash.blob(digest)}/data", digest)]
-            owner = (os.fstat(data).st_uid, os.fstat(data).st_gid)
-            owner = owner if owner[0] else (REGISTRY, NGINX)
-            os.close(_made(data, IN_DATA, owner))
+            owner = whose(data)
+            os.close(made(data, IN_DATA, owner))
             with trash.opened(directory, WAIT), handles.store(data) as top:
                 place = _Place(come, top, owner)
                 for digest in digests:
@@ -137,7 +137,8 @@ def put(directory: str, links: list[Link], digests: list[str], *, whole: bool) -
                             place.link(link)
             if whole:
                 beside.bring(root, come)
-        inside.remove(root, COPY_IN)
+        if not keep:
+            inside.remove(root, COPY_IN)
     return {"blobs": len(digests) - len(bad), "tags": place.tags, "bad": bad, "kept": place.kept}
 
 
@@ -152,8 +153,8 @@ class _Place:
     def blob(self, digest: str) -> None:
         path = trash.blob(digest)
         with handles.directory(self.come, f"{STORE}/{path}") as source:
-            _own(os.open("data", handles.FILE, dir_fd=source), self.owner, 0o640)
-            target = _made(self.top, path, self.owner)
+            own(os.open("data", handles.FILE, dir_fd=source), self.owner, 0o640)
+            target = made(self.top, path, self.owner)
             try:
                 os.rename("data", "data", src_dir_fd=source, dst_dir_fd=target)
                 os.fsync(target)
@@ -163,7 +164,7 @@ class _Place:
     def link(self, link: Link) -> None:
         path, digest, when = link
         above, _, name = path.rpartition("/")
-        if not _fits(path, digest) or not _there(self.top, digest, read=False):
+        if not fits(path, digest) or not _there(self.top, digest, read=False):
             return
         if handles.stat_of(self.top, path) is not None:
             self._was_there(above, digest)
@@ -174,8 +175,8 @@ class _Place:
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640, dir_fd=self.come)
         os.write(file, digest.encode())
         os.utime(file, (when, when))
-        _own(file, self.owner, 0o640)
-        target = _made(self.top, above, self.owner)
+        own(file, self.owner, 0o640)
+        target = made(self.top, above, self.owner)
         try:
             # Whatever came there meanwhile is newer, and stays.
             os.link(draft, name, src_dir_fd=self.come, dst_dir_fd=target)
@@ -195,14 +196,20 @@ class _Place:
                     self.kept.append(f"{name}:{tag} is {now[:100]}")
 
 
-def _fits(path: str, digest: str) -> bool:
+def fits(path: str, digest: str) -> bool:
     """Whether it is the path of a link, and that what a link says. The copy may be anybody's."""
     parts = path.split("/")
     plain = not {"", ".", ".."} & set(parts) and parts[0] == "repositories" and any(kind in path for kind in ORDER)
     return bool(plain and DIGEST.match(digest))
 
 
-def _made(handle: int, path: str, owner: tuple[int, int]) -> int:
+def whose(data: int) -> tuple[int, int]:
+    """Whose the store is, or will be. data: a handle of `registry/data`."""
+    found = os.fstat(data)
+    return (found.st_uid, found.st_gid) if found.st_uid else (REGISTRY, NGINX)
+
+
+def made(handle: int, path: str, owner: tuple[int, int]) -> int:
     """A handle of a directory below another one; what is missing of it is made, for that owner."""
     below = os.dup(handle)
     for part in path.split("/"):
@@ -216,11 +223,11 @@ def _made(handle: int, path: str, owner: tuple[int, int]) -> int:
             os.close(below)
         below = deeper
         if made:
-            _own(os.dup(below), owner, 0o750)
+            own(os.dup(below), owner, 0o750)
     return below
 
 
-def _own(handle: int, owner: tuple[int, int], mode: int) -> None:
+def own(handle: int, owner: tuple[int, int], mode: int) -> None:
     """Let it be theirs; closes the handle. A disk that takes no owner is as it is."""
     try:
         with contextlib.suppress(PermissionError):

@@ -50,33 +50,34 @@ class Staged(TypedDict):
     missing: dict[str, list[str]]
 
 
-def stage(directory: str, wait: float = WAIT) -> Staged:
+def stage(directory: str, wait: float = WAIT, place: str = COPY_OUT) -> Staged:
     """Make the copy, in the place of one that an earlier run left. Nobody is refused; `gc` waits for some seconds.
 
-    wait: seconds for another one who is cleaning up. Raises RefusedError where that one goes on, where the disk of
-    the images is away, full, or knows no hard links, or where not all of the store can be read.
+    wait: seconds for another one who is cleaning up; place: the directory below `.copy`. Raises RefusedError where that
+    one goes on, where the disk of the images is away, full, or knows no hard links, or where not all of the store can
+    be read.
     """
     root = Path(directory)
     disk.require(root)
     with handles.refused():
-        inside.remove(root, COPY_OUT)
+        inside.remove(root, place)
         try:
             with (
                 handles.top(directory) as whole,
                 trash.opened(directory, wait) as bin_,
-                inside.opened(root, COPY_OUT) as out,
+                inside.opened(root, place) as out,
             ):
                 return _Stage(whole, bin_.top if bin_ else -1, out).made()
         except BaseException:
             with contextlib.suppress(OSError, RefusedError):
-                inside.remove(root, COPY_OUT)
+                inside.remove(root, place)
             raise
 
 
-def drop(directory: str) -> None:
+def drop(directory: str, place: str = COPY_OUT) -> None:
     """Remove the copy."""
     with handles.refused():
-        inside.remove(Path(directory), COPY_OUT)
+        inside.remove(Path(directory), place)
 
 
 def forget(directory: str) -> None:

@@ -23,6 +23,8 @@ class Refusal(TypedDict):
 
 FULL = "on the server: df -h and df -i show which disk is full; docs/care.md, When the disk is full"
 READ_ONLY = "on the server: mount shows what is mounted ro; dmesg says why, when it was not always so"
+# The reason of a refusal: another process has the lock.
+HELD = "held"
 NUMBERS = {os.strerror(number).lower(): number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
 DISK = re.compile("|".join(NUMBERS), re.I)
 
@@ -119,6 +121,7 @@ def locked(path: Path, seconds: float = 30) -> Iterator[None]:
                     raise RefusedError(
                         f"{path} is locked by another command",
                         "wait for it to end, then run this again",
+                        reason=HELD,
                     ) from None
                 time.sleep(0.05)
         yield

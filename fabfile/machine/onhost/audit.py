@@ -14,12 +14,27 @@ class Last(TypedDict):
     outcome: str
 
 
+class Line(Last):
+    """The same, with the task and its words."""
+
+    task: str
+
+
+def lines(log: str) -> list[Line]:
+    """All of it, the oldest first."""
+    path = Path(log)
+    return [parsed(line) for line in path.read_text("utf-8", "replace").splitlines()] if path.is_file() else []
+
+
+def parsed(line: str) -> Line:
+    """One of its lines."""
+    when, who, task, outcome = [*line.split("\t"), "", "", ""][:4]
+    return {"when": when, "who": who, "task": task, "outcome": outcome}
+
+
 def last(log: str, task: str) -> Last | None:
     """The last line about a task; None when there is none."""
-    path = Path(log)
-    lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
-    for line in reversed(lines):
-        when, who, name, outcome = [*line.split("\t"), "", "", ""][:4]
-        if name == task:
-            return {"when": when, "who": who, "outcome": outcome}
+    for line in reversed(lines(log)):
+        if line["task"] == task:
+            return {"when": line["when"], "who": line["who"], "outcome": line["outcome"]}
     return None

@@ -22,6 +22,7 @@ from ...registry.onhost import schema1
 from ...stack.onhost.containers import remove
 from ...stack.onhost.switch import bring_up
 from ...stack.onhost.sync import CLOSED, DIRECTORIES, LARGEST, directories, finish, state
+from ...store.onhost import remembered
 from . import crontab, found
 from .found import Container, Old, Record
 
@@ -231,6 +232,9 @@ def _restore_files(root: Path, kept: Record, synced: list[str]) -> None:
         (root / name).unlink(missing_ok=True)
     for name in (layout.GENERATIONS, layout.FULL):
         shutil.rmtree(root / name, ignore_errors=True)
+    remembered.drop(root)
+    for name in (layout.PAGE_LOCK, layout.PAGE_SECRET):
+        (root / name).unlink(missing_ok=True)
     (root / layout.RESERVE).unlink(missing_ok=True)
     store.forget(root)
     _remove_empty(root, {parent for name in synced for parent in Path(name).parents})

@@ -26,7 +26,7 @@ from ...machine.onhost.atomic import FULL, RefusedError, replace, sync_directory
 from .lineage import PAIR, place, require_pair
 
 USERS = (layout.PASSWD, layout.GROUP)
-SECRET = (f"{layout.TLS}/{layout.PRIVKEY}", "accounts.conf")
+SECRET = (f"{layout.TLS}/{layout.PRIVKEY}", "accounts.conf", "sessions.conf")
 # Candidates that are kept besides those with a name, for whoever wants to look back.
 KEPT = 2
 

@@ -7,23 +7,25 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from ... import layout
+from ...accounts.onhost import sessions
 from ...accounts.onhost.accounts_conf import maps, variables
 from ...machine.onhost import beneath, outside, store
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import WRITTEN, give_or_use, owned, settle
 from ...machine.onhost.reserve import given, keep
-from . import beside, held, retire, switch, uses_log, workers
+from . import beside, held, relay, retire, switch, uses_log, workers
 from .beside import Found
 from .containers import healthy, nginx_container, ours_alone, restart_stale, try_alone, try_inside
 from .generations import Promoted, candidate, content, go_back, promote, put_users, synced, users
+from .wanted import MAPS, SESSIONS, as_live, wanted, with_accounts
 
-MAPS = "accounts.conf"
 OVERRIDE = "override.conf"
 # Below the container's root: memory, where nginx remembers whose password was right.
 REMEMBERED = "run/accounts"
@@ -57,7 +59,7 @@ def up(directory: str, lineage: str, *, keep_old: bool = False, patience: float 
     keep(root)
     put_users(root)
     with _lock(root), given(root):
-        answer = promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
+        answer = promote(root, Path(lineage), wanted(root), partial(_test, partial(try_alone, root)))
         moved = settle(root)
         store.mark(root)
         before = {each["id"] for each in beside.there() if each["running"]}
@@ -81,13 +83,13 @@ def settled(directory: str, lineage: str) -> bool:
     root = Path(directory)
     try:
         started = json.loads((root / layout.STARTED).read_text())
-        wanted, problem = candidate(root, Path(lineage), _wanted(root))
+        expected, problem = candidate(root, Path(lineage), wanted(root, make=False))
         return (
             not problem
             and owned(root)
             and store.marked(root)
             and not any(outside.differs(*file) for file in users(root))
-            and wanted == content(root / layout.LIVE)
+            and expected == content(root / layout.LIVE)
             and (root / layout.LOADED).read_text() == str((root / layout.LIVE).readlink())
             and started["compose"] == held.digest(root)
             and started["images"] == held.identities(held.wanted(root))
@@ -105,7 +107,7 @@ def prepare(directory: str, lineage: str) -> None:
     root = Path(directory)
     put_users(root)
     with _lock(root):
-        promote(root, Path(lineage), _wanted(root), partial(_test, partial(try_alone, root)))
+        promote(root, Path(lineage), wanted(root), partial(_test, partial(try_alone, root)))
 
 
 def require_current(directory: str) -> None:
@@ -133,7 +135,7 @@ def refresh(directory: str) -> bool:
         return False
     with _lock(root):
         running = bool(nginx_container())
-        config = {**_running(root), MAPS: maps(root / layout.ACCOUNTS)}
+        config = with_accounts(root, as_live(root))
         check = partial(_test, try_inside) if running else lambda: None
         answer = promote(root, live / layout.TLS, config, check)
         if not running:
@@ -143,13 +145,40 @@ def refresh(directory: str) -> bool:
     return True
 
 
-def _running(root: Path) -> dict[str, bytes]:
-    """The configuration that is live, without the certificate."""
-    return {n: c for n, c in content(root / layout.LIVE).items() if not n.startswith(f"{layout.TLS}/")}
+def new_day(directory: str) -> bool:
+    """Let sessions of the page end that are older than yesterday. Returns whether nginx was told of a new day.
+
+    Raises RefusedError as `refresh`; it goes on with the day of before then.
+    """
+    root = Path(directory)
+    live = root / layout.LIVE / SESSIONS
+    today = int(time.time()) // sessions.DAY
+    if not live.is_file() or sessions.day_of(live.read_bytes()) == today:
+        return False
+    with _lock(root):
+        running = bool(nginx_container())
+        config = with_accounts(root, as_live(root), today)
+        check = partial(_test, try_inside) if running else lambda: None
+        answer = promote(root, root / layout.LIVE / layout.TLS, config, check)
+        if running:
+            _load_or_go_back(root, answer["changed"])
+    return running
 
 
-def _wanted(root: Path) -> dict[str, bytes]:
-    return {**synced(root), MAPS: maps(root / layout.ACCOUNTS)}
+class _TriedError(Exception):
+    """It was good, and shall not go live."""
+
+
+def try_relay(directory: str, lineage: str, address: str) -> None:
+    """Raise RefusedError where this nginx could not hand all over to that address. Nothing goes live."""
+    root = Path(directory)
+
+    def test() -> None:
+        try_inside(lambda said: _as_deployed(relay.with_stream(said)))
+        raise _TriedError
+
+    with _lock(root), contextlib.suppress(_TriedError):
+        promote(root, Path(lineage), relay.configuration(synced(root), address), test)
 
 
 def _forget(master: int) -> None:
@@ -174,11 +203,20 @@ def activate(directory: str, lineage: str) -> Running:
     """
     root = Path(directory)
     with _lock(root), given(root):
-        config = _running(root)
+        config = as_live(root)
         if "https.conf" not in config:
             # The first certificate brings the part that needs one, with all that it includes, of one version.
-            config |= {name: data for name, data in _wanted(root).items() if name != OVERRIDE}
+            config |= {name: data for name, data in wanted(root).items() if name != OVERRIDE}
         answer = promote(root, Path(lineage), config, partial(_test, try_inside))
+        reloaded = bool(_load_or_go_back(root, answer["changed"]))
+    return {**answer, "started": [], "reloaded": reloaded, "replaced": [], "cut": 0}
+
+
+def reconfigure(directory: str, lineage: str) -> Running:
+    """Have the running nginx take over what `up` would give it, at once: no container is looked at. See `activate`."""
+    root = Path(directory)
+    with _lock(root), given(root):
+        answer = promote(root, Path(lineage), wanted(root), partial(_test, try_inside))
         reloaded = bool(_load_or_go_back(root, answer["changed"]))
     return {**answer, "started": [], "reloaded": reloaded, "replaced": [], "cut": 0}
 

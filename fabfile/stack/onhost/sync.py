@@ -27,6 +27,7 @@ DIRECTORIES = {
     layout.CERTBOT: 0o700, layout.CERTIFICATES: 0o700, layout.WEBROOT: 0o755, layout.CERTBOT_LOG: 0o700,
     layout.HOOKS: 0o755, layout.REHEARSAL: 0o700, layout.LOG: 0o755, layout.USES: 0o700,
     layout.NGINX: 0o755, layout.GENERATIONS: 0o755, layout.FULL: 0o755,
+    layout.PAGE: 0o755, layout.PAGE_DATA: 0o750,
 }  # fmt: skip
 # What containers write, and so might put links or programs into, no other user of the host reaches.
 CLOSED = (layout.REGISTRY, layout.CERTBOT)

@@ -13,10 +13,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
-from ...layout import DATA, FULL, FULL_DISK, LEAST_FREE, LEAST_PART, LOG, NGINX, QUOTA_LOCK, QUOTA_RECORD, QUOTA_SEEN
+from ...layout import (
+    DATA,
+    FULL,
+    FULL_DISK,
+    FULL_MOVING,
+    FULL_STANDBY,
+    LEAST_FREE,
+    LEAST_PART,
+    LOG,
+    NGINX,
+    QUOTA_LOCK,
+    QUOTA_RECORD,
+    QUOTA_SEEN,
+)
 from ...machine.onhost import disk, store
 from ...machine.onhost.atomic import RefusedError, disk_remedy, locked, replace
 from ...machine.onhost.reserve import given
+from ...stack.onhost import relay
 from . import handles, marks, walk
 from .manifests import UnreadableError
 from .rules import Rule, for_repository, read
@@ -92,7 +106,7 @@ def _judge(root: Path) -> Judged:
         }  # fmt: skip
         # Before all that takes time.
         full = {FULL_DISK: _answer(_no_room(found["room"]))} if found["room"]["full"] else {}
-        found["changed"] = _put(root, full, (FULL_DISK,))
+        found["changed"] = _put(root, full, (FULL_DISK,)) + [FULL_MOVING] * relay.let_in_again(root)
         try:
             every = read(str(root)) or []
             rules = [rule for rule in every if rule.quota]
@@ -107,7 +121,7 @@ def _judge(root: Path) -> Judged:
                 if section["used"] >= section["quota"]
             }
             named = {rule.key: rule.pattern for rule in rules}
-            known = {path.stem for path in (root / FULL).glob("*.json")} - {FULL_DISK}
+            known = {path.stem for path in (root / FULL).glob("*.json")} - {FULL_DISK, FULL_MOVING, FULL_STANDBY}
             found["changed"] += [named.get(key, key) for key in _put(root, over, known | over.keys())]
         replace(root / QUOTA_RECORD, json.dumps(found).encode(), 0o600)
         return found

@@ -104,13 +104,21 @@ def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], an
             )
             for tag in pushed
         }
-        back = brought_back({tag: repository.restored[tag] for tag in pushed if tag in repository.restored}, now)
-        # They take nobody's place among the newest.
-        open_ = {tag: when for tag, when in pushed.items() if tag not in back}
-        verdict = judged(rule, open_, used, now, begun) | back
+        verdict = verdicts(rule, repository, used, now, begun)
         answer["tags"] += [(name, tag, *verdict[tag]) for tag in sorted(pushed, key=natural)]
         going[name] = [tag for tag in pushed if not verdict[tag][0]]
     return going
+
+
+def verdicts(
+    rule: Rule, repository: walk.Repository, used: dict[str, float], now: float, begun: float
+) -> dict[str, tuple[bool, str]]:
+    """Tag -> whether it stays, and why; see rules.judged. used: of each tag that is no signature."""
+    pushed = {tag: when for tag, (each, when) in repository.tags.items() if not followed(tag, each)}
+    back = brought_back({tag: repository.restored[tag] for tag in pushed if tag in repository.restored}, now)
+    # They take nobody's place among the newest.
+    open_ = {tag: when for tag, when in pushed.items() if tag not in back}
+    return judged(rule, open_, used, now, begun) | back
 
 
 def _images(

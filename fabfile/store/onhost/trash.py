@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ...layout import DATA, IN_DATA, STORE_LOCK, TRASH
 from ...machine.onhost import store
-from ...machine.onhost.atomic import RefusedError, disk_remedy, locked
+from ...machine.onhost.atomic import HELD, RefusedError, disk_remedy, locked
 from ...machine.onhost.reserve import given
 from . import handles, walk
 
@@ -221,6 +221,7 @@ def _opened(directory: str, seconds: float) -> Iterator[Bin | None]:
             raise RefusedError(
                 "the store is being cleaned up, or something is removed from it, by another command",
                 "wait for it to end, then run this again",
+                reason=HELD,
             ) from None
         # Of a full disk, too, something can be moved: that takes a directory here and there.
         stack.enter_context(given(root))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...layout import USES, USES_BEGUN, USES_LOG
+from ...layout import REFUSED_LOG, REQUESTS_LOG, USES, USES_BEGUN, USES_LOG
 from ...machine.onhost.atomic import replace
 from .manifests import DIGEST
 
@@ -19,8 +19,9 @@ FOLDED = "last.tsv"
 DAY = 86400
 # How long the use of a layer counts after it was folded; that of a manifest counts as long as it is there.
 LAYERS_DAYS = 8
-# Logs of earlier nights, which a process of nginx that ends slowly may still write to.
-KEPT_LOGS = 2
+# Logs of earlier nights, which a process of nginx that ends slowly may still write to. `events` shows what is in those
+# of uses and of refused logins; of the requests nothing is wanted once it is counted (watch/onhost/metrics.py).
+KEPT_LOGS = {USES_LOG: 2, REFUSED_LOG: 2, REQUESTS_LOG: 1}
 
 # Repository and digest -> seconds since 1970.
 Last = dict[tuple[str, str], float]
@@ -65,17 +66,22 @@ def fold(directory: str, manifests: set[str], now: float) -> int:
     if not (root / FOLDED).exists():
         # What was folded before, if ever, is lost.
         replace(Path(directory, USES_BEGUN), b"", 0o600)
-    log = Path(directory, USES_LOG)
-    if log.is_file() and log.stat().st_size:
-        log.replace(root / time.strftime("uses-%Y%m%dT%H%M%S.log", time.gmtime(now)))
+    for name in KEPT_LOGS:
+        _put_aside(Path(directory, name), now)
     found = {
         key: when for key, when in last(directory, now).items() if key[1] in manifests or when > now - LAYERS_DAYS * DAY
     }
     lines = (f"{when:.0f}\t{name}\t{digest}\n" for (name, digest), when in sorted(found.items()))
     replace(root / FOLDED, "".join(lines).encode(), 0o600)
-    for old in sorted(root.glob("uses-*.log"))[:-KEPT_LOGS]:
-        old.unlink(missing_ok=True)
+    for name, kept in KEPT_LOGS.items():
+        for old in sorted(root.glob(f"{Path(name).stem}-*.log"))[:-kept]:
+            old.unlink(missing_ok=True)
     return len(found)
+
+
+def _put_aside(log: Path, now: float) -> None:
+    if log.is_file() and log.stat().st_size:
+        log.replace(log.with_name(time.strftime(f"{log.stem}-%Y%m%dT%H%M%S.log", time.gmtime(now))))
 
 
 def _files(directory: str) -> Iterator[Path]:

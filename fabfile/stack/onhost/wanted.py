@@ -1,0 +1,46 @@
+"""What nginx shall run on this server: the files of one generation (generations.py)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ... import layout
+from ...accounts.onhost import sessions
+from ...accounts.onhost.accounts_conf import maps
+from . import relay
+from .generations import content, synced
+
+MAPS = "accounts.conf"
+SESSIONS = "sessions.conf"
+
+
+def wanted(root: Path, *, make: bool = True) -> dict[str, bytes]:
+    """All of it: what was synced, the accounts as they are; or the relay, where the registry has moved away.
+
+    make: also the secret of the page's sessions, where there is none.
+    """
+    if gone := relay.moved(str(root)):
+        return relay.configuration(synced(root), gone["address"])
+    return with_accounts(root, synced(root), make=make)
+
+
+def with_accounts(root: Path, config: dict[str, bytes], day: int = 0, *, make: bool = True) -> dict[str, bytes]:
+    """A configuration with the accounts as they are. day: of the page's sessions, 0 for the one that is live."""
+    config = {**config, MAPS: maps(root / layout.ACCOUNTS), **relay.known(root)}
+    if page := config.get(layout.PAGE_CONF):
+        key = sessions.secret(root / layout.PAGE_SECRET, make=make)
+        config[SESSIONS] = sessions.maps(root / layout.ACCOUNTS, page, key, day or _day(root))
+    return config
+
+
+def _day(root: Path) -> int:
+    """The day of the sessions that are live, so that another `up` changes nothing; today where that is too old."""
+    today, live = int(time.time()) // sessions.DAY, root / layout.LIVE / SESSIONS
+    was = sessions.day_of(live.read_bytes()) if live.is_file() else 0
+    return was if was in (today, today - 1) else today
+
+
+def as_live(root: Path) -> dict[str, bytes]:
+    """The configuration that is live, without the certificate."""
+    return {n: c for n, c in content(root / layout.LIVE).items() if not n.startswith(f"{layout.TLS}/")}

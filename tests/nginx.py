@@ -146,6 +146,14 @@ def _wait(process: subprocess.Popen[bytes], pid: Path, log: Path) -> None:
         time.sleep(0.02)
 
 
+def written(log: Path, before: int, count: int) -> list[str]:
+    """The lines of a log behind the first ones, once there are so many: nginx writes each after its answer has gone."""
+    end = time.monotonic() + 10
+    while len(lines := log.read_text().splitlines()[before:]) < count and time.monotonic() < end:
+        time.sleep(0.02)
+    return lines
+
+
 def free_ports(*names: str) -> dict[str, int]:
     """A port of this machine that nobody has, for each name."""
     with contextlib.ExitStack() as held:

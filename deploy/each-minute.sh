@@ -59,7 +59,7 @@ if [ -n "$tend" ] && [ -n "$look" ]; then
     # One start for both. Where one of them fails, each is run alone below.
     if ./inv page --log log/page.log quota --log "$log" >>"$log" 2>&1; then
         echo "$today" >page/day
-        look= tend=
+        look='' tend=''
     fi
 elif [ -z "$tend" ] && [ -d page/data ]; then
     # Up to now they are right.

@@ -63,11 +63,14 @@ class Contender:
 NEGOTIATED: tuple[str, ...] = ()
 # Ours without the log of uses: what that costs.
 NO_USES = "ours-no-uses"
+# And without the page (PAGE=off): that it is there shall cost the others nothing.
+NO_PAGE = "ours-no-page"
 HTTP2 = ("--http2",)
 ALL = (
     Contender("ours", "stack", NEGOTIATED),
     Contender("ours-no-auth", "stack-open"),
     Contender(NO_USES, "stack-no-uses", NEGOTIATED),
+    Contender(NO_PAGE, "stack-no-page", NEGOTIATED),
     Contender("tutorial-h1", "tutorial"),
     Contender("tutorial-h2", "tutorial", HTTP2),
     Contender("caddy-h1", "caddy"),

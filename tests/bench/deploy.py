@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bcrypt
 
+from tests.e2e.world import World
 from tests.sandbox import SandboxError
 
 from .contenders import BENCH, NGINX, REGISTRY, STACK, TOOLS, Contender
@@ -15,10 +16,11 @@ from .server import CLIENT, Server
 
 HERE = Path(__file__).parent
 LIVE = "/docker-registry/nginx/live"
+PAGE_OFF = f"{BENCH}/page-off"
 START_SECONDS = 60
 # nginx as ours is, of one more name, with a certificate for that.
 COPY = f"""
-set -e; rm -rf "{BENCH}/$1" && cp -rL {LIVE} "{BENCH}/$1" && cd "{BENCH}/$1"
+set -e; rm -rf "{BENCH}/$1" && cp -rL "$3" "{BENCH}/$1" && cd "{BENCH}/$1"
 sed -i -e 's|ssl_certificate .*;|ssl_certificate {BENCH}/tls/cert.pem;|' \
     -e 's|ssl_certificate_key .*;|ssl_certificate_key {BENCH}/tls/key.pem;|' \
     -e "s|server_name registry.test|& $2|" https.conf
@@ -53,6 +55,15 @@ def prepare(server: Server, contenders: Sequence[Contender], user: str, password
     server.write("tls/ours.pem", (server.sandbox.directory / "ca.pem").read_text())
 
 
+def without_page(world: World) -> None:
+    """Keep our own configuration as it is with PAGE=off, for the contender that has it."""
+    world.configure(PAGE="off")
+    world.fab("sync", "up")
+    world.server(f"mkdir -p {BENCH} && rm -rf {PAGE_OFF} && cp -rL {LIVE} {PAGE_OFF}")
+    world.configure()
+    world.fab("sync", "up")
+
+
 def start(server: Server, contenders: Sequence[Contender], login: str) -> None:
     """Start them and the client, and wait until each answers the client. Ours runs already."""
     for contender in contenders:
@@ -76,14 +87,22 @@ def _stack_open(server: Server, contender: Contender) -> None:
 
 
 def _stack_no_uses(server: Server, contender: Contender) -> None:
-    """With the same limits, so that nothing else differs."""
+    _copy(server, contender, NO_USES, _same_limits(server))
+
+
+def _stack_no_page(server: Server, contender: Contender) -> None:
+    _copy(server, contender, "", _same_limits(server), PAGE_OFF)
+
+
+def _same_limits(server: Server) -> tuple[str, ...]:
+    """Those of ours, so that nothing else differs."""
     form = "{{.HostConfig.Memory}}"
     memory = server.sandbox.exec("server", "docker", "inspect", "-f", form, f"{STACK}-nginx-1").strip()
-    _copy(server, contender, NO_USES, (*LIKE_OURS, f"--memory={memory}", f"--memory-swap={memory}"))
+    return (*LIKE_OURS, f"--memory={memory}", f"--memory-swap={memory}")
 
 
-def _copy(server: Server, contender: Contender, change: str, options: tuple[str, ...]) -> None:
-    server.sh(COPY + change, contender.name, contender.host)
+def _copy(server: Server, contender: Contender, change: str, options: tuple[str, ...], live: str = LIVE) -> None:
+    server.sh(COPY + change, contender.name, contender.host, live)
     options = ("--volumes-from", f"{STACK}-nginx-1", *options, "--entrypoint", "nginx")
     arguments = ("-c", f"{BENCH}/{contender.name}/nginx.conf", "-g", "daemon off;")
     server.run(contender.front, NGINX, *arguments, options=options)
@@ -116,7 +135,8 @@ def _file(server: Server, contender: Contender) -> None:
 
 
 KINDS = {
-    "stack": _stack, "stack-open": _stack_open, "stack-no-uses": _stack_no_uses, "registry": _registry,
+    "stack": _stack, "stack-open": _stack_open, "stack-no-uses": _stack_no_uses,
+    "stack-no-page": _stack_no_page, "registry": _registry,
     "tutorial": _tutorial, "caddy": _caddy, "file": _file,
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from fabfile.errors import StepError
 from tests.sandbox import SandboxError
 
 from . import compare, page, plot, results
-from .contenders import NO_USES
+from .contenders import NO_PAGE, NO_USES
 from .results import COMMITTED, Result
 from .run import STANDARD, Choice, bench
 from .tool import bench_tool
@@ -22,7 +22,11 @@ def measure(choice: Choice, *, tool: bool) -> None:
         raise StepError("results with another --size are not comparable: give them another --json")
     with whole_errors():
         found = bench_tool(choice) if tool else bench(choice)
-    print("\n".join([results.table(found), *compare.against(found, NO_USES)]))
+    print(
+        "\n".join(
+            [results.table(found), *(line for other in (NO_USES, NO_PAGE) for line in compare.against(found, other))]
+        )
+    )
 
 
 def compared(old: str, new: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .contenders import BENCH, NO_USES, Contender, named
+from .contenders import BENCH, NO_PAGE, NO_USES, Contender, named
 from .deploy import wipe
 from .server import Server, peak
 
@@ -185,14 +185,14 @@ RUNS = (
     Run(
         {"requests": "1/s", "requests-p99": "ms"},
         named(
-            "ours", "ours-no-auth", NO_USES, "tutorial-h1", "caddy-h1", "registry-cost-5", "registry-cost-12",
+            "ours", "ours-no-auth", NO_USES, NO_PAGE, "tutorial-h1", "caddy-h1", "registry-cost-5", "registry-cost-12",
             "registry-plain",
         ),
         5, new_image(1, 0), requests,
     ),
     Run(
         {"pulls-100": "s"},
-        named("ours", NO_USES, "tutorial-h1", "tutorial-h2", "caddy-h1", "caddy-h2", "registry-tls"),
+        named("ours", NO_USES, NO_PAGE, "tutorial-h1", "tutorial-h2", "caddy-h1", "caddy-h2", "registry-tls"),
         3, new_layer(20), many_pulls(100),
     ),
     Run(

@@ -79,6 +79,8 @@ def bench(choice: Choice) -> list[Result]:
         say(f"starting {', '.join(each.name for each in started)}")
         ensure_image("bench", say)
         world.sandbox.carry(contenders.TOOLS)
+        if contenders.NO_PAGE in {each.name for each in started}:
+            deploy.without_page(world)
         deploy.prepare(server, started, USER, PASSWORD)
         deploy.start(server, started, field.login)
         found: list[Result] = []

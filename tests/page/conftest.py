@@ -1,4 +1,4 @@
-"""One Chromium for all tests of a process; a page of its own, and a server of its own, for each test."""
+"""One Chromium for all tests of a file; a page of its own, and a server of its own, for each test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ ACCOUNTS = {
 }
 
 
-@pytest.fixture(scope="session")
+# Not longer: while it is there this thread has an event loop, and other tests could begin none.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     if not chromium_path():
         pytest.skip("there is no Chromium: apt-get install chromium")

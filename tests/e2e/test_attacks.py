@@ -201,6 +201,7 @@ def from_client(world: World, *options: str) -> str:
     return world.sandbox.exec("client", "curl", "-sS", *options, f"https://{DOMAIN}/v2/")
 
 
+@pytest.mark.long
 def test_a7_a_gateway_is_never_shut_out(deployed: World) -> None:
     """From the server itself all come through Docker's own proxy, like everyone over IPv6 would."""
     curl = f"curl -sk -o /dev/null -w '%{{http_code}} ' --resolve {DOMAIN}:443:127.0.0.1"
@@ -275,6 +276,7 @@ def test_slow_clients_go_and_slow_pushes_stay(deployed: World) -> None:
         assert b" 202 " in push.recv(4096).partition(b"\r\n")[0]
 
 
+@pytest.mark.long
 def test_bodies_that_nobody_reads_fill_no_memory(deployed: World) -> None:
     """nginx's temporary files are in memory: what it would keep there is refused, the rest streams."""
     deployed.configure(ANONYMOUS_PULL="public/*")
@@ -335,6 +337,7 @@ def test_crowds_are_not_attacks(deployed: World) -> None:
     deployed.fab("up")
 
 
+@pytest.mark.long
 def test_no_secret_is_printed_or_left(deployed: World) -> None:
     """A canary in each secret; then every command; then everything that they printed or left, here and there."""
     alert, password = "canary-of-the-alert", "canary-of-an-account"

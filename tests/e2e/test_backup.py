@@ -107,6 +107,7 @@ def restored_elsewhere(world: World, directory: Path) -> int:
     return len(tags)
 
 
+@pytest.mark.long
 def test_copies_while_everybody_works_are_complete(deployed: World, tmp_path: Path) -> None:
     backups_during_a_history(deployed, tmp_path, 1, 3)
     print(f"{restored_elsewhere(deployed, tmp_path)} tags pulled elsewhere")
@@ -118,6 +119,7 @@ def test_twenty_copies_while_everybody_works_are_complete(deployed: World, tmp_p
     print(f"{restored_elsewhere(deployed, tmp_path)} tags pulled elsewhere")
 
 
+@pytest.mark.long
 def test_a_layer_that_has_rotted_comes_back(deployed: World, tmp_path: Path) -> None:
     """A flipped bit in a live blob, and an image that somebody deleted."""
     manifest, layer = push_image(deployed, "copy/kept", b"a layer that somebody needs")

@@ -112,6 +112,7 @@ def test_bootstrap_of_a_bare_server(bare: Bare) -> None:
     assert bare.shell("ls -A /docker-registry/.images") == ""
 
 
+@pytest.mark.long
 def test_bootstrap_of_a_bare_server_as_a_sudo_user(bare: Bare) -> None:
     argv = bare.command("--prompt-for-sudo-password", "bootstrap", host="anna@server")
     terminal = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=300, env={**os.environ, "TERM": "dumb"})

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN, fab
 
@@ -80,6 +82,7 @@ def test_port_443_is_closed_and_port_80_is_open(deployed: World, tmp_path: Path)
     assert "unseen" not in done.stdout
 
 
+@pytest.mark.long
 def test_what_nobody_saw_from_outside_is_said(clean: World, tmp_path: Path) -> None:
     looked = from_outside(clean, tmp_path, "check")
     for port in (80, 443):
@@ -94,6 +97,7 @@ def test_what_nobody_saw_from_outside_is_said(clean: World, tmp_path: Path) -> N
     assert "unseen" in clean.fab("push-test").stdout
 
 
+@pytest.mark.long
 def test_containers_without_a_way_out(acme: World) -> None:
     """As after a `flush ruleset`: the server itself goes on, nginx is reached, and certbot reaches nobody."""
     wants(acme)
@@ -155,6 +159,7 @@ def test_a_clock_that_is_off_orders_nothing(acme: World) -> None:
     acme.configure(ACME_SERVER=PROXY)
 
 
+@pytest.mark.long
 def test_a_hook_that_fails_is_told_with_its_own_words(acme: World, tmp_path: Path) -> None:
     copy = own_copy(tmp_path)
     hooks = copy / "deploy/certbot/hooks"
@@ -173,6 +178,7 @@ def test_a_hook_that_fails_is_told_with_its_own_words(acme: World, tmp_path: Pat
     acme.fab("sync", "up")
 
 
+@pytest.mark.long
 def test_an_authority_of_your_own_without_key_usage(deployed: World, tmp_path: Path) -> None:
     """As `openssl req -x509` makes it. Docker takes it; so must our own proof, under the server's Python 3.13 too."""
     script = f"""

@@ -33,6 +33,7 @@ def test_check_changes_nothing(clean: World) -> None:
     assert {"system", "free disk", "docker", "compose", "port 80", f"A {DOMAIN}"} <= {row["name"] for row in rows}
 
 
+@pytest.mark.long
 def test_each_step_alone(clean: World) -> None:
     assert "new files in /docker-registry" in clean.fab("sync").stdout
     assert "is up to date" in clean.fab("sync").stdout
@@ -198,6 +199,7 @@ def test_a_very_long_name_is_taken(deployed: World) -> None:
     deployed.fab("sync", "up")
 
 
+@pytest.mark.long
 def test_a_broken_override_is_refused_and_the_old_configuration_goes_on(deployed: World) -> None:
     """C8: for the running nginx, for its next start, and for a renewal too."""
     override = f"{DEPLOY_DIR}/nginx/override.conf"
@@ -230,6 +232,7 @@ def test_a_broken_override_is_refused_and_the_old_configuration_goes_on(deployed
     assert marked() == ""
 
 
+@pytest.mark.long
 def test_a_start_file_that_prints_something_disturbs_nothing(deployed: World) -> None:
     deployed.server(
         "cp -a /root/.bashrc /root/kept 2>/dev/null; "

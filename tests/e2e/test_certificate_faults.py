@@ -79,6 +79,7 @@ def test_c1_the_server_is_down(acme: World, record_property: Record) -> None:
     assert (acme.sandbox.orders(), acme.sandbox.issued()) == (1, 1)
 
 
+@pytest.mark.long
 def test_c2_rate_limited(acme: World, record_property: Record) -> None:
     wants(acme)
     with asking(acme, record_property):
@@ -102,6 +103,7 @@ def test_c2_rate_limited(acme: World, record_property: Record) -> None:
         assert "ordered" in order(acme, "--force")
 
 
+@pytest.mark.long
 def test_c3_c4_dns_or_port_80_lead_elsewhere(acme: World, record_property: Record) -> None:
     sandbox, client = acme.sandbox, acme.sandbox.address("client")
     wants(acme)
@@ -148,6 +150,7 @@ def test_caa_records_are_read_first(acme: World) -> None:
         sandbox.caa(DOMAIN)
 
 
+@pytest.mark.long
 def test_c6_another_certbot_holds_the_lock(acme: World, record_property: Record, tmp_path: Path) -> None:
     wants(acme)
     held = (
@@ -246,6 +249,7 @@ def test_c10_an_expired_certificate_is_renewed_and_people_are_told_once(acme: Wo
     wait_until(lambda: "exit 0" in acme.server(renew), "the pause is over", 30)
 
 
+@pytest.mark.long
 def test_a_bad_nonce_and_a_slow_server_are_borne(acme: World) -> None:
     wants(acme)
     acme.sandbox.fault("badNonce", count=1)
@@ -279,6 +283,7 @@ def test_a_profile_that_is_not_offered_is_refused(acme: World) -> None:
     assert acme.sandbox.orders() == 0
 
 
+@pytest.mark.long
 def test_c12_a_reload_that_does_not_happen(acme: World) -> None:
     """nginx's master stands still: noticed, put back on disk, and done by the next run."""
     serial = acme.serial()

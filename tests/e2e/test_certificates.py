@@ -92,6 +92,7 @@ def test_a_broken_pair_is_not_loaded(deployed: World) -> None:
     assert "nothing to change" in deployed.fab("up").stdout
 
 
+@pytest.mark.long
 def test_renewed_on_disk_but_not_served_is_noticed(deployed: World) -> None:
     """C12: certbot was run by hand; the next `renew` has it loaded."""
     serial = deployed.serial()
@@ -155,6 +156,7 @@ def test_a_cron_that_cannot_start_inv_is_heard_of(clean: World) -> None:
     clean.clean()
 
 
+@pytest.mark.long
 def test_the_log_of_cron_rotates(deployed: World) -> None:
     deployed.server(
         f"cd {DEPLOY_DIR} && head -c 1100000 /dev/zero >log/renew.log && "
@@ -179,6 +181,7 @@ def test_settings_that_cannot_be_read_are_told_of(deployed: World) -> None:
     assert "ACME_CA_BUNDLE" in deployed.server("cat /tmp/told; rm /tmp/told")
 
 
+@pytest.mark.long
 def test_a_renewal_of_files_that_belong_to_somebody_else(deployed: World) -> None:
     """As a copy from another host leaves them."""
     deployed.server(f"chown -R 1000:1000 {DEPLOY_DIR}/certbot")

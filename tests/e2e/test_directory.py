@@ -97,7 +97,7 @@ LEFT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", first(LEFT, 4))
+@pytest.mark.parametrize("what", first(LEFT, 2))
 def test_what_a_stranger_left_there_is_not_obeyed(clean: World, what: str) -> None:
     """Files of ours that are an order to root: in a directory that somebody else owns they are none."""
     command, made = LEFT[what]
@@ -239,6 +239,7 @@ def test_on_a_full_disk_accounts_and_certificates_go_on(clean: World, tmp_path: 
         clean.clean()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [pytest.param("full", marks=pytest.mark.long), "read-only"])
 def test_tmp_of_the_server_cannot_be_written(deployed: World, how: str) -> None:
     """What needs it is told as what it is; what does not goes on."""
@@ -269,6 +270,7 @@ def test_tmp_of_the_server_cannot_be_written(deployed: World, how: str) -> None:
     deployed.fab("bootstrap")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left", [pytest.param(0, marks=pytest.mark.long), 4, pytest.param(16, marks=pytest.mark.long)])
 def test_nothing_raw_reaches_a_person_from_a_full_disk(clean: World, left: int) -> None:
     """Without what is kept for such a day; and what was changed is told as changed."""

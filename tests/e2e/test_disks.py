@@ -70,6 +70,7 @@ def test_d7_a_directory_whose_disk_is_away_is_left_alone(disk: World, tmp_path: 
         disk.server(f"rm -f {alerts}")
 
 
+@pytest.mark.long
 def test_an_old_line_of_cron_is_known_too_and_one_may_begin_anew(clean: World) -> None:
     line = f"1 1 * * * root cd {DEPLOY_DIR} && mkdir -p log && ./inv renew --log log/renew.log >>log/renew.log 2>&1"
     clean.server(
@@ -147,6 +148,7 @@ def test_the_images_lie_behind_a_link(disk: World, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*Z"))) == 1
 
 
+@pytest.mark.long
 def test_the_directory_is_a_link(disk: World) -> None:
     disk.server(f"mkdir {DISK}/registry && ln -s {DISK}/registry {DEPLOY_DIR}")
     disk.bootstrap()
@@ -158,6 +160,7 @@ def test_the_directory_is_a_link(disk: World) -> None:
     disk.fab("status")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", first(["images' disk", "free disk"]))
 def test_a_disk_without_room_for_more_files_is_named(disk: World, name: str) -> None:
     """A push or an order fails there, whatever df -h says."""

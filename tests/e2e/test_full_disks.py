@@ -56,6 +56,7 @@ def later(world: World) -> None:
     world.server(f'sed -i \'s/"next": .*,/"next": 1,/\' {DEPLOY_DIR}/certbot/attempts.json', check=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "left", [0, pytest.param(16, marks=pytest.mark.long), pytest.param(28, marks=pytest.mark.long)]
 )
@@ -78,6 +79,7 @@ def test_a_first_order_on_a_disk_that_fills_up(acme: World, left: int) -> None:
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "left", [pytest.param(12, marks=pytest.mark.long), 32, pytest.param(36, marks=pytest.mark.long)]
 )
@@ -99,6 +101,7 @@ def test_cron_heals_a_renewal_on_a_disk_that_filled_up(acme: World, left: int) -
         assert "certificate    valid" in acme.fab("status").stdout
 
 
+@pytest.mark.long
 def test_room_is_looked_for_before_an_order(acme: World) -> None:
     """Bytes and inodes: no try is spent, `--force` or not."""
     acme.configure(ACME_SERVER=PROXY)

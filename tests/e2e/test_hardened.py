@@ -25,6 +25,7 @@ def masked(world: World, umask: str, home: str = "/root") -> Iterator[None]:
         world.server(f"cat /tmp/rc >{home}/.bashrc")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("umask", ["027", pytest.param("077", marks=pytest.mark.long)])
 def test_a_narrow_umask(clean: World, umask: str) -> None:
     """On a clean server, and on one that an earlier version left with a directory that no container may enter."""

@@ -71,7 +71,7 @@ def bootstrapping(world: World) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("how", ["kill", "cut"])
+@pytest.mark.parametrize("how", first(["kill", "cut"]))
 def test_broken_off_inside_each_step(clean: World, how: str) -> None:
     """Each time in the step that the one before did not come to, so each run has to go on."""
     for number, name in enumerate(INTERRUPTED):
@@ -91,6 +91,7 @@ def test_broken_off_inside_each_step(clean: World, how: str) -> None:
     assert clean.login(USER, PASSWORD) == 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", first(["kill", "cut"]))
 def test_broken_off_in_a_running_order(clean: World, how: str) -> None:
     """The authority has the order and has not answered: certbot ends it without us, and it stays the only one."""

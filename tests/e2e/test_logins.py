@@ -88,7 +88,7 @@ def refused(world: World, words: str, remedy: str, *tasks: str) -> None:
         assert "nobody holds" not in said
 
 
-@pytest.mark.parametrize("kind", first(ODD, 3))
+@pytest.mark.parametrize("kind", first(ODD))
 def test_a_login_that_runs_something_else(clean: World, kind: str) -> None:
     script, undo, arg, words, remedy = ODD[kind]
     with odd(clean, script, undo, *([arg] if arg else [])):
@@ -180,6 +180,7 @@ def test_sudo_is_quoted_when_it_has_the_password(anna: World, rule: str, words: 
     assert remedy in said
 
 
+@pytest.mark.long
 def test_a_command_that_ends_before_it_has_read_all(clean: World) -> None:
     """The race of `Saw 1 exceptions within threads (OSError)`: 20 times, against an expired password."""
     with odd(clean, "chage -d 0 root", "chage -d 2026-01-01 root"):

@@ -49,6 +49,7 @@ def may(world: World, rule: str) -> None:
     world.server(f"echo '{rule}' >/etc/sudoers.d/anna; chmod 440 /etc/sudoers.d/anna")
 
 
+@pytest.mark.long
 def test_a_user_with_passwordless_sudo(anna: World) -> None:
     may(anna, "anna ALL=(ALL) NOPASSWD: ALL")
     done = subprocess.run(
@@ -140,6 +141,7 @@ def test_the_second_of_two_is_told_who_is_at_work(clean: World) -> None:
     assert "nobody holds the lock" in clean.fab("unlock").stdout
 
 
+@pytest.mark.long
 def test_a_dead_holder_is_recognised(deployed: World) -> None:
     with at_work(deployed) as first:
         first.send_signal(signal.SIGKILL)
@@ -148,6 +150,7 @@ def test_a_dead_holder_is_recognised(deployed: World) -> None:
     assert re.search(r"\tbootstrap\tcut off\n(.*\n)*.*\tbootstrap\tok\n", deployed.server(f"cat {AUDIT}"))
 
 
+@pytest.mark.long
 def test_a_holder_that_hangs_is_cleared_by_unlock(deployed: World) -> None:
     """Its connection is still there as far as the server knows, so only a person can tell."""
     with at_work(deployed) as first:

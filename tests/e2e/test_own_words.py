@@ -60,6 +60,7 @@ def typed(world: World, command: str) -> str:
     return told
 
 
+@pytest.mark.long
 def test_fab_and_invoke_on_a_laptop(laptop: World) -> None:
     laptop.sandbox.exec("client", "sh", "-c", f"{INSTALL} fabric python3-invoke")
     listed = typed(laptop, "invoke --list")

@@ -59,6 +59,7 @@ def test_from_host_trusts_the_issuer_for_the_test_alone(deployed: World) -> None
     assert traces(deployed) == before
 
 
+@pytest.mark.long
 def test_an_engine_that_does_not_trust_the_issuer_falls_back(clean: World) -> None:
     """The client machine trusts authority A and not B."""
     output = clean.bootstrap(ACME_SERVER=B)
@@ -66,6 +67,7 @@ def test_an_engine_that_does_not_trust_the_issuer_falls_back(clean: World) -> No
     assert "equal" in output
 
 
+@pytest.mark.long
 def test_without_a_client_it_falls_back(deployed: World, tmp_path: Path) -> None:
     for name in ("python3", "env", "sh", "cmp", "dirname", "basename"):
         program = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()

@@ -154,6 +154,7 @@ def test_d8_where_cron_stands_still_status_says_so(deployed: World) -> None:
     assert status(deployed, "pushes")[0] == "ok"
 
 
+@pytest.mark.long
 def test_d8_a_nearly_full_disk_takes_no_push_and_pulls_go_on(disk: World) -> None:
     disk.server(f"mkdir -p {DATA} && chmod 700 {DEPLOY_DIR}/registry && mount --bind {DISK} {DATA}")
     disk.bootstrap(ALERT_COMMAND="cat >>/tmp/alerts")

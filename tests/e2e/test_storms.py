@@ -172,6 +172,7 @@ def test_headers_that_are_begun_fit_the_memory(small: World, limits: Capacity) -
     assert alive(small) == running
 
 
+@pytest.mark.long
 def test_only_a_firewall_stops_who_takes_every_connection(small: World, limits: Capacity) -> None:
     """Finding 6: six bytes each. They go within half a minute; with the rule of docs/security.md they do not come."""
     slots = limits.connections * limits.workers

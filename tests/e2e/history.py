@@ -235,10 +235,16 @@ class History:
         digest = self.acknowledged.get((name, tag))
         if digest is None or tag not in DELETED:
             return
-        status = client.ask("DELETE", f"/v2/{name}/manifests/{digest}")[0]
+        for attempt in range(5):
+            status = client.ask("DELETE", f"/v2/{name}/manifests/{digest}")[0]
+            if status < 500:
+                break
+            # Version 2 of the registry reads all tags for it, also one that is being written just now.
+            self.refused.append(f"delete {name}:{tag} {status} (attempt {attempt + 1})")
+            time.sleep(0.3)
         del self.acknowledged[name, tag]
         self.deleted += 1
-        if status != 202 and not (status == 404 and client.repeated):
+        if status != 202 and not (status == 404 and (client.repeated or attempt)):
             self.problems.append(f"delete {name}:{tag}: {status}")
 
     def check(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 
 from .. import layout
@@ -13,7 +12,6 @@ from .onhost.cron import LookedAt
 from .onhost.probe import Knocked
 
 SILENT_SECONDS = 2 * 86400
-WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of onhost/lock.sh
 
 Row = tuple[str, str, str]
 
@@ -71,7 +69,7 @@ def schedule(found: Cron, last: audit.Last | None) -> Row:
         return "failed", "cron", f"{found['unheard']}: {layout.RENEW_LOG} on the server"
     silent = found["age"]
     if last:
-        silent = min(silent, time.time() - calendar.timegm(time.strptime(last["when"], WHEN)))
+        silent = min(silent, time.time() - audit.seconds(last["when"]))
     if found["twice_a_day"] and silent > SILENT_SECONDS:
         return (
             "warn",

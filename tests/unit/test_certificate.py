@@ -145,7 +145,7 @@ def test_a_cron_that_is_silent_is_named(found: rows.Cron, last_days_ago: float |
     facts.update(found)
     last: audit.Last | None = None
     if last_days_ago is not None:
-        when = time.strftime(rows.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
+        when = time.strftime(audit.WHEN, time.gmtime(time.time() - last_days_ago * DAY))
         last = {"when": when, "who": "root@server", "outcome": "ok"}
     assert rows.schedule(facts, last)[0] == mark
 

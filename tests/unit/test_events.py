@@ -97,7 +97,7 @@ def test_all_of_it_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / layout.USES_LOG).write_text(line(when=now - 30) + "\n" + line("GET", when=now - 10) + "\n")
     (tmp_path / layout.USES / "uses-20260101T000000.log").write_text(line("DELETE", when=now - 90) + "\n")
     (tmp_path / layout.REFUSED_LOG).write_text(f"{now - 60:.3f}\tann\t192.0.2.7\tcurl\n")
-    moment = time.strftime(happened.WHEN, time.gmtime(now - 45))
+    moment = time.strftime(audit.WHEN, time.gmtime(now - 45))
     (tmp_path / layout.AUDIT_LOG).write_text(f"{moment}\tme@laptop\tgc\tok\n")
     found = events.recent(str(tmp_path), now - 3600, False)
     assert [event["kind"] for event in found] == ["delete", "refused", "gc", "push"]

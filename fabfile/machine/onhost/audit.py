@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import calendar
+import time
 from pathlib import Path
 from typing import TypedDict
+
+WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of lock.sh
 
 
 class Last(TypedDict):
@@ -18,6 +22,14 @@ class Line(Last):
     """The same, with the task and its words."""
 
     task: str
+
+
+def seconds(when: str) -> float:
+    """A time of the log, in seconds since 1970; 0 for none."""
+    try:
+        return calendar.timegm(time.strptime(when, WHEN))
+    except ValueError:
+        return 0.0
 
 
 def lines(log: str) -> list[Line]:

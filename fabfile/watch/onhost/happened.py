@@ -5,17 +5,15 @@ The uses log: deploy/nginx/https.conf.j2. What is there of before has less in a 
 
 from __future__ import annotations
 
-import calendar
-import time
 from collections.abc import Iterable
 from typing import NamedTuple, TypedDict
 
+from ...machine.onhost import audit
 from ...machine.onhost.audit import Line
 from ...store.onhost.manifests import DIGEST
 
 # Where `push-test` proves that all works: nobody's image.
 PROOF = "push-test"
-WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of machine/onhost/lock.sh
 ACTIONS = {"PUT": "push", "DELETE": "delete", "GET": "pull"}
 # Of a digest: `sha256:` and twelve more, as docker shows it.
 SHORT = 19
@@ -101,7 +99,7 @@ def refused(lines: Iterable[str]) -> list[Event]:
 def audited(line: Line) -> Event | None:
     """A line of the audit log; None for one that is cut off, and for `push-test`."""
     task, _, words = line["task"].partition(" ")
-    when = seconds(line["when"])
+    when = audit.seconds(line["when"])
     if not task or not when or task == PROOF:
         return None
     kind = {"htpasswd": "account", "init-letsencrypt": "renew"}.get(task, task)
@@ -109,11 +107,3 @@ def audited(line: Line) -> Event | None:
         option, _, words = words.partition(" ")
         kind = option.lstrip("-") or task
     return {"when": when, "kind": kind, "who": line["who"], "what": words, "detail": line["outcome"]}
-
-
-def seconds(when: str) -> float:
-    """A time of the audit log, in seconds since 1970; 0 for none."""
-    try:
-        return calendar.timegm(time.strptime(when, WHEN))
-    except ValueError:
-        return 0.0

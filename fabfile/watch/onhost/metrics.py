@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import json
 import subprocess
@@ -27,7 +26,6 @@ from .exposition import Metric, one, text
 FREED = 1 << 20
 # Of the pages of a disk.
 BLOCK = 4096
-WHEN = "%Y-%m-%dT%H:%M:%SZ"  # of machine/onhost/lock.sh
 HELP_STATUS = {
     "active": "Active client connections", "reading": "Connections where NGINX is reading the request header",
     "writing": "Connections where NGINX is writing the response back to the client",
@@ -212,7 +210,7 @@ def _tasks(root: Path) -> tuple[dict[str, float], dict[str, float]]:
     for line in audit.lines(str(root / layout.AUDIT_LOG)):
         task = line["task"].partition(" ")[0]
         if task in ("renew", "init-letsencrypt", "gc", "backup", "upgrade", "restore"):
-            when = _seconds(line["when"])
+            when = audit.seconds(line["when"])
             task = "renew" if task == "init-letsencrypt" else task
             run[task] = when
             if line["outcome"] == "ok":
@@ -226,9 +224,3 @@ def _tasks(root: Path) -> tuple[dict[str, float], dict[str, float]]:
         run["backup"] = max(run.get("backup", 0), copy["when"])
         good["backup"] = max(good.get("backup", 0), copy["good"])
     return run, good
-
-
-def _seconds(when: str) -> float:
-    with contextlib.suppress(ValueError):
-        return calendar.timegm(time.strptime(when, WHEN))
-    return 0

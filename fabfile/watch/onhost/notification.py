@@ -11,8 +11,8 @@ import json
 import time
 from typing import Any, TypedDict
 
-from ...machine.onhost.audit import Line
-from .happened import Use, seconds
+from ...machine.onhost.audit import Line, seconds
+from .happened import Use
 
 
 class Content(TypedDict):

@@ -36,26 +36,30 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class _OverSocket(http.client.HTTPConnection):
-    """HTTP to a socket of a container, below a directory that is the container's own: no link is followed."""
+class OverSocket(http.client.HTTPConnection):
+    """HTTP to a socket of a container, below a directory that is the container's own: no link is followed.
 
-    def __init__(self, root: Path, found: Found) -> None:
-        super().__init__("localhost", timeout=SECONDS)
-        self._place, self._name = (root, SOCKETS[found["service"]]), f"{found['id']}.sock"
+    place: of that directory, below top. patience: seconds.
+    """
+
+    def __init__(self, top: Path, place: str, name: str, patience: float = SECONDS) -> None:
+        super().__init__("localhost", timeout=patience)
+        self._place, self._name = (top, place), name
 
     def connect(self) -> None:
+        """To the socket itself. Raises OSError where it is none."""
         with beneath.directory(*self._place) as handle:
             if not stat.S_ISSOCK(os.stat(self._name, dir_fd=handle, follow_symlinks=False).st_mode):
                 raise ConnectionRefusedError(f"{self._name} is no socket")
             self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(SECONDS)
+            self.sock.settimeout(self.timeout)
             # A socket's path has 107 characters at most (unix(7)); this one is short wherever DEPLOY_DIR is.
             self.sock.connect(f"/proc/self/fd/{handle}/{self._name}")
 
 
 def ask(root: Path, found: Found, path: str, method: str = "GET", login: str = "") -> Answer:
     """One request. Raises RefusedError where there is no answer."""
-    connection = _OverSocket(root, found)
+    connection = OverSocket(root, SOCKETS[found["service"]], f"{found['id']}.sock")
     headers = {"Accept": ACCEPT, "Host": "localhost"}
     if login:
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import socket
-import stat
 from pathlib import Path
 
 from ...layout import Inside, Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...stack.onhost import workers
+from ...stack.onhost.ask import OverSocket
 from ...stack.onhost.beside import SOCKETS
 
 SECONDS = 5
@@ -22,25 +21,6 @@ STATUS = re.compile(
     r"(?P<accepted>\d+) (?P<handled>\d+) (?P<requests>\d+)\s+"
     r"Reading: (?P<reading>\d+) Writing: (?P<writing>\d+) Waiting: (?P<waiting>\d+)"
 )
-
-
-class _Socket(http.client.HTTPConnection):
-    """HTTP over a socket in a directory that a container may have touched: no link is followed."""
-
-    def __init__(self, top: Path, name: str) -> None:
-        super().__init__("localhost", timeout=SECONDS)
-        self._top, self._name = top, name
-
-    def connect(self) -> None:
-        place, _, name = self._name.rpartition("/")
-        with beneath.directory(self._top, place) as handle:
-            name = _target(handle, name)
-            if not stat.S_ISSOCK(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode):
-                raise ConnectionRefusedError(f"{name} is no socket")
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(SECONDS)
-            # A socket's path has 107 characters at most (unix(7)); this one is short wherever DEPLOY_DIR is.
-            self.sock.connect(f"/proc/self/fd/{handle}/{name}")
 
 
 def _target(handle: int, name: str) -> str:
@@ -73,7 +53,10 @@ def answers(root: Path, service: str) -> bool:
 
 
 def _get(top: Path, name: str, path: str = "/") -> tuple[int, str]:
-    connection = _Socket(top, name)
+    place, _, name = name.rpartition("/")
+    with beneath.directory(top, place) as handle:
+        name = _target(handle, name)
+    connection = OverSocket(top, place, name, SECONDS)
     try:
         connection.request("GET", path)
         got = connection.getresponse()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tests.sandbox.commands import ROOT
@@ -14,6 +14,26 @@ BLOCK = re.compile(r"(?:<!-- not run by tests: (?P<why>.*?) -->\n)?```sh\n(?P<te
 # In docs/: for developers, who read English.
 ENGLISH_ALONE = ("faults.md",)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+# Between these lines nothing is written by hand.
+MADE = re.compile(r"(<!-- made by .*? -->\n).*?(<!-- made until here -->\n)", re.S)
+
+
+def filled(path: Path, lines: Iterable[str]) -> str:
+    """The text of a page with what is made in its place. Raises ValueError where it has no place for that."""
+    text = path.read_text("utf-8")
+    if not MADE.search(text):
+        raise ValueError(f"{path.name} has no lines `made by` and `made until here`")
+    made = "\n".join(lines)
+    return MADE.sub(lambda found: f"{found[1]}\n{made}\n{found[2]}", text)
+
+
+def write(made: Mapping[Path, str]) -> list[Path]:
+    """Write pages; returns those that changed."""
+    changed = [path for path, text in made.items() if text != path.read_text("utf-8")]
+    for path in changed:
+        path.write_text(made[path], "utf-8")
+    return changed
 
 
 def english() -> list[Path]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.sandbox.commands import ROOT
 
-# Between these lines nothing is written by hand.
-MADE = re.compile(r"(<!-- made by .*? -->\n).*?(<!-- made until here -->\n)", re.S)
+from . import pages
+
 KEY = re.compile(r"(#?)([A-Z_]+)=(.*)")
 CHOICE = re.compile(r"#   (\S+)\s+(.*)")
 GOES_ON = re.compile(r"# {6,}(.*)")
@@ -75,20 +75,13 @@ def settings(source: Path) -> list[Setting]:
 
 
 def filled(page: Page) -> str:
-    """The text of the page as it must be. Raises ValueError where the page has no place for what is made."""
-    text = page.path.read_text("utf-8")
-    if not MADE.search(text):
-        raise ValueError(f"{page.path.name} has no lines `made by` and `made until here`")
-    made = "\n".join(_made(page))
-    return MADE.sub(lambda found: f"{found[1]}\n{made}\n{found[2]}", text)
+    """The text of the page as it must be. Raises ValueError where it has no place for what is made."""
+    return pages.filled(page.path, _made(page))
 
 
 def write() -> list[Path]:
     """Write the pages; returns those that changed."""
-    changed = [page for page in PAGES if filled(page) != page.path.read_text("utf-8")]
-    for page in changed:
-        page.path.write_text(filled(page), "utf-8")
-    return [page.path for page in changed]
+    return pages.write({page.path: filled(page) for page in PAGES})
 
 
 def _add(setting: Setting, line: str) -> None:

@@ -17,8 +17,8 @@ from fabfile.machine.symptom import Symptom
 from fabfile.steps import doctor
 from tests.sandbox.commands import ROOT
 
+from . import pages
 from .pages import anchor
-from .settings import MADE
 
 TITLES = "titles"
 TASKS = "|".join(sorted(ns.task_names, key=len, reverse=True))
@@ -66,19 +66,12 @@ def translated(source: Path) -> Texts:
 
 def filled(page: Page) -> str:
     """The text of the page as it must be. Raises ValueError where it has no place for what is made."""
-    text = page.path.read_text("utf-8")
-    if not MADE.search(text):
-        raise ValueError(f"{page.path.name} has no lines `made by` and `made until here`")
-    made = "\n".join(_made(page, translated(page.source) if page.source else english()))
-    return MADE.sub(lambda found: f"{found[1]}\n{made}\n{found[2]}", text)
+    return pages.filled(page.path, _made(page, translated(page.source) if page.source else english()))
 
 
 def write() -> list[Path]:
     """Write the pages; returns those that changed."""
-    changed = [page for page in PAGES if filled(page) != page.path.read_text("utf-8")]
-    for page in changed:
-        page.path.write_text(filled(page), "utf-8")
-    return [page.path for page in changed]
+    return pages.write({page.path: filled(page) for page in PAGES})
 
 
 def _all() -> Iterator[Symptom[Any]]:

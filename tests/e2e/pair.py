@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.sandbox.commands import output
 from tests.sandbox.demo import DOMAIN
-from tests.sandbox.images import STACK, stack_image
 from tests.sandbox.sandbox import SSH_CONFIG
 
 from .world import DEPLOY_DIR, World, wait_until
@@ -43,10 +42,7 @@ class Second:
         (sandbox.directory / "known_hosts").write_text(f"{self._known}[127.0.0.1]:{port} {kind} {key}\n")
         block = SSH_CONFIG.format(port=port, directory=sandbox.directory).replace("Host server", f"Host {NAME}")
         (sandbox.directory / "ssh_config").write_text(f"{self._config}\n{block}")
-        images = [stack_image(name) for name in STACK]
-        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as save:
-            load = ["docker", "exec", "-i", self.name, "docker", "load", "--quiet"]
-            subprocess.run(load, stdin=save.stdout, check=True, capture_output=True)
+        sandbox.carry_stack("docker", "exec", "-i", self.name, "docker")
 
     def stop(self) -> None:
         output("docker", "rm", "--force", "--volumes", self.name, check=False)

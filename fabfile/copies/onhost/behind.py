@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -41,21 +42,17 @@ def lost(directory: str) -> list[str]:
 
 def tags(directory: str, after: float) -> list[str]:
     """The images, REPOSITORY:TAG, that were pushed or moved after a time, the oldest first. Changes nothing."""
-    found: list[tuple[float, str]] = []
-    with (
-        handles.refused(),
-        contextlib.suppress(FileNotFoundError),
-        handles.data(Path(directory)) as data,
-        handles.store(data) as top,
-    ):
-        for name, repository in walk.repositories(top).repositories.items():
-            found += [(when, f"{name}:{tag}") for tag, (_, when) in repository.tags.items() if when >= after]
+    found = [(when, image) for image, (_, when) in _every(directory) if when >= after]
     return [image for _, image in sorted(found)]
 
 
 def all_tags(directory: str) -> dict[str, str]:
     """REPOSITORY:TAG -> digest, of all. Changes nothing."""
-    found: dict[str, str] = {}
+    return {image: digest for image, (digest, _) in _every(directory)}
+
+
+def _every(directory: str) -> Iterator[tuple[str, tuple[str, float]]]:
+    """REPOSITORY:TAG, with its digest and when it was pushed; none where nothing ever was."""
     with (
         handles.refused(),
         contextlib.suppress(FileNotFoundError),
@@ -63,5 +60,4 @@ def all_tags(directory: str) -> dict[str, str]:
         handles.store(data) as top,
     ):
         for name, repository in walk.repositories(top).repositories.items():
-            found |= {f"{name}:{tag}": digest for tag, (digest, _) in repository.tags.items()}
-    return found
+            yield from ((f"{name}:{tag}", known) for tag, known in repository.tags.items())

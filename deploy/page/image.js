@@ -2,14 +2,12 @@
 
 import { addressOf, blobAddress } from "./api.js";
 import { pullLine } from "./commands.js";
+import { foreign, runs } from "./config.js";
 import * as manifest from "./manifest.js";
 import { copier, kindName, message, refusal, repositoryName, size, time } from "./parts.js";
 import { pullBox } from "./repository.js";
 import { html, nothing } from "./vendor/lit-html.js";
-import { bytes, has, number, t } from "./words.js";
-
-const KNOWN = /^org\.(opencontainers\.image|label-schema)\./;
-const LONG = 400;
+import { bytes, number, t } from "./words.js";
 
 export class Image {
   constructor(app, { repository, reference, query }) {
@@ -223,7 +221,7 @@ export class Image {
           ? this.comparison.template()
           : html`
         ${this.layers(listed)}
-        ${["image", "index"].includes(this.kind) && config ? this.config(config) : this.foreign(config)}
+        ${["image", "index"].includes(this.kind) && config ? runs(config) : foreign(this.kind, config)}
       `
       }
       <details><summary>${t("image.raw")}</summary><pre>${JSON.stringify(found.content, null, 2)}</pre></details>
@@ -262,35 +260,6 @@ export class Image {
     </section>`;
   }
 
-  config(config) {
-    const variables = manifest.environment(config);
-    const all = manifest.labels(config);
-    const pair = (name, value) => html`<dt>${name}</dt><dd>${value}</dd>`;
-    const steps = manifest.history(config);
-    return html`
-      <section class="halves">
-        <div>
-          <h2>${t("image.runs")}</h2>
-          <dl class="pairs">${manifest.settings(config).map(([name, text]) => pair(t(`config.${name}`), html`<code>${text}</code>`))}</dl>
-          ${all.length ? html`<h2>${t("image.labels")}</h2><dl class="pairs">${all.map(([name, value]) => pair(html`<bdi title=${name}>${name.replace(KNOWN, "")}</bdi>`, labelValue(value)))}</dl>` : nothing}
-        </div>
-        <div>
-          ${variables.length ? html`<h2>${t("image.environment")}</h2><dl class="pairs">${variables.map(([name, value, secret]) => pair(html`<code><bdi>${name}</bdi></code>`, secret ? covered(value) : shortened(value)))}</dl>` : nothing}
-        </div>
-      </section>
-      ${steps.length ? html`<details><summary>${t("image.history", { n: steps.length })}</summary><ol class="steps">${steps.map(({ command, empty }) => html`<li class=${empty ? "empty" : ""}><code>${command}</code></li>`)}</ol></details>` : nothing}
-    `;
-  }
-
-  /** A chart, an artifact, a cache: what its own config says, where that is text. */
-  foreign(config) {
-    const simple = Object.entries(config ?? {}).filter(([, value]) => ["string", "number"].includes(typeof value));
-    return html`<section>
-      ${has(`kind.${this.kind}.text`) ? html`<p>${t(`kind.${this.kind}.text`)}</p>` : nothing}
-      ${simple.length ? html`<dl class="pairs">${simple.map(([name, value]) => html`<dt>${name}</dt><dd>${labelValue(String(value))}</dd>`)}</dl>` : nothing}
-    </section>`;
-  }
-
   /** What hangs under it: attestations of the platform, signatures of the whole. */
   below() {
     const attestations = (this.member?.attestations ?? []).map(({ digest, size: length }) => ({
@@ -308,19 +277,3 @@ export class Image {
     return html`<section><h2>${t("image.below")}</h2><ul class="below">${all.map(row)}</ul></section>`;
   }
 }
-
-/** A link only where it is one to https: whoever pushes writes labels. */
-const labelValue = (value) =>
-  /^https:\/\/[^\s"'<>]+$/.test(value)
-    ? html`<a href=${value} target="_blank" rel="noopener noreferrer">${value}</a>`
-    : shortened(value);
-
-/** Long values are folded. */
-const shortened = (value) =>
-  value.length > LONG
-    ? html`<details class="long"><summary><code><bdi>${value.slice(0, 80)}…</bdi></code> ${t("characters", { n: value.length })}</summary><code><bdi>${value}</bdi></code></details>`
-    : html`<code><bdi>${value}</bdi></code>`;
-
-/** A value whose name looks like a secret's, until somebody asks for it. */
-const covered = (value) =>
-  html`<details class="covered"><summary>${t("image.covered")}</summary><code><bdi>${value}</bdi></code></details>`;

@@ -46,6 +46,11 @@ class ExpectedError(Exception):
         """Say more in the line for the user, what came of it for example."""
         self.what = f"{self.what}; {more}"
 
+    def spoken(self, how: Callable[[str], str]) -> ExpectedError:
+        """The same, with each remedy as that makes it."""
+        self.remedies = tuple(map(how, self.remedies))
+        return self
+
     def stopped_at(self, task: str, step: str) -> None:
         """Add the step of a chain at which it happened, and how to go on.
 

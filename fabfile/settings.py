@@ -228,7 +228,7 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
     if len(values[HOSTS]) > 1 and values.get("STORAGE") != "s3":  # type: ignore[arg-type]
         raise UsageError(
             f"{path}: HOSTS names several servers, and STORAGE=disk gives each of them images of its own",
-            "STORAGE=s3 makes one registry of them: docs/fleet.md; else name one, and give the other one with -H",
+            "STORAGE=s3 makes one registry of them; else name one, and give the other one with -H",
         )
     if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
         raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")

@@ -74,7 +74,7 @@ def require(task: str, named: Sequence[str], settings: Settings) -> None:
     if several and not settings.shared and word in MAKING:
         raise UsageError(
             f"{word} on {len(named)} servers: each would have images of its own, as STORAGE=disk says",
-            f"STORAGE=s3 in .env (docs/fleet.md); or one of them: ./fab -H {named[0]} {word}",
+            f"STORAGE=s3 in .env; or one of them: ./fab -H {named[0]} {word}",
         )
     if several and settings.shared and not settings.fleet:
         raise UsageError(

@@ -57,6 +57,10 @@ class ExpectedError(Exception):
         task: the name of the chain as it is typed.
         """
         self.what = f"{task} stopped at {step}: {self.what}"
+        self.go_on(task)
+
+    def go_on(self, task: str) -> None:
+        """Add how to go on with a chain. task: its name as it is typed."""
         self.remedies += (f"then ./fab -H … {task} again: what is done stays done",)
 
     def __str__(self) -> str:

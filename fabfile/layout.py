@@ -209,6 +209,8 @@ ACME_CA_BUNDLE = f"{ACME}/ca.pem"
 # The key of ACME_EAB_HMAC_FILE, as a configuration of certbot's.
 ACME_EAB = f"{ACME}/eab.ini"
 ATTEMPTS = f"{CERTBOT}/attempts.json"
+# Of the key of the account at the ACME server, where several servers answer for it: nginx has it, too.
+THUMBPRINT = f"{CERTBOT}/thumbprint"
 
 # A certificate of your own, and the place of the one in force in a generation.
 TLS = "tls"

@@ -146,6 +146,12 @@ OLD_ACCOUNTS = f"{AUTH}/registry.password"  # of the old scripts
 SECRETS = f"{REGISTRY}/secrets"
 HTTP_SECRET = f"{SECRETS}/http-secret"
 STORE_RECORD = f"{SECRETS}/store"
+# Where the images are when not in DATA: of STORAGE=s3, as store/onhost/wire.py has it; and the keys of that store.
+S3_PLACE = f"{REGISTRY}/s3.json"
+S3_KEYS = f"{SECRETS}/s3-keys"
+# What we know of that store, as the files that a registry on a disk would have: see store/onhost/known.py.
+KNOWN = f"{REGISTRY}/known"
+KNOWN_LOCK = f"{REGISTRY}/.known.lock"
 SOCKETS = f"{REGISTRY}/sockets"
 REGISTRY_SOCKETS = f"{SOCKETS}/{Service.REGISTRY}"
 AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"

@@ -174,6 +174,10 @@ METRICS_TEXT = "metrics"
 FULL_STANDBY = "standby"
 # Nothing may change while the registry moves.
 FULL_MOVING = "moving"
+# /health says that this server takes leave: see stack/onhost/drain.py. No answer, so it has no `.json`.
+DRAINING = f"{FULL}/draining"
+# Where a load balancer speaks the PROXY protocol; on 443 are those who do not.
+PROXY_PORT = 8443
 # Below so many bytes free on the images' disk pushes are refused: layers that are on their way already need room, and
 # so does all else on that disk. Of one of less than ten times that, a tenth.
 LEAST_FREE = 1_000_000_000
@@ -223,6 +227,7 @@ class Inside:
     CONFIGURATION = f"{NGINX}/live/nginx.conf"
     CANDIDATE = f"{NGINX}/next/nginx.conf"
     FULL = f"{NGINX}/full"
+    DRAINING = f"{FULL}/draining"
     WEBROOT = "/var/www/certbot"
     HOOKS = "/hooks"
     REHEARSAL = "/rehearsal"

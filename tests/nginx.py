@@ -86,7 +86,7 @@ def write(
         (directory / below).mkdir(parents=True, exist_ok=True)
     if layout.PAGE_SHELL in tree:
         (directory / layout.PAGE_SHELL).write_bytes(tree[layout.PAGE_SHELL].content)
-    ports = free_ports("80", "443", "8080")
+    ports = free_ports("80", "443", "8080", str(layout.PROXY_PORT))
     for name, text in files.items():
         (directory / name).write_text(_adapted(text, directory, ports))
     return ports

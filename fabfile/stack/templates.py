@@ -17,6 +17,7 @@ from ..accounts.onhost.accounts_conf import pattern
 from ..errors import UsageError
 from ..layout import Service
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
+from ..rules import PROXY
 from ..secret import eab_key
 from ..settings import HOME, SCHEMA, Settings, dump
 from ..version import VERSION
@@ -72,7 +73,11 @@ def tree(
 
     sections: patterns of repositories in the order in which they count, and for each what its quota is called, or "".
     """
+    # By the PROXY protocol, on a port of its own; else by X-Forwarded-For.
+    proxied = settings.load_balancer[:1] == (PROXY,)
     context: dict[str, object] = {
+        "proxied": proxied,
+        "balancers": settings.load_balancer[proxied:],
         "settings": settings,
         "capacity": capacity,
         "layout": layout,

@@ -22,7 +22,11 @@ CHOICES: dict[str, dict[str, str]] = {
         "long": f"REGISTRY_ALIASES={'.'.join(['x' * 63] * 3)}.{'x' * 61}",
     },
     "page": {"on": "", "admin": "PAGE=admin", "off": "PAGE=off"},
-    "HSTS": {"off": "", "on": "HSTS_MAX_AGE=63072000\nCLIENT_PAUSE=60"},
+    "HSTS": {
+        "off": "",
+        "on": "HSTS_MAX_AGE=63072000\nCLIENT_PAUSE=60\nLOAD_BALANCER=proxy 10.0.0.0/24 fd00::7",
+        "behind": "LOAD_BALANCER=10.0.0.7",
+    },
     "certificate": {"none": "", "ordered": "", "own": "TLS_CERTIFICATE=fullchain.pem\nTLS_KEY=privkey.pem"},
 }
 SIZES = {"small": {"cores": 1, "memory": 1 << 29}, "large": {"cores": 64, "memory": 1 << 38}}

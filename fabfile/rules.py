@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import authority
-from .names import is_address, server
+from .names import is_address, server, servers
 
 SYSTEM = frozenset(
     ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "tmp", "usr"]
@@ -254,7 +254,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "REGISTRY_DOMAIN": _domain,
     "ACME_EMAIL": _email,
     "REGISTRY_USER": user_name,
-    "HOSTS": server,
+    "HOSTS": servers,
     "ACME_SERVER": authority.acme_server,
     "ACME_REHEARSAL": authority.rehearsal,
     "ACME_CHALLENGE": _one_of("http-01", "dns-01"),

@@ -15,7 +15,7 @@ def standby(c: Context) -> None:
     from .running import second, server
     from .steps import standby
 
-    host, settings = server(c)
+    host, settings = server(c, "standby")
     other = second(c, settings)
     with lock.exclusive(host, settings, "standby"):
         standby.standby(host, other, settings)
@@ -33,7 +33,7 @@ def promote(c: Context, lost: bool = False) -> None:
 
     if not lost:
         try:
-            host, settings = server(c)
+            host, settings = server(c, "promote")
         except StepError as error:
             gone = "if it is gone: ./fab -H … promote --lost"
             raise StepError(error.what, *error.remedies, gone, reason=error.reason) from None

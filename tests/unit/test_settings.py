@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,8 @@ def refused(path: Path) -> str:
 
 def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", SCHEMA.read_text(), re.M))
-    # HOSTS is for the command line of this machine, and no part of what a server is.
-    assert documented - {HOSTS} == {field.name.upper() for field in fields(Settings)}
+    # HOSTS is for the command line of this machine; it is part of what a server is where it names several.
+    assert documented - {HOSTS} == {field.name.upper() for field in fields(Settings)} - {"FLEET"}
     assert documented == {*RULES, *PEM_FILES, EAB_FILE}
 
 
@@ -41,17 +41,30 @@ def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
 )
 def test_hosts_names_the_server_of_the_command_line(env_file: Write, value: str) -> None:
     path = env_file(f"HOSTS={value}\n")
-    assert hosts(path) == value
+    assert hosts(path) == ((value,) if value else ())
     # It does not travel: another name of the server changes nothing there.
     assert HOSTS not in dump(load(path))
+
+
+def test_several_servers_are_one_registry_with_images_that_all_see(env_file: Write) -> None:
+    path = env_file("HOSTS=root@a, root@b root@a\n")
+    assert hosts(path) == ("root@a", "root@b")
+    assert "STORAGE=disk gives each of them images of its own" in refused(path)
+
+
+def test_each_of_several_servers_knows_all_and_itself_first(settings: Settings, tmp_path: Path) -> None:
+    assert settings.of("root@b") == settings
+    fleet = replace(settings, fleet=("root@a", "root@b:22", "c"))
+    assert fleet.of("b:22").fleet == ("root@b:22", "root@a", "c")
+    assert fleet.of("me@c").of("a").fleet == ("root@a", "c", "root@b:22")
+    assert fleet.of("elsewhere") == fleet
+    assert "HOSTS='root@b:22 root@a c'\n" in dump(fleet.of("b:22"))
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("https://registry.example.com", "without https://"),
-        ("root@a,root@b", "one server"),
-        ("root@a root@b", "one server"),
         ("-oProxyCommand=x", "USER@NAME"),
         ("root@", "USER@NAME"),
     ],
@@ -64,7 +77,7 @@ def test_what_hosts_may_not_say(env_file: Write, value: str, expected: str) -> N
 
 
 def test_without_a_file_hosts_names_nobody(tmp_path: Path) -> None:
-    assert hosts(tmp_path / ".env") == ""
+    assert hosts(tmp_path / ".env") == ()
 
 
 @pytest.mark.parametrize("value", ["192.0.2.1", "2001:db8::1", "[2001:db8::1]"])

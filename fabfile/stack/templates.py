@@ -34,6 +34,7 @@ MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
 OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
 FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
 FOR_METRICS = f"{layout.NGINX}/metrics.conf"
+FOR_FLEET = f"{layout.NGINX}/{layout.FLEET_CONF}"
 FOR_PAGE = (f"{layout.NGINX}/{layout.PAGE_CONF}", f"{layout.NGINX}/addresses.conf")
 Sections = Sequence[tuple[str, str]]
 CONFIGS = (layout.REGISTRY_CONFIG, layout.AUTH_CONFIG, layout.PASSWD, layout.GROUP)
@@ -76,6 +77,7 @@ def tree(
     # By the PROXY protocol, on a port of its own; else by X-Forwarded-For.
     proxied = settings.load_balancer[:1] == (PROXY,)
     context: dict[str, object] = {
+        "fleet": bool(settings.fleet),
         "proxied": proxied,
         "balancers": settings.load_balancer[proxied:],
         "settings": settings,
@@ -170,6 +172,8 @@ def _wanted(name: PurePosixPath, settings: Settings) -> bool:
         return bool(settings.anonymous_pull)
     if str(name) == FOR_METRICS:
         return bool(settings.metrics)
+    if str(name) == FOR_FLEET:
+        return bool(settings.fleet)
     return settings.page != "off" or not (name.parts[0] == layout.PAGE or str(name) in FOR_PAGE)
 
 

@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ RIGHT = {"Authorization": f"Basic {payload('boss')}"}
 WRONG = {"Authorization": f"Basic {payload('nobody')}"}
 
 
+@cache
+def trusting() -> ssl.SSLContext:
+    """Whoever answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 @dataclass(frozen=True)
 class Server:
     """A running nginx, and where its files are."""
@@ -84,9 +93,7 @@ class Server:
                 plain.connect(("127.0.0.1", self.ports[port]))
                 plain.sendall(first)
                 if port != "80":
-                    context = ssl.create_default_context()
-                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                    connection.sock = context.wrap_socket(plain, server_hostname=name)
+                    connection.sock = trusting().wrap_socket(plain, server_hostname=name)
                 connection.request(method, path, headers=dict(headers or {}))
                 answer = connection.getresponse()
                 return answer.status, answer.read().decode()

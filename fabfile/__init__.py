@@ -12,7 +12,7 @@ from invoke import Collection, Context, task
 
 from .copy_tasks import backup, move, restore
 from .errors import UsageError, for_people
-from .running import change, over, require_one, run, server
+from .running import agree, over, require_one, run, server
 from .standby_tasks import forget, promote, standby
 from .store_tasks import gc, images, retention
 from .upgrade_tasks import pin, rollback, upgrade
@@ -120,11 +120,11 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
     if user:
         password = None if keep else passwords.new_password(user, generate=generate)
         options = {"password": password, "rights": rights, "show": generate}
-        change(c, f"htpasswd {user}", htpasswd.put, user=user, **options)
+        agree(c, f"htpasswd {user}", htpasswd.put, htpasswd.put_on_all, user=user, **options)
     elif remove:
-        change(c, f"htpasswd --remove {remove}", htpasswd.remove, user=remove)
+        agree(c, f"htpasswd --remove {remove}", htpasswd.remove, htpasswd.remove_on_all, user=remove)
     elif import_:
-        change(c, f"htpasswd --import {import_}", htpasswd.bring, file=import_, rights=rights)
+        agree(c, f"htpasswd --import {import_}", htpasswd.bring, htpasswd.bring_on_all, file=import_, rights=rights)
     else:
         htpasswd.show(htpasswd.listed(*server(c)), as_json=json)
 

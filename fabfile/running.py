@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from invoke import Context
@@ -107,6 +107,23 @@ def change(c: Context, name: str, action: Callable[..., Outcome], **options: Any
         _step(host, settings, name, action, options)
 
     over(c, name, body, guard=lock.audited)
+
+
+def agree(
+    c: Context, name: str, action: Callable[..., Outcome], on_all: Callable[..., Outcome], **options: Any
+) -> None:
+    """`change`; where several servers are one registry, `on_all` does it. Those not reached are no hindrance."""
+    from . import report
+    from .machine import lock
+
+    if not several(c):
+        change(c, name, action, **options)
+        return
+    servers = fleet(c, name)
+    with ExitStack() as stack:
+        for each in servers.servers:
+            stack.enter_context(lock.audited(each.host, each.settings, name))
+        report.step(name.partition(" ")[0], lambda: on_all(servers, **options))
 
 
 def over(c: Context, task: str, body: Body, *, guard: Guard | None = None, as_json: bool = False) -> None:

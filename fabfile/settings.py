@@ -61,6 +61,7 @@ class Settings:
     tls_key: str
     registry_aliases: tuple[str, ...]
     server_addresses: tuple[str, ...]
+    load_balancer: tuple[str, ...]
     anonymous_pull: tuple[str, ...]
     page: str
     client_pause: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from .. import report
@@ -11,11 +11,12 @@ from ..certificate import alike
 from ..certificate.onhost import alike as onhost_alike
 from ..errors import LAST_WORDS, ExpectedError
 from ..machine import lock
-from ..machine.fleet import Fleet, FleetError
+from ..machine.fleet import Fleet, FleetError, Server
 from ..machine.host import Host
 from ..report import Outcome
 from ..secret import Secret
 from ..settings import Settings
+from ..stack import accord
 from . import check, htpasswd, init_letsencrypt, provision, push_test, schedule, ship, sync, up
 
 
@@ -94,54 +95,76 @@ def together(fleet: Fleet) -> None:
     with fleet.exclusive("bootstrap"):
         # What is proposed at the end is for all of them.
         run = Run(replace(fleet.first.host, option=""), fleet.first.settings)
-        complete = dict[str, bool]()
-        carry_out(run, "bootstrap", _steps(fleet, run, complete))
+        carry_out(run, "bootstrap", Together(fleet, run).steps())
 
 
-def _steps(fleet: Fleet, run: Run, complete: dict[str, bool]) -> Mapping[str, Step]:
-    """The steps of `together`. complete: server -> `check` has seen that `provision` has nothing to do."""
+@dataclass
+class Together:
+    """One run over several servers. complete: of each, `check` has seen that `provision` has nothing to do."""
 
-    def look(_: Run) -> None:
-        complete.update(fleet.each("check", check.require).values)
+    fleet: Fleet
+    run: Run
+    complete: dict[str, bool] = field(default_factory=dict)
 
-    def provisioned(host: Host, settings: Settings) -> Outcome:
-        return provision.provision(host, settings, known=complete[_name(fleet, host)])
+    def steps(self) -> Mapping[str, Step]:
+        """In their order."""
+        fleet = self.fleet
+        return {
+            "check": lambda _: self.complete.update(fleet.each("check", check.require).values),
+            "provision": lambda _: fleet.each("provision", printing("provision", self.provision)),
+            "sync": lambda _: fleet.each("sync", printing("sync", _sync)),
+            "htpasswd": lambda _: self.alike(),
+            "ship": lambda _: self.ship(),
+            "up": lambda _: self.up(),
+            "init-letsencrypt": lambda _: self.finish(),
+        }
 
-    def shared(_: Run) -> None:
-        begun = fleet.each("alike", lambda host, settings: host.call(onhost_alike.begun, settings.deploy_dir)).values
-        # A new one that stands first in HOSTS takes from those that are at work, not the other way round.
-        source = next((each for each in fleet.servers if begun[each.name]), fleet.first)
-        part = fleet.part([source])
-        part.in_turn("htpasswd", printing("htpasswd", lambda h, s: htpasswd.first(h, s, run.made)))
-        part.in_turn("alike", printing("alike", alike.begin))
-        found = part.each("alike", alike.of).values[source.name]
-        others = fleet.part([each for each in fleet.servers if each is not source])
-        others.each("alike", printing("alike", lambda h, s: alike.hand(found, h, s)))
+    def source(self) -> Server:
+        """The server that the others take from: a new one that stands first in HOSTS takes from those at work."""
+        begun = self.fleet.each("alike", lambda host, own: host.call(onhost_alike.begun, own.deploy_dir)).values
+        return next((each for each in self.fleet.servers if begun[each.name]), self.fleet.first)
 
-    def shipped(_: Run) -> None:
-        if run.settings.images == "ship":
-            fleet.in_turn("ship", printing("ship", ship.ship))
+    def others(self, source: Server) -> tuple[Server, ...]:
+        """All but that one."""
+        return tuple(each for each in self.fleet.servers if each is not source)
 
-    def finished(_: Run) -> None:
-        for each in fleet.servers:
-            one = fleet.part([each])
+    def provision(self, host: Host, settings: Settings) -> Outcome:
+        """Only what is missing."""
+        name = next(each.name for each in self.fleet.servers if each.host is host)
+        return provision.provision(host, settings, known=self.complete[name])
+
+    def alike(self) -> None:
+        """The first account and what all have alike, on one; then on the others."""
+        source = self.source()
+        one, rest = self.fleet.part([source]), self.fleet.part(self.others(source))
+        one.in_turn("htpasswd", printing("htpasswd", lambda host, own: htpasswd.first(host, own, self.run.made)))
+        one.in_turn("alike", printing("alike", alike.begin))
+        found = one.each("alike", alike.of).values[source.name]
+        rest.each("alike", printing("alike", lambda host, own: alike.hand(found, host, own)))
+
+    def ship(self) -> None:
+        """Where the images come from here."""
+        if self.run.settings.images == "ship":
+            self.fleet.in_turn("ship", printing("ship", ship.ship))
+
+    def up(self) -> None:
+        """The accounts are in force once a registry runs; only then the others get them, and run."""
+        source = self.source()
+        one = self.fleet.part([source])
+        one.in_turn("up", printing("up", _up))
+        one.in_turn("accounts", printing("accounts", accord.begin))
+        for each in self.others(source):
+            other = self.fleet.part([each])
+            other.in_turn("accounts", printing("accounts", lambda host, own: accord.bring(source.host, host, own)))
+            other.in_turn("up", printing("up", _up))
+
+    def finish(self) -> None:
+        """Each for itself: certificate, cron, proof."""
+        for each in self.fleet.servers:
+            one = self.fleet.part([each])
             one.in_turn("init-letsencrypt", printing("init-letsencrypt", init_letsencrypt.init_letsencrypt))
             one.in_turn("schedule", printing("schedule", schedule.schedule))
             one.in_turn("push-test", push_test.prove)
-
-    return {
-        "check": look,
-        "provision": lambda _: fleet.each("provision", printing("provision", provisioned)),
-        "sync": lambda _: fleet.each("sync", printing("sync", _sync)),
-        "htpasswd": shared,
-        "ship": shipped,
-        "up": lambda _: fleet.in_turn("up", printing("up", _up)),
-        "init-letsencrypt": finished,
-    }
-
-
-def _name(fleet: Fleet, host: Host) -> str:
-    return next(each.name for each in fleet.servers if each.host is host)
 
 
 def printing(name: str, action: Callable[[Host, Settings], Outcome]) -> Callable[[Host, Settings], Outcome]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
-from fabfile import report
+from fabfile import report, syntax
 from fabfile.errors import StepError, UsageError
 from fabfile.machine import lock
 from fabfile.machine.fleet import Fleet, FleetError, Server
 from fabfile.machine.host import Host
 from fabfile.report import Outcome
-from fabfile.settings import Settings
+from fabfile.settings import HOME, Settings
 from fabfile.ways import spoken
 
 from .far import far
@@ -168,3 +169,14 @@ def test_ctrl_c_ends_all_of_them(three: Fleet, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(KeyboardInterrupt):
         three.part(servers).each("x", lambda host, settings: ended.wait(60))
     assert closed == list(ALL)
+
+
+def test_many_threads_read_sources_at_once() -> None:
+    """Python 3.11 and older lose count of their depth: SystemError."""
+    sources = [path.read_text() for path in (HOME / "fabfile").rglob("*.py")]
+
+    def parse() -> int:
+        return sum(len(syntax.tree(source).body) for source in sources)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len({each.result() for each in [pool.submit(parse) for _ in range(4)]}) == 1

@@ -105,6 +105,8 @@ def test_defaults_come_from_the_schema(settings: Settings) -> None:
     ("line", "value"),
     [
         ("SERVER_ADDRESSES=192.0.2.1, 2001:DB8::1", ("192.0.2.1", "2001:db8::1")),
+        ("LOAD_BALANCER=10.0.0.5/32 10.0.1.0/24, FD00::1 10.0.0.5", ("10.0.0.5", "10.0.1.0/24", "fd00::1")),
+        ("LOAD_BALANCER=proxy 10.0.0.5", ("proxy", "10.0.0.5")),
         ("REGISTRY_ALIASES=a.example.com b.example.com", ("a.example.com", "b.example.com")),
         ("REGISTRY_ALIASES='a.example.com, b.example.com'", ("a.example.com", "b.example.com")),
         ("DEPLOY_DIR=/srv/registry/", "/srv/registry"),
@@ -140,6 +142,11 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
     ("line", "words"),
     [
         ("SERVER_ADDRESSES='192.0.2.1 example.com'", "IP addresses"),
+        ("LOAD_BALANCER=10.0.0.5/24", "10.0.1.0/24"),
+        ("LOAD_BALANCER=10.0.0.5 proxy", "separated by spaces"),
+        ("LOAD_BALANCER=proxy", "behind proxy"),
+        ("LOAD_BALANCER=0.0.0.0/0", "believe half the world"),
+        ("LOAD_BALANCER=::/0", "believe half the world"),
         ("REGISTRY_ALIASES=https://a.example.com", "no https://"),
         ("REGISTRY_ALIASES=a.example.com:5000", "no port"),
         ("REGISTRY_ALIASES=localhost", "full domain name"),

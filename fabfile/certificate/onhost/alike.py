@@ -1,5 +1,6 @@
-"""What all servers of one registry have alike and `sync` does not bring, as the servers make it: secrets, accounts, the
-account at the ACME server. It goes from one to the others through the operator's memory, and through no file.
+"""What all servers of one registry have alike and `sync` does not bring, as the servers make it: secrets, and the
+account at the ACME server. It goes from one to the others through the operator's memory, and through no file. (The
+accounts of people: stack/onhost/accord.py.)
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from typing import TypedDict
 from ...accounts.onhost import sessions
 from ...layout import ACCOUNTS, CERTIFICATES, HTTP_SECRET, PAGE_SECRET, Service
 from ...machine.onhost.atomic import RefusedError, locked, replace
-from ...machine.onhost.owner import AUTH, REGISTRY
+from ...machine.onhost.owner import REGISTRY
 from ...stack.onhost import containers
 from . import acme_accounts
 
-OWNERS = {HTTP_SECRET: (REGISTRY, 0), PAGE_SECRET: (0, 0), ACCOUNTS: (AUTH, 0)}
-NAMES = {HTTP_SECRET: "http.secret", PAGE_SECRET: "the key of the page's sessions", ACCOUNTS: "the accounts"}
+OWNERS = {HTTP_SECRET: (REGISTRY, 0), PAGE_SECRET: (0, 0)}
+NAMES = {HTTP_SECRET: "http.secret", PAGE_SECRET: "the key of the page's sessions"}
 
 
 class Alike(TypedDict):

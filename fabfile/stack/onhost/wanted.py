@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from ... import layout
-from ...accounts.onhost import sessions
+from ...accounts.onhost import generation, sessions
 from ...accounts.onhost.accounts_conf import maps
 from ...machine.onhost import beneath
 from . import relay
@@ -16,6 +16,7 @@ from .generations import content, synced
 MAPS = "accounts.conf"
 SESSIONS = "sessions.conf"
 CHALLENGE = "challenge.conf"
+GENERATION = "generation.conf"
 
 
 def wanted(root: Path, *, make: bool = True) -> dict[str, bytes]:
@@ -51,10 +52,21 @@ def _challenge(root: Path) -> dict[str, bytes]:
 def with_accounts(root: Path, config: dict[str, bytes], day: int = 0, *, make: bool = True) -> dict[str, bytes]:
     """A configuration with the accounts as they are. day: of the page's sessions, 0 for the one that is live."""
     config = {**config, MAPS: maps(root / layout.ACCOUNTS), **relay.known(root)}
+    if layout.FLEET_CONF in config:
+        config[GENERATION] = generation.conf(root)
     if page := config.get(layout.PAGE_CONF):
         key = sessions.secret(root / layout.PAGE_SECRET, make=make)
         config[SESSIONS] = sessions.maps(root / layout.ACCOUNTS, page, key, day or _day(root))
     return config
+
+
+def known(root: Path) -> bool:
+    """Whether what nginx has is of the accounts as they are; where it has none, there is nothing to know."""
+    live = content(root / layout.LIVE)
+    return MAPS not in live or (live[MAPS], live.get(GENERATION)) == (
+        maps(root / layout.ACCOUNTS),
+        generation.conf(root),
+    )
 
 
 def _day(root: Path) -> int:

@@ -13,7 +13,7 @@ from invoke import Collection, Context, task
 from .copy_tasks import backup, move, restore
 from .errors import UsageError, for_people
 from .running import agree, over, require_one, run, server
-from .standby_tasks import promote, standby
+from .standby_tasks import forget, promote, standby
 from .store_tasks import gc, images, retention
 from .upgrade_tasks import pin, rollback, upgrade
 from .watch_tasks import doctor, events, logs, status
@@ -216,10 +216,15 @@ def unlock(c: Context, yes: bool = False) -> None:
 def bootstrap(c: Context) -> None:
     """All of it, in order: check, provision, sync, htpasswd, (ship), up, init-letsencrypt, schedule, push-test."""
     from .machine import lock
-    from .running import second
+    from .running import fleet, second, several
     from .steps import bootstrap, standby
 
-    host, settings = server(c)
+    if several(c):
+        servers = fleet(c, "bootstrap")
+        servers.require_all("bootstrap")
+        bootstrap.together(servers)
+        return
+    host, settings = server(c, "bootstrap")
     bootstrap.bootstrap(host, settings)
     if settings.standby:
         other = second(c, settings)
@@ -254,7 +259,8 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, doctor, images, retention, gc, renew, events, logs, down),
-    "Now and then": (backup, restore, move, standby, promote, upgrade, rollback, pin, adopt, unlock),
+    "Now and then": (backup, restore, move, standby, promote, forget, upgrade, rollback, pin, adopt,
+                     unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

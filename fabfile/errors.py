@@ -46,12 +46,21 @@ class ExpectedError(Exception):
         """Say more in the line for the user, what came of it for example."""
         self.what = f"{self.what}; {more}"
 
+    def spoken(self, how: Callable[[str], str]) -> ExpectedError:
+        """The same, with each remedy as that makes it."""
+        self.remedies = tuple(map(how, self.remedies))
+        return self
+
     def stopped_at(self, task: str, step: str) -> None:
         """Add the step of a chain at which it happened, and how to go on.
 
         task: the name of the chain as it is typed.
         """
         self.what = f"{task} stopped at {step}: {self.what}"
+        self.go_on(task)
+
+    def go_on(self, task: str) -> None:
+        """Add how to go on with a chain. task: its name as it is typed."""
         self.remedies += (f"then ./fab -H … {task} again: what is done stays done",)
 
     def __str__(self) -> str:

@@ -154,6 +154,12 @@ OLD_ACCOUNTS = f"{AUTH}/registry.password"  # of the old scripts
 SECRETS = f"{REGISTRY}/secrets"
 HTTP_SECRET = f"{SECRETS}/http-secret"
 STORE_RECORD = f"{SECRETS}/store"
+# Where the images are when not in DATA: of STORAGE=s3, as store/onhost/wire.py has it; and the keys of that store.
+S3_PLACE = f"{REGISTRY}/s3.json"
+S3_KEYS = f"{SECRETS}/s3-keys"
+# What we know of that store, as the files that a registry on a disk would have: see store/onhost/known.py.
+KNOWN = f"{REGISTRY}/known"
+KNOWN_LOCK = f"{REGISTRY}/.known.lock"
 SOCKETS = f"{REGISTRY}/sockets"
 REGISTRY_SOCKETS = f"{SOCKETS}/{Service.REGISTRY}"
 AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"
@@ -223,6 +229,8 @@ ACME_CA_BUNDLE = f"{ACME}/ca.pem"
 # The key of ACME_EAB_HMAC_FILE, as a configuration of certbot's.
 ACME_EAB = f"{ACME}/eab.ini"
 ATTEMPTS = f"{CERTBOT}/attempts.json"
+# Of the key of the account at the ACME server, where several servers answer for it: nginx has it, too.
+THUMBPRINT = f"{CERTBOT}/thumbprint"
 
 # A certificate of your own, and the place of the one in force in a generation.
 TLS = "tls"

@@ -6,7 +6,7 @@ Imports as late as the tasks, so that `--list` stays fast.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -46,15 +46,16 @@ def several(c: Context) -> bool:
     return len(_named(c)) > 1
 
 
-def fleet(c: Context, task: str) -> Fleet:
+def fleet(c: Context, task: str, named: Sequence[str] = (), changed: Settings | None = None) -> Fleet:
     """All servers that -H, or HOSTS, names, each with its host key checked. Those that are not reached are in `away`.
 
-    Raises UsageError where the task is not for these.
+    named: other ones than these; changed: other settings. Raises UsageError where the task is not for these.
     """
     from . import ways
     from .machine import gather
 
-    return gather.gathered(c, _checked(c, task), _named(c), lambda text: ways.spoken(text, option(c) or ""))
+    settings = changed or _checked(c, task)
+    return gather.gathered(c, settings, named or _named(c), lambda text: ways.spoken(text, option(c) or ""))
 
 
 def require_one(c: Context, task: str) -> None:

@@ -30,6 +30,8 @@ SCHEMA = HOME / layout.SCHEMA
 HOSTS = "HOSTS"
 # ALERT_COMMAND becomes an argument of a shell, and a kernel takes 128 KiB for one (execve(2)).
 LONGEST = 10_000
+# One certificate a week is left for a mistake.
+MOST_SERVERS = 4
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,12 @@ class Settings:
 
     @property
     def rehearsal(self) -> str:
-        """The directory URL of the ACME server where a first order is rehearsed; '' for none."""
+        """The directory URL of the ACME server where a first order is rehearsed; '' for none.
+
+        None for several servers that answer for one account: a rehearsal has another one.
+        """
+        if self.answers_alike:
+            return ""
         if self.acme_rehearsal == "none" or (not self.acme_rehearsal and self.acme_server != "production"):
             return ""
         return ACME_SERVERS.get(self.acme_rehearsal or "staging", self.acme_rehearsal)
@@ -146,6 +153,11 @@ class Settings:
         """The same as one of several servers has them. server: as HOSTS names it."""
         mine = [each for each in self.fleet if place(each) == place(server)]
         return replace(self, fleet=(*mine, *(each for each in self.fleet if each not in mine)))
+
+    @property
+    def answers_alike(self) -> bool:
+        """Whether several servers answer each other's challenges."""
+        return bool(self.fleet) and self.acme_challenge == "http-01" and not self.tls_certificate
 
     @property
     def shared(self) -> bool:
@@ -230,6 +242,12 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
         raise UsageError(
             f"{path}: HOSTS names several servers, and STORAGE=disk gives each of them images of its own",
             "STORAGE=s3 makes one registry of them: docs/fleet.md; else name one, and give the other one with -H",
+        )
+    if len(values[HOSTS]) > MOST_SERVERS and values["ACME_SERVER"] in ACME_SERVERS and not values["TLS_CERTIFICATE"]:  # type: ignore[arg-type]
+        raise UsageError(
+            f"{path}: HOSTS names more than {MOST_SERVERS} servers: each orders its own certificate, and Let's Encrypt "
+            "gives 5 a week for the same names",
+            "name fewer; or set TLS_CERTIFICATE, or an ACME_SERVER with other limits",
         )
     if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
         raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")

@@ -27,9 +27,10 @@ class Way(Enum):
 
 
 WAYS: dict[Way, tuple[str, ...]] = {
-    Way.EACH: ("check", "provision", "sync", "ship", "schedule", "status", "doctor", "logs", "events"),
+    Way.EACH: ("check", "provision", "sync", "schedule", "status", "doctor", "logs", "events"),
+    # `ship` packs each image once for all, and has one way out of this machine.
     # An authority may hand out one pending order to two who ask for one account, so orders come one by one, too.
-    Way.IN_TURN: ("up", "down", "init-letsencrypt", "renew", "push-test", "upgrade", "rollback"),
+    Way.IN_TURN: ("ship", "up", "down", "init-letsencrypt", "renew", "push-test", "upgrade", "rollback"),
     Way.TOGETHER: ("bootstrap", "htpasswd", "forget"),
     Way.FIRST: ("images", "retention", "gc", "backup", "restore", "pin"),
     Way.ONE: ("init", "unlock", "adopt", "move", "standby", "promote"),

@@ -185,8 +185,7 @@ class Fleet:
 
     def of(self, server: Server, error: ExpectedError) -> ExpectedError:
         """The error with that server in the commands that it proposes."""
-        error.remedies = tuple(addressed(self.spoken(text), server.host.option) for text in error.remedies)
-        return error
+        return error.spoken(lambda text: addressed(self.spoken(text), server.host.option))
 
     def _one(  # noqa: PLR0913, PLR0917 - a thread is given all it needs
         self,

@@ -43,7 +43,7 @@ MODULES = (
     "ctypes", "dataclasses", "email.message", "email.utils", "errno", "fcntl", "fnmatch", "functools", "gzip",
     "hashlib", "hmac", "http.client", "ipaddress", "itertools", "json", "os", "pathlib", "pwd", "re", "shlex", "shutil",
     "signal", "socket", "ssl", "stat", "struct", "subprocess", "sys", "tempfile", "threading", "time", "types",
-    "typing", "urllib.error", "urllib.parse", "urllib.request",
+    "typing", "urllib.error", "urllib.parse", "urllib.request", "xml.etree.ElementTree",
 )  # fmt: skip
 
 # A function of an `onhost` module, its arguments and keyword arguments: what JSON can carry.

@@ -1,18 +1,22 @@
-"""`bootstrap`: the steps in their order, over one connection."""
+"""`bootstrap`: the steps in their order, over one connection; or over one to each of several servers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from .. import report
+from ..certificate import alike
+from ..certificate.onhost import alike as onhost_alike
 from ..errors import LAST_WORDS, ExpectedError
 from ..machine import lock
+from ..machine.fleet import Fleet, FleetError
 from ..machine.host import Host
 from ..report import Outcome
 from ..secret import Secret
 from ..settings import Settings
+from ..stack import accord
 from . import check, htpasswd, init_letsencrypt, provision, push_test, schedule, ship, sync, up
 
 
@@ -80,6 +84,74 @@ STEPS: Mapping[str, Step] = MappingProxyType(
 )
 
 
+def together(fleet: Fleet) -> None:
+    """Every step on several servers that are one registry, run again and again if need be.
+
+    All are looked at before one is touched. What they have alike is made on the first and handed to the others. All
+    answer on port 80 before the first orders, as the authority may ask any of them. Then each gets its certificate and
+    proves itself, one after the other. Raises FleetError at the first step that fails: what is done stays done, and the
+    servers behind it are as they were.
+    """
+    with fleet.exclusive("bootstrap"):
+        # What is proposed at the end is for all of them.
+        run = Run(replace(fleet.first.host, option=""), fleet.first.settings)
+        complete = dict[str, bool]()
+        carry_out(run, "bootstrap", _steps(fleet, run, complete))
+
+
+def _steps(fleet: Fleet, run: Run, complete: dict[str, bool]) -> Mapping[str, Step]:
+    """The steps of `together`. complete: server -> `check` has seen that `provision` has nothing to do."""
+
+    def look(_: Run) -> None:
+        complete.update(fleet.each("check", check.require).values)
+
+    def provisioned(host: Host, settings: Settings) -> Outcome:
+        return provision.provision(host, settings, known=complete[_name(fleet, host)])
+
+    def shared(_: Run) -> None:
+        begun = fleet.each("alike", lambda host, settings: host.call(onhost_alike.begun, settings.deploy_dir)).values
+        # A new one that stands first in HOSTS takes from those that are at work, not the other way round.
+        source = next((each for each in fleet.servers if begun[each.name]), fleet.first)
+        part = fleet.part([source])
+        part.in_turn("htpasswd", printing("htpasswd", lambda h, s: htpasswd.first(h, s, run.made)))
+        part.in_turn("alike", printing("alike", alike.begin))
+        found = part.each("alike", alike.of).values[source.name]
+        others = fleet.part([each for each in fleet.servers if each is not source])
+        others.each("alike", printing("alike", lambda h, s: alike.hand(found, h, s)))
+
+    def shipped(_: Run) -> None:
+        if run.settings.images == "ship":
+            fleet.in_turn("ship", printing("ship", ship.ship))
+
+    def finished(_: Run) -> None:
+        for each in fleet.servers:
+            one = fleet.part([each])
+            one.in_turn("init-letsencrypt", printing("init-letsencrypt", init_letsencrypt.init_letsencrypt))
+            one.in_turn("schedule", printing("schedule", schedule.schedule))
+            one.in_turn("push-test", push_test.prove)
+
+    return {
+        "check": look,
+        "provision": lambda _: fleet.each("provision", printing("provision", provisioned)),
+        "sync": lambda _: fleet.each("sync", printing("sync", _sync)),
+        "htpasswd": shared,
+        "ship": shipped,
+        "up": lambda _: fleet.in_turn("up", printing("up", _up)),
+        # Now that a registry runs, it says which accounts are in force, for whoever is not reached later.
+        "accounts": lambda _: fleet.in_turn("accounts", printing("accounts", accord.begin)),
+        "init-letsencrypt": finished,
+    }
+
+
+def _name(fleet: Fleet, host: Host) -> str:
+    return next(each.name for each in fleet.servers if each.host is host)
+
+
+def printing(name: str, action: Callable[[Host, Settings], Outcome]) -> Callable[[Host, Settings], Outcome]:
+    """The same, and its line."""
+    return lambda host, settings: report.step(name, lambda: action(host, settings), host.option)
+
+
 def bootstrap(host: Host, settings: Settings) -> None:
     """Do every step. Raises StepError with the step's name at the first that fails."""
     with lock.exclusive(host, settings, "bootstrap"):
@@ -104,7 +176,10 @@ def carry_out(
                 try:
                     step(run)
                 except ExpectedError as error:
-                    error.stopped_at(task, name)
+                    if not isinstance(error, FleetError):
+                        error.stopped_at(task, name)
+                    else:
+                        error.go_on(task)
                     undone = undo()
                     if undone is not None:
                         run.password = None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 from ... import layout
 from ...accounts.onhost import generation, sessions
 from ...accounts.onhost.accounts_conf import maps
+from ...machine.onhost import beneath
 from . import relay
 from .generations import content, synced
 
 MAPS = "accounts.conf"
 SESSIONS = "sessions.conf"
 GENERATION = "generation.conf"
+CHALLENGE = "challenge.conf"
 
 
 def wanted(root: Path, *, make: bool = True) -> dict[str, bytes]:
@@ -23,7 +26,27 @@ def wanted(root: Path, *, make: bool = True) -> dict[str, bytes]:
     """
     if gone := relay.moved(str(root)):
         return relay.configuration(synced(root), gone["address"])
-    return with_accounts(root, synced(root), make=make)
+    return with_accounts(root, {**synced(root), **_challenge(root)}, make=make)
+
+
+def _challenge(root: Path) -> dict[str, bytes]:
+    """How nginx answers any challenge for the account that several servers share: with token and thumbprint (RFC 8555,
+    8.1). nginx.conf includes it where there are several.
+    """
+    file = root / layout.THUMBPRINT
+    thumbprint = beneath.text(file.parent, file.name) if beneath.there(file.parent, file.name) else ""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{43}", thumbprint):
+        return {}
+    return {
+        CHALLENGE: (
+            "# Written by `up`: whichever server of this registry is asked has the answer to each challenge.\n"
+            r"location ~ ^/\.well-known/acme-challenge/(?<challenge>[A-Za-z0-9_-]+)\z {"
+            "\n"
+            "    default_type text/plain;\n"
+            f'    return 200 "$challenge.{thumbprint}";\n'
+            "}\n"
+        ).encode()
+    }
 
 
 def with_accounts(root: Path, config: dict[str, bytes], day: int = 0, *, make: bool = True) -> dict[str, bytes]:

@@ -243,6 +243,11 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
             f"{path}: HOSTS names several servers, and STORAGE=disk gives each of them images of its own",
             "STORAGE=s3 makes one registry of them: docs/fleet.md; else name one, and give the other one with -H",
         )
+    if len(values[HOSTS]) > 1 and values["STANDBY"]:  # type: ignore[arg-type]
+        raise UsageError(
+            f"{path}: STANDBY follows one server, and HOSTS names several",
+            "without STANDBY each of them goes on when another one dies",
+        )
     if len(values[HOSTS]) > MOST_SERVERS and values["ACME_SERVER"] in ACME_SERVERS and not values["TLS_CERTIFICATE"]:  # type: ignore[arg-type]
         raise UsageError(
             f"{path}: HOSTS names more than {MOST_SERVERS} servers: each orders its own certificate, and Let's Encrypt "

@@ -26,11 +26,13 @@ def events(c: Context, since: str = "1d", pulls: bool = False, follow: bool = Fa
     """Show what happened: pushes, deletes, refused logins, renewals, and what people did, with the account."""
     import time
 
-    from .running import over, server
+    from .running import over, server, several
     from .steps import events
     from .store import words
 
     begin = time.time() - words.seconds(since, "since")
+    if follow and several(c):
+        raise UsageError("events --follow is for one server", "./fab -H SERVER events --follow")
     if follow:
         events.follow(*server(c), begin, pulls=pulls, as_json=json)
         return

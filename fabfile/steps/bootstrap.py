@@ -121,7 +121,7 @@ class Together:
 
     def source(self) -> Server:
         """The server that the others take from: a new one that stands first in HOSTS takes from those at work."""
-        begun = self.fleet.each("alike", lambda host, own: host.call(onhost_alike.begun, own.deploy_dir)).values
+        begun = self.fleet.each("check", lambda host, own: host.call(onhost_alike.begun, own.deploy_dir)).values
         return next((each for each in self.fleet.servers if begun[each.name]), self.fleet.first)
 
     def others(self, source: Server) -> tuple[Server, ...]:

@@ -15,7 +15,7 @@ from fabfile.errors import UsageError
 from fabfile.names import mirrored
 from fabfile.rules import PEM_FILES, RULES, user_name
 from fabfile.secret import EAB_FILE, eab_key
-from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load
+from fabfile.settings import HOSTS, SCHEMA, Settings, _refuse_contradictions, dump, hosts, load
 
 from .conftest import MANDATORY
 
@@ -382,3 +382,26 @@ def test_both_parts_of_a_key_or_none(env_file: Write, tmp_path: Path, line: str)
     with pytest.raises(UsageError) as refused:
         load(env_file(line.format(file=file)))
     assert "belong together" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"HOSTS": tuple("abcd")}, ""),
+        ({"HOSTS": tuple("abcde")}, "more than 4 servers: each orders its own certificate"),
+        ({"HOSTS": tuple("abcde"), "ACME_SERVER": "https://acme.example.com/dir"}, ""),
+        ({"HOSTS": tuple("abcde"), "TLS_CERTIFICATE": "/x", "TLS_KEY": "/y"}, ""),
+        ({"HOSTS": tuple("ab"), "STANDBY": "c"}, "STANDBY follows one server"),
+        ({"HOSTS": tuple("ab"), "STORAGE": "disk"}, "STORAGE=disk gives each of them images of its own"),
+    ],
+)
+def test_what_several_servers_cannot_have(settings: Settings, changes: dict[str, object], expected: str) -> None:
+    given = {field.name.upper(): getattr(settings, field.name) for field in fields(Settings)}
+    values = {**given, "HOSTS": ("a", "b"), "STORAGE": "s3", **changes}
+    try:
+        _refuse_contradictions(Path(".env"), values)
+        said = ""
+    except UsageError as error:
+        said = str(error)
+    assert (expected in said, bool(said)) == (True, bool(expected))

@@ -25,7 +25,7 @@ def schema_of(path: Path) -> dict[str, tuple[int, str | None]]:
     """Key -> (line in the schema, default or None where the key is mandatory)."""
     known: dict[str, tuple[int, str | None]] = {}
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if match := re.fullmatch(r"(#?)([A-Z_]+)=(.*)", line):
+        if match := re.fullmatch(r"(#?)([A-Z0-9_]+)=(.*)", line):
             known[match[2]] = (number, match[3] if match[1] else None)
     return known
 

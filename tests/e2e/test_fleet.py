@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sandbox.commands import output
+from tests.sandbox.store import Store
 
 from .three import ALL, Three, three
 from .world import DEPLOY_DIR, World
@@ -20,8 +21,8 @@ STEP = re.compile(r"(server|second|third)  (?:ok|same|warn) +\d+\.\d s  (\S+) ")
 
 
 @pytest.fixture(scope="module")
-def machines(world: World) -> Iterator[Three]:
-    with three(world) as found:
+def machines(world: World, store: Store) -> Iterator[Three]:
+    with three(world, store) as found:
         yield found
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tests.sandbox.another import Another
 from tests.sandbox.demo import DOMAIN, fab
+from tests.sandbox.store import Store
 
 from .world import DEPLOY_DIR, World
 
@@ -17,10 +18,11 @@ ALL = ("server", *OTHERS)
 
 
 class Three:
-    """The sandbox's own server and two more. world: of the first one."""
+    """The sandbox's own server and two more. world: of the first one; store: which all see."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, store: Store) -> None:
         self.world = world
+        self.store = store
         self.sandbox = world.sandbox
         self.others = [Another(world.sandbox, name) for name in OTHERS]
 
@@ -36,8 +38,9 @@ class Three:
         self.sandbox.dns(DOMAIN, self.sandbox.address("server"))
 
     def clean(self) -> None:
-        """Nothing was ever deployed on any of them, and all are in DNS."""
+        """Nothing was ever deployed on any of them, nothing is in the store, and all are in DNS."""
         self.world.clean()
+        self.store.empty()
         for name in OTHERS:
             self.shell(
                 name,
@@ -52,7 +55,7 @@ class Three:
         self.sandbox.dns(DOMAIN, *(self.address(name) for name in names))
 
     def configure(self, hosts: tuple[str, ...] = ALL, **changes: str) -> None:
-        self.world.configure(HOSTS=" ".join(hosts), **changes)
+        self.world.configure(HOSTS=" ".join(hosts), **self.store.settings(), **changes)
 
     @property
     def command(self) -> list[str]:
@@ -111,9 +114,9 @@ class Three:
 
 
 @contextmanager
-def three(world: World) -> Iterator[Three]:
+def three(world: World, store: Store) -> Iterator[Three]:
     """Started, and gone afterwards."""
-    found = Three(world)
+    found = Three(world, store)
     try:
         found.start()
         yield found

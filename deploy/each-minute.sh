@@ -14,6 +14,12 @@ if grep -q "^EVENT_COMMAND='..*'\$" settings.env 2>/dev/null; then
 else
     rm -f log/events.json
 fi
+# Several servers: has an account changed elsewhere? Here nobody is served until that is known.
+if grep -q "^HOSTS='..*'\$" settings.env 2>/dev/null; then
+    ./inv accounts --log log/accounts.log >>log/accounts.log 2>&1 &
+fi
+# Who was to take leave did not, nor came back: whoever was at it is dead.
+find nginx/full/draining -mmin +60 -exec rm -f {} + 2>/dev/null
 exec 9>>log/quota.running
 flock -n 9 || exit 0
 

@@ -8,6 +8,6 @@ from invoke import Collection
 # A distribution's own invoke has no python-dotenv: it is beside this file, behind whatever the system has.
 sys.path.append(str(Path(__file__).resolve().parent / "lib.zip"))
 
-from fabfile.server_tasks import backup, care, follow, metrics, notify, offer, page, quota, renew
+from fabfile.server_tasks import accounts, backup, care, follow, metrics, notify, offer, page, quota, renew
 
-ns = Collection(renew, care, quota, page, metrics, notify, backup, follow, offer)
+ns = Collection(accounts, renew, care, quota, page, metrics, notify, backup, follow, offer)

@@ -6,17 +6,21 @@ steps work on a server without fabric.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, task
 
 from .copy_tasks import backup, move, restore
 from .errors import UsageError, for_people
-from .running import change, run, server
-from .standby_tasks import promote, standby
+from .running import agree, over, require_one, run, server
+from .standby_tasks import forget, promote, standby
 from .store_tasks import gc, images, retention
 from .upgrade_tasks import pin, rollback, upgrade
-from .watch_tasks import events
+from .watch_tasks import doctor, events, logs, status
+
+if TYPE_CHECKING:
+    from .machine.host import Host
+    from .settings import Settings
 
 
 @task(
@@ -44,8 +48,10 @@ def check(c: Context, json: bool = False) -> None:
     """Is this server fit? System, disk, Docker, ports, DNS, clock. Changes nothing."""
     from .steps import check
 
-    host, settings = server(c)
-    check.show(check.check(host, settings), as_json=json, option=host.option)
+    def body(host: Host, settings: Settings) -> None:
+        check.show(check.check(host, settings), as_json=json, option=host.option)
+
+    over(c, "check", body, as_json=json)
 
 
 @task
@@ -72,7 +78,7 @@ def sync(c: Context, diff: bool = False) -> None:
     """Render deploy/ into DEPLOY_DIR on the server: only what differs, all or nothing."""
     from .steps import sync
 
-    run(c, "sync", sync.sync, diff=diff, alone=not diff)
+    run(c, "sync --diff" if diff else "sync", sync.sync, diff=diff, alone=not diff)
 
 
 @task(
@@ -114,11 +120,11 @@ def htpasswd(  # noqa: PLR0913, PLR0917 - each is an option
     if user:
         password = None if keep else passwords.new_password(user, generate=generate)
         options = {"password": password, "rights": rights, "show": generate}
-        change(c, f"htpasswd {user}", htpasswd.put, user=user, **options)
+        agree(c, f"htpasswd {user}", htpasswd.put, htpasswd.put_on_all, user=user, **options)
     elif remove:
-        change(c, f"htpasswd --remove {remove}", htpasswd.remove, user=remove)
+        agree(c, f"htpasswd --remove {remove}", htpasswd.remove, htpasswd.remove_on_all, user=remove)
     elif import_:
-        change(c, f"htpasswd --import {import_}", htpasswd.bring, file=import_, rights=rights)
+        agree(c, f"htpasswd --import {import_}", htpasswd.bring, htpasswd.bring_on_all, file=import_, rights=rights)
     else:
         htpasswd.show(htpasswd.listed(*server(c)), as_json=json)
 
@@ -139,17 +145,6 @@ def down(c: Context) -> None:
     from .steps import down
 
     run(c, "down", down.down)
-
-
-@task(help={"lines": "How many lines of each container."})
-@for_people
-def logs(c: Context, lines: int = 50) -> None:
-    """Show the last lines of the containers' logs."""
-    from .steps import logs
-
-    if lines < 1:
-        raise UsageError(f"--lines {lines}: expected 1 or more")
-    print(logs.logs(*server(c), lines), end="")
 
 
 @task(
@@ -198,38 +193,10 @@ def push_test(c: Context, from_: str = "here", json: bool = False, verbose: bool
     from .machine import lock
     from .steps import push_test
 
-    host, settings = server(c)
-    with lock.exclusive(host, settings, "push-test"):
+    def body(host: Host, settings: Settings) -> None:
         push_test.prove(host, settings, source=from_, as_json=json, verbose=verbose)
 
-
-@task(help={"json": "Print it as JSON."})
-@for_people
-def status(c: Context, json: bool = False) -> None:
-    """Show the containers, the certificate, the accounts and the disk of the server."""
-    from .steps import status
-
-    host, settings = server(c)
-    status.show(status.status(host, settings), as_json=json, option=host.option, standby=settings.standby)
-
-
-@task(
-    help={
-        "deep": "Also read every layer: it takes as long as the disk does.",
-        "test_alert": "Also send a test message by ALERT_COMMAND.",
-        "json": "Print it as JSON.",
-    }
-)
-@for_people
-def doctor(c: Context, deep: bool = False, test_alert: bool = False, json: bool = False) -> None:
-    """Find out why something does not work: what is wrong, with its numbers, and what to do. Changes nothing."""
-    from .steps import doctor
-
-    host, settings = server(c)
-    found = doctor.doctor(host, settings, deep=deep)
-    if test_alert:
-        doctor.test_alert(host, settings, found)
-    doctor.show(found, as_json=json, option=host.option)
+    over(c, "push-test", body, guard=lock.exclusive, as_json=json)
 
 
 @task(help={"yes": "Do not ask."})
@@ -240,6 +207,7 @@ def unlock(c: Context, yes: bool = False) -> None:
     from .steps import unlock
 
     ssh.require_host(c)
+    require_one(c, "unlock")
     unlock.unlock(ssh.remote(c), yes=yes)
 
 
@@ -248,10 +216,15 @@ def unlock(c: Context, yes: bool = False) -> None:
 def bootstrap(c: Context) -> None:
     """All of it, in order: check, provision, sync, htpasswd, (ship), up, init-letsencrypt, schedule, push-test."""
     from .machine import lock
-    from .running import second
+    from .running import fleet, second, several
     from .steps import bootstrap, standby
 
-    host, settings = server(c)
+    if several(c):
+        servers = fleet(c, "bootstrap")
+        servers.require_all("bootstrap")
+        bootstrap.together(servers)
+        return
+    host, settings = server(c, "bootstrap")
     bootstrap.bootstrap(host, settings)
     if settings.standby:
         other = second(c, settings)
@@ -275,9 +248,9 @@ def adopt(c: Context, yes: bool = False, back: bool = False) -> None:
     if back:
         run(c, "adopt --back", adopt.back)
     elif yes:
-        adopt.adopt(*server(c))
+        adopt.adopt(*server(c, "adopt"))
     else:
-        host, settings = server(c)
+        host, settings = server(c, "adopt")
         adopt.show(adopt.planned(host, settings), host)
 
 
@@ -286,7 +259,8 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, doctor, images, retention, gc, renew, events, logs, down),
-    "Now and then": (backup, restore, move, standby, promote, upgrade, rollback, pin, adopt, unlock),
+    "Now and then": (backup, restore, move, standby, promote, forget, upgrade, rollback, pin, adopt,
+                     unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

@@ -23,8 +23,9 @@ from invoke.exceptions import Exit, ParseError
 from invoke.util import helpline
 
 from . import settings
-from .errors import USAGE, UsageError
+from .errors import USAGE
 from .layout import PROJECT
+from .servers import at_home, at_once
 from .text import printable
 from .version import VERSION
 
@@ -148,30 +149,6 @@ def guided(program: type[Program]) -> type[Program]:
     return Guided
 
 
-def at_home(program: type[Program]) -> type[Program]:
-    """The same program, which takes HOSTS of the settings where -H is left out.
-
-    `config.usual` tells that it did so, `config.several` that there are several servers.
-    """
-
-    class AtHome(program):  # type: ignore[misc, valid-type]
-        def update_config(self, merge: bool = True) -> None:
-            hosts = self.args["hosts"]
-            usual = not hosts.value
-            if not hosts.value and [each.name for each in self.tasks] != ["init"]:
-                try:
-                    server = settings.hosts()
-                except UsageError as error:
-                    raise Exit(f"error: {error}", USAGE) from None
-                if server:
-                    hosts.value = server
-            super().update_config(merge)
-            self.config.usual = usual
-            self.config.several = "," in (hosts.value or "")
-
-    return AtHome
-
-
 def _named(hosts: str) -> None:
     """Refuse what is no name of a host behind -H, before fabric makes numbers of it."""
     for host in filter(None, hosts.split(",")):
@@ -263,7 +240,7 @@ def main(name: str, argv: list[str]) -> None:
         program = guided(grouped(at_home(asking(forceable(strict(Fab))))))(
             name="Fabric",
             version=__version__,
-            executor_class=Executor,
+            executor_class=at_once(Executor),
             config_class=Included,
             binary="fab",
         )

@@ -91,7 +91,7 @@ def move(c: Context, to: str = "", back: bool = False, done: bool = False) -> No
 
     if [bool(to), back, done].count(True) != 1:
         raise UsageError("expected one of: --to SERVER, --back, --done", "./fab -H … move --to root@new.example.com")
-    host, settings = server(c)
+    host, settings = server(c, "move")
     if to:
         move.move(host, another(c, to), settings, to)
     elif back:

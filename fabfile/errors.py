@@ -46,12 +46,21 @@ class ExpectedError(Exception):
         """Say more in the line for the user, what came of it for example."""
         self.what = f"{self.what}; {more}"
 
+    def spoken(self, how: Callable[[str], str]) -> ExpectedError:
+        """The same, with each remedy as that makes it."""
+        self.remedies = tuple(map(how, self.remedies))
+        return self
+
     def stopped_at(self, task: str, step: str) -> None:
         """Add the step of a chain at which it happened, and how to go on.
 
         task: the name of the chain as it is typed.
         """
         self.what = f"{task} stopped at {step}: {self.what}"
+        self.go_on(task)
+
+    def go_on(self, task: str) -> None:
+        """Add how to go on with a chain. task: its name as it is typed."""
         self.remedies += (f"then ./fab -H … {task} again: what is done stays done",)
 
     def __str__(self) -> str:
@@ -79,8 +88,6 @@ def for_people(task: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if not launcher.own() and (absent := launcher.missing()):
             launcher.go_on(f"this Python has no {', '.join(absent)}")
-        for c in args[:1]:
-            _announce(c)
         try:
             return task(*args, **kwargs)
         except Exit:
@@ -128,13 +135,6 @@ def shown(text: str) -> str:
     )
 
 
-def _announce(connection: object) -> None:
-    """Where a task is done on several servers: on which this time. Not among what it prints, which may be JSON."""
-    c: Any = connection
-    if (host := address(c)) and c.config.get("several", False):
-        print(f"{host}:", file=sys.stderr, flush=True)
-
-
 def address(connection: object = None) -> str:
     """What to type behind -H for a connection of fabric's; '' for anything else.
 
@@ -156,7 +156,8 @@ def option(connection: object = None) -> str | None:
     if not host:
         return None
     c: Any = connection
-    return "" if c.config.get("usual", False) else f"-H {host}"
+    servers = c.config.get("servers", ())
+    return "" if c.config.get("usual", False) else f"-H {','.join(servers) if len(servers) > 1 else host}"
 
 
 def addressed(text: str, option: str | None) -> str:

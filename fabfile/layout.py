@@ -114,6 +114,9 @@ METRICS_LOG = f"{LOG}/metrics.log"
 EVENTS_RECORD = f"{LOG}/events.json"
 EVENTS_LOG = f"{LOG}/events.log"
 EVENTS_ALERT = f"{LOG}/events-alert.json"
+# Whether people were told that the accounts of several servers cannot be fetched.
+ACCOUNTS_LOG = f"{LOG}/accounts.log"
+ACCOUNTS_ALERT = f"{LOG}/accounts-alert.json"
 EVENTS_LOCK = f"{LOG}/events.lock"
 # Which tags stay, from deploy/.
 RETENTION = "retention.ini"
@@ -142,10 +145,21 @@ STORE_LOCK = f"{REGISTRY}/.lock"
 STORE_MARK = ".store"
 AUTH = f"{REGISTRY}/auth"
 ACCOUNTS = f"{AUTH}/htpasswd"
+# Of several servers: which generation of the accounts that file is; see accounts/onhost/generation.py.
+GENERATION = f"{AUTH}/generation.json"
+# Where all of them find the one that is in force: in the registry itself, for nobody else.
+ACCOUNTS_REPOSITORY = "private/accounts"
+ACCOUNTS_TAG = "current"
 OLD_ACCOUNTS = f"{AUTH}/registry.password"  # of the old scripts
 SECRETS = f"{REGISTRY}/secrets"
 HTTP_SECRET = f"{SECRETS}/http-secret"
 STORE_RECORD = f"{SECRETS}/store"
+# Where the images are when not in DATA: of STORAGE=s3, as store/onhost/wire.py has it; and the keys of that store.
+S3_PLACE = f"{REGISTRY}/s3.json"
+S3_KEYS = f"{SECRETS}/s3-keys"
+# What we know of that store, as the files that a registry on a disk would have: see store/onhost/known.py.
+KNOWN = f"{REGISTRY}/known"
+KNOWN_LOCK = f"{REGISTRY}/.known.lock"
 SOCKETS = f"{REGISTRY}/sockets"
 REGISTRY_SOCKETS = f"{SOCKETS}/{Service.REGISTRY}"
 AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"
@@ -174,6 +188,10 @@ METRICS_TEXT = "metrics"
 FULL_STANDBY = "standby"
 # Nothing may change while the registry moves.
 FULL_MOVING = "moving"
+# /health says that this server takes leave: see stack/onhost/drain.py. No answer, so it has no `.json`.
+DRAINING = f"{FULL}/draining"
+# Where a load balancer speaks the PROXY protocol; on 443 are those who do not.
+PROXY_PORT = 8443
 # Below so many bytes free on the images' disk pushes are refused: layers that are on their way already need room, and
 # so does all else on that disk. Of one of less than ten times that, a tenth.
 LEAST_FREE = 1_000_000_000
@@ -185,6 +203,8 @@ GROUP = f"{NGINX}/group"
 PAGE = "page"
 # A file of a generation of nginx; where it is, there is a page.
 PAGE_CONF = "page.conf"
+# Another: where it is, the server is one of several.
+FLEET_CONF = "fleet.conf"
 PAGE_SHELL = f"{PAGE}/index.html"
 PAGE_ASSETS = f"{PAGE}/assets"
 PAGE_DATA = f"{PAGE}/data"
@@ -209,6 +229,8 @@ ACME_CA_BUNDLE = f"{ACME}/ca.pem"
 # The key of ACME_EAB_HMAC_FILE, as a configuration of certbot's.
 ACME_EAB = f"{ACME}/eab.ini"
 ATTEMPTS = f"{CERTBOT}/attempts.json"
+# Of the key of the account at the ACME server, where several servers answer for it: nginx has it, too.
+THUMBPRINT = f"{CERTBOT}/thumbprint"
 
 # A certificate of your own, and the place of the one in force in a generation.
 TLS = "tls"
@@ -223,6 +245,7 @@ class Inside:
     CONFIGURATION = f"{NGINX}/live/nginx.conf"
     CANDIDATE = f"{NGINX}/next/nginx.conf"
     FULL = f"{NGINX}/full"
+    DRAINING = f"{FULL}/draining"
     WEBROOT = "/var/www/certbot"
     HOOKS = "/hooks"
     REHEARSAL = "/rehearsal"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 
 
 def is_address(text: str) -> bool:
@@ -28,6 +29,30 @@ def server(text: str) -> str:
     if not good or not (is_address(host) or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(:\d{1,5})?", host)):
         raise ValueError("expected USER@NAME, USER@ADDRESS or a name of ~/.ssh/config: root@registry.example.com")
     return text
+
+
+def servers(text: str) -> tuple[str, ...]:
+    """Several of them, each once. Raises ValueError with what is expected."""
+    return tuple(dict.fromkeys(server(name) for name in re.split(r"[\s,]+", text.strip()) if name))
+
+
+def place(name: str) -> str:
+    """A server as behind -H, without the user: the same machine, whoever logs in."""
+    return name.rpartition("@")[2]
+
+
+def short(name: str, others: Sequence[str]) -> str:
+    """A server's name as it stands before its lines: without the user, and without the domain where that tells enough.
+
+    name: as behind -H; others: the names of all.
+    """
+    first = [_first(each) for each in others]
+    return place(name) if first.count(_first(name)) > 1 else _first(name)
+
+
+def _first(name: str) -> str:
+    host = place(name)
+    return host if is_address(host) or is_address(host.partition(":")[0]) else re.split(r"[.:]", host)[0]
 
 
 def mirrored(name: str, mirror: str) -> str:

@@ -90,9 +90,9 @@ def coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def paint(mark: str) -> str:
-    """A word in its colour on a terminal, plain elsewhere."""
-    if mark in COLOURS and coloured():
+def paint(mark: str, *, terminal: bool | None = None) -> str:
+    """A word in its colour on a terminal, plain elsewhere. terminal: whether it is one, where that is known."""
+    if mark in COLOURS and (coloured() if terminal is None else terminal):
         return f"\x1b[{COLOURS[mark]}m{mark}\x1b[0m"
     return mark
 

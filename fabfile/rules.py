@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import authority
-from .names import is_address, server
+from .names import is_address, server, servers
 
 SYSTEM = frozenset(
     ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "tmp", "usr"]
@@ -18,6 +18,9 @@ SHARED = frozenset(["home", "media", "mnt", "opt", "root", "srv", "var"])
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # minute, hour, day of the month, month, day of the week (crontab(5))
 CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+# Of LOAD_BALANCER: in front of its addresses; and the shortest prefix of a network, for each version of IP.
+PROXY = "proxy"
+WIDEST = {4: 8, 6: 16}
 IMAGE = r"[a-z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?"
 
 
@@ -87,6 +90,24 @@ def _addresses(text: str) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_address(part)) for part in re.split(r"[\s,]+", text) if part)
     except ValueError:
         raise ValueError("expected IP addresses, separated by spaces") from None
+
+
+def _balancers(text: str) -> tuple[str, ...]:
+    """Addresses and networks, each once, in the form of nginx; in front of them may stand PROXY."""
+    words = [part for part in re.split(r"[\s,]+", text) if part]
+    form = words[:1] if words[:1] == [PROXY] else []
+    try:
+        networks = [ipaddress.ip_network(part) for part in words[len(form) :]]
+    except ValueError:
+        raise ValueError(
+            "expected addresses or networks of load balancers, separated by spaces: 10.0.0.5 10.0.1.0/24"
+        ) from None
+    if form and not networks:
+        raise ValueError(f"expected the addresses of the load balancers behind {PROXY}")
+    if wide := next((each for each in networks if each.prefixlen < WIDEST[each.version]), None):
+        raise ValueError(f"{wide} would believe half the world what it says; expected the load balancers alone")
+    told = [str(each.network_address if each.num_addresses == 1 else each) for each in networks]
+    return (*form, *dict.fromkeys(told))
 
 
 def _email(text: str) -> str:
@@ -233,7 +254,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "REGISTRY_DOMAIN": _domain,
     "ACME_EMAIL": _email,
     "REGISTRY_USER": user_name,
-    "HOSTS": server,
+    "HOSTS": servers,
     "ACME_SERVER": authority.acme_server,
     "ACME_REHEARSAL": authority.rehearsal,
     "ACME_CHALLENGE": _one_of("http-01", "dns-01"),
@@ -249,6 +270,7 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "CLIENT_PAUSE": _pause,
     "REGISTRY_ALIASES": _aliases,
     "SERVER_ADDRESSES": _addresses,
+    "LOAD_BALANCER": _balancers,
     "DEPLOY_DIR": _directory,
     "RENEW_SCHEDULE": _schedule,
     "BACKUP_TO": _backup_to,

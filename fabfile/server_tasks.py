@@ -1,5 +1,5 @@
-"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `page`, `metrics`, `notify`, `backup` and
-`follow`; and `inv offer`.
+"""What runs on the server itself, from cron: `inv renew`, `care`, `quota`, `page`, `metrics`, `notify`, `accounts`,
+`backup` and `follow`; and `inv offer`.
 """
 
 from __future__ import annotations
@@ -136,6 +136,26 @@ def metrics(c: Context, log: str = "") -> None:
     except Exception:
         _begin(log)
         raise
+
+
+@task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
+@for_people
+def accounts(c: Context, log: str = "") -> None:
+    """Where several servers are one registry: have the accounts here that are in force for all."""
+    from .certificate import alerts
+    from .stack import accord
+
+    host, settings = here(), _settings()
+    require_deployed(host, settings.deploy_dir)
+    with _telling(lambda problem: alerts.told(host, settings, layout.ACCOUNTS_ALERT, problem)):
+        try:
+            done = accord.heal(host, settings)
+        except Exception:
+            _begin(log)
+            raise
+        if done.changed:
+            _begin(log)
+            report.line("ok", "accounts", done.summary, 0.0)
 
 
 @task(

@@ -8,33 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import io
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import cast
 
 from . import layout
 from .authority import ACME_SERVERS
+from .entries import entries, schema_of
 from .errors import UsageError
 from .layout import Service
-from .names import mirrored
+from .names import mirrored, place
 from .rules import PEM_FILES, RULES, pem_file, wildcard
 from .secret import EAB_FILE, eab_file
 from .text import beginning
 
 HOME = Path(__file__).resolve().parent.parent
 SCHEMA = HOME / layout.SCHEMA
-# For the command line of this machine, see `hosts`: no part of what a server is.
+# For the command line of this machine, see `hosts`; and `Settings.fleet`, where it names several.
 HOSTS = "HOSTS"
 # ALERT_COMMAND becomes an argument of a shell, and a kernel takes 128 KiB for one (execve(2)).
 LONGEST = 10_000
+# One certificate a week is left for a mistake.
+MOST_SERVERS = 4
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting of the server, checked. One field for each key of `.env.dist` but HOSTS, in lower case."""
+    """Every setting of the server, checked. One field for each key of `.env.dist`, in lower case.
+
+    fleet: HOSTS where it names several servers, and on each of them that one first (see `of`); else nothing, as how one
+    server is reached is no part of what it is.
+    """
 
     registry_domain: str
     acme_email: str
@@ -55,6 +61,7 @@ class Settings:
     tls_key: str
     registry_aliases: tuple[str, ...]
     server_addresses: tuple[str, ...]
+    load_balancer: tuple[str, ...]
     anonymous_pull: tuple[str, ...]
     page: str
     client_pause: int
@@ -71,6 +78,7 @@ class Settings:
     certbot_image: str
     images: str
     image_mirror: str
+    fleet: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +98,12 @@ class Settings:
 
     @property
     def rehearsal(self) -> str:
-        """The directory URL of the ACME server where a first order is rehearsed; '' for none."""
+        """The directory URL of the ACME server where a first order is rehearsed; '' for none.
+
+        None for several servers that answer for one account: a rehearsal has another one.
+        """
+        if self.answers_alike:
+            return ""
         if self.acme_rehearsal == "none" or (not self.acme_rehearsal and self.acme_server != "production"):
             return ""
         return ACME_SERVERS.get(self.acme_rehearsal or "staging", self.acme_rehearsal)
@@ -136,6 +149,21 @@ class Settings:
             return f"{self.deploy_dir}/{layout.TLS}"
         return f"{self.deploy_dir}/{layout.CERTIFICATES}/live/{self.registry_domain}"
 
+    def of(self, server: str) -> Settings:
+        """The same as one of several servers has them. server: as HOSTS names it."""
+        mine = [each for each in self.fleet if place(each) == place(server)]
+        return replace(self, fleet=(*mine, *(each for each in self.fleet if each not in mine)))
+
+    @property
+    def answers_alike(self) -> bool:
+        """Whether several servers answer each other's challenges."""
+        return bool(self.fleet) and self.acme_challenge == "http-01" and not self.tls_certificate
+
+    @property
+    def shared(self) -> bool:
+        """Whether the images lie where several servers see them."""
+        return getattr(self, "storage", "disk") == "s3"
+
     @property
     def backs_up(self) -> bool:
         """Whether the server makes copies by itself."""
@@ -147,23 +175,23 @@ def location() -> Path:
     return Path(os.environ.get("ENV_FILE") or HOME / ".env")
 
 
-def hosts(path: Path | None = None) -> str:
-    """The server that HOSTS names, for a command line without -H; '' for none, and where there is no file.
+def hosts(path: Path | None = None) -> tuple[str, ...]:
+    """The servers that HOSTS names, for a command line without -H; none where there is no file.
 
     Raises UsageError, as load does, for a value that names none.
     """
     path = path or location()
     if not path.is_file():
-        return ""
-    for place, value in _found(path, HOSTS):
-        return str(_checked(place, HOSTS, value, path.parent))
-    return ""
+        return ()
+    for where, value in _found(path, HOSTS):
+        return cast("tuple[str, ...]", _checked(where, HOSTS, value, path.parent))
+    return ()
 
 
 def _found(path: Path, wanted: str) -> Iterator[tuple[str, str]]:
     """Place and value of each line of that key, up to the first line that cannot be read."""
     with contextlib.suppress(UsageError):
-        for line, key, value in _entries(path):
+        for line, key, value in entries(path):
             if key == wanted:
                 yield f"{path}:{line}: {key}", value
 
@@ -175,7 +203,7 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
     Raises UsageError with file, line, key, what was wrong and what is expected.
     """
     path = path or location()
-    known = _schema(schema)
+    known = schema_of(schema)
     if path.exists() and not path.is_file():
         what = "a directory" if path.is_dir() else "no ordinary file (a pipe, for example)"
         raise UsageError(f"{path}: this is {what}", "write the settings into a file, and name that one in ENV_FILE")
@@ -185,7 +213,7 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
             f"./fab init asks and writes it; or cp {schema.name} {path.name}, and fill in its first lines",
         )
     values: dict[str, object] = {}
-    for line, key, value in _entries(path):
+    for line, key, value in entries(path):
         where = f"{path}:{line}: {beginning(key)}"
         if key not in known:
             near = difflib.get_close_matches(key[:100], known, 1)
@@ -201,7 +229,8 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
             raise UsageError(f"{path}: {key} is missing", f"{schema.name}:{line} explains it; add {key}=…")
         values[key] = _checked(f"{schema}:{line}: {key}", key, default, path.parent)
     _refuse_contradictions(path, values)
-    del values[HOSTS]
+    several = cast("tuple[str, ...]", values.pop(HOSTS))
+    values["FLEET"] = several if len(several) > 1 else ()
     return Settings(**{key.lower(): value for key, value in values.items()})  # type: ignore[arg-type]
 
 
@@ -209,6 +238,22 @@ def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
     """Raise UsageError for settings that are right each, and wrong together."""
     if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
         raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
+    if len(values[HOSTS]) > 1 and values.get("STORAGE") != "s3":  # type: ignore[arg-type]
+        raise UsageError(
+            f"{path}: HOSTS names several servers, and STORAGE=disk gives each of them images of its own",
+            "STORAGE=s3 makes one registry of them: docs/fleet.md; else name one, and give the other one with -H",
+        )
+    if len(values[HOSTS]) > 1 and values["STANDBY"]:  # type: ignore[arg-type]
+        raise UsageError(
+            f"{path}: STANDBY follows one server, and HOSTS names several",
+            "without STANDBY each of them goes on when another one dies",
+        )
+    if len(values[HOSTS]) > MOST_SERVERS and values["ACME_SERVER"] in ACME_SERVERS and not values["TLS_CERTIFICATE"]:  # type: ignore[arg-type]
+        raise UsageError(
+            f"{path}: HOSTS names more than {MOST_SERVERS} servers: each orders its own certificate, and Let's Encrypt "
+            "gives 5 a week for the same names",
+            "name fewer; or set TLS_CERTIFICATE, or an ACME_SERVER with other limits",
+        )
     if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
         raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")
     if f"{values['BACKUP_TO']}/".startswith(f"{values['DEPLOY_DIR']}/"):
@@ -228,52 +273,11 @@ def dump(settings: Settings, **changes: str) -> str:
         value = changes.get(field.name, getattr(settings, field.name))
         text = " ".join(value) if isinstance(value, tuple) else str(value)
         quoted = text.replace("\\", "\\\\").replace("'", "\\'")
-        lines.append(f"{field.name.upper()}='{quoted}'\n")
+        if field.name != "fleet":
+            lines.append(f"{field.name.upper()}='{quoted}'\n")
+        elif text:
+            lines.append(f"{HOSTS}='{quoted}'\n")
     return "".join(lines)
-
-
-def raw(path: Path) -> dict[str, str]:
-    """The values of a file as they stand, unchecked, up to the first line that cannot be read."""
-    values: dict[str, str] = {}
-    with contextlib.suppress(UsageError):
-        for _, key, value in _entries(path):
-            values[key] = value
-    return values
-
-
-def _schema(path: Path) -> dict[str, tuple[int, str | None]]:
-    """Key -> (line in the schema, default or None where the key is mandatory)."""
-    known: dict[str, tuple[int, str | None]] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if match := re.fullmatch(r"(#?)([A-Z_]+)=(.*)", line):
-            known[match[2]] = (number, match[3] if match[1] else None)
-    return known
-
-
-def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(line, key, value) of each setting. Nothing is expanded, nothing is executed."""
-    # Not above: `invoke --list` works without it.
-    from dotenv.parser import parse_stream
-
-    try:
-        # The signature (BOM) that Windows editors put first is not part of the first key.
-        text = path.read_bytes().decode("utf-8-sig")
-        if (place := text.find("\0")) >= 0:
-            line = text[:place].count("\n") + 1
-            raise UsageError(f"{path}:{line}: not UTF-8 text, there is a NUL in it", "save the file as UTF-8")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", "run it as a user who may read it") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}:{line}: not UTF-8 text", "save the file as UTF-8") from None
-    for binding in parse_stream(io.StringIO(text.replace("\r\n", "\n"), newline="")):
-        text = binding.original.string
-        line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-        if binding.error or (binding.key is not None and binding.value is None):
-            shown = beginning(text.strip().splitlines()[0])
-            raise UsageError(f"{path}:{line}: cannot read '{shown}'", "expected KEY=value")
-        if binding.key is not None:
-            yield line, binding.key, binding.value or ""
 
 
 def _checked(where: str, key: str, value: str, base: Path) -> object:

@@ -1,4 +1,4 @@
-"""The tasks about a second server: see __init__.py, of which this is a part."""
+"""The tasks about other servers beside one: see __init__.py, of which this is a part."""
 
 from __future__ import annotations
 
@@ -15,10 +15,25 @@ def standby(c: Context) -> None:
     from .running import second, server
     from .steps import standby
 
-    host, settings = server(c)
+    host, settings = server(c, "standby")
     other = second(c, settings)
     with lock.exclusive(host, settings, "standby"):
         standby.standby(host, other, settings)
+
+
+@task(positional=["server"], help={"server": "As HOSTS names it."})
+@for_people
+def forget(c: Context, server: str) -> None:
+    """Go on without a server of HOSTS, dead or alive: the others and .env name it no more."""
+    from . import running, settings
+    from .steps import forget
+
+    whole = settings.load()
+    stay, gone = forget.parted(whole, server)
+    rest = forget.without(whole, stay)
+    others = running.fleet(c, "forget", stay, rest)
+    others.require_all("forget")
+    forget.forget(others, running.fleet(c, "forget", [gone], whole), gone, rest, settings.location())
 
 
 @task(help={"lost": "The first server is gone: take over without it, and without what was pushed since the last copy."})
@@ -33,7 +48,7 @@ def promote(c: Context, lost: bool = False) -> None:
 
     if not lost:
         try:
-            host, settings = server(c)
+            host, settings = server(c, "promote")
         except StepError as error:
             gone = "if it is gone: ./fab -H … promote --lost"
             raise StepError(error.what, *error.remedies, gone, reason=error.reason) from None

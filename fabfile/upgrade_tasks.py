@@ -18,7 +18,7 @@ from .errors import UsageError, for_people
 @for_people
 def upgrade(c: Context, check: bool = False, json: bool = False, yes: bool = False, wait: int = 600) -> None:
     """Fetch the images that .env names, and run them: nobody is cut off, and a bad one goes back by itself."""
-    from .running import server
+    from .running import over, server
     from .stack import news
     from .steps import upgrade
 
@@ -28,17 +28,19 @@ def upgrade(c: Context, check: bool = False, json: bool = False, yes: bool = Fal
         host, settings = server(c)
         news.show(news.news(host, settings), as_json=json, option=host.option)
         return
-    upgrade.upgrade(*server(c), yes=yes, patience=_seconds(wait))
+    patience = _seconds(wait)
+    over(c, "upgrade", lambda host, settings: upgrade.upgrade(host, settings, yes=yes, patience=patience))
 
 
 @task(help={"wait": "Seconds to wait at most until nginx can be replaced without cutting off a long push or pull."})
 @for_people
 def rollback(c: Context, wait: int = 600) -> None:
     """Run the images of before the last upgrade again, in the same way."""
-    from .running import server
+    from .running import over
     from .steps import rollback
 
-    rollback.rollback(*server(c), patience=_seconds(wait))
+    patience = _seconds(wait)
+    over(c, "rollback", lambda host, settings: rollback.rollback(host, settings, patience=patience))
 
 
 @task

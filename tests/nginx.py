@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -66,8 +66,11 @@ def write(
     capacity: Capacity = SERVER,
     override: str = "",
     sections: templates.Sections = (),
+    known: Sequence[str] = (),
 ) -> dict[str, int]:
     """The configuration as `up` puts it together, with a certificate; returns the port for each of a server's.
+
+    known: rows of generation.conf, where the settings name several servers.
 
     accounts: the accounts file. override: an override.conf; that of the operator has no part in it.
     """
@@ -80,13 +83,15 @@ def write(
     files |= {"accounts.conf": accounts_conf.maps(accounts).decode(), "override.conf": override}
     if page := files.get("page.conf"):
         files["sessions.conf"] = sessions.maps(accounts, page.encode(), SECRET, DAY).decode()
+    if layout.FLEET_CONF in files:
+        files["generation.conf"] = accounts_conf.as_map("$committed", "$standing", [*known], "behind")
     certificate, key = pair()
     files |= {"tls/fullchain.pem": certificate, "tls/privkey.pem": key}
     for below in ("tls", "run", "uses", "full", "metrics", "page/data", "sockets/registry", "sockets/auth"):
         (directory / below).mkdir(parents=True, exist_ok=True)
     if layout.PAGE_SHELL in tree:
         (directory / layout.PAGE_SHELL).write_bytes(tree[layout.PAGE_SHELL].content)
-    ports = free_ports("80", "443", "8080")
+    ports = free_ports("80", "443", "8080", str(layout.PROXY_PORT))
     for name, text in files.items():
         (directory / name).write_text(_adapted(text, directory, ports))
     return ports

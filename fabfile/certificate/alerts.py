@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from .. import layout
+from ..entries import raw
 from ..errors import StepError, addressed
 from ..machine.host import Host
-from ..settings import HOME, Settings, raw
+from ..settings import HOME, Settings
 from ..text import printable
 from . import current, lifetime, orders
 from .onhost import attempts

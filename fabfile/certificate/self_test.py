@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -11,10 +12,11 @@ from ..machine.host import Host, here
 from ..machine.remote_call import Call
 from ..settings import Settings
 from ..stack.onhost.containers import nginx_container
-from .onhost import acme, acme_accounts, caa, probe, way_out
+from .onhost import acme, acme_accounts, caa, probe, thumbprint, way_out
 
 # Let's Encrypt's name in CAA records (https://letsencrypt.org/docs/caa/).
 LETS_ENCRYPT = "letsencrypt.org"
+REMEDY = "./fab -H … bootstrap registers one, and hands it to all servers"
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,21 @@ class Seen:
 
 
 def fetch(host: Host, settings: Settings) -> Seen:
-    """Put a random file on the server and fetch it over port 80; take it away again."""
+    """Put a random file on the server and fetch it over port 80; take it away again.
+
+    Several servers answer for each other, so there a random token must come back from each of them with the thumbprint
+    of the account, and no file is needed.
+    """
     webroot, names = f"{settings.deploy_dir}/{layout.WEBROOT}", list(settings.hosts)
-    token = host.call(probe.place, webroot)
     nothing: probe.Seen = {"nameless": [], "unanswered": [], "wrong": {}, "right": [], "unreachable": []}
+    if settings.answers_alike:
+        place = (settings.deploy_dir, settings.acme_directory, settings.registry_domain)
+        if not (mark := host.call(thumbprint.of, *place)):
+            raise StepError(f"{host.name}: nothing was ordered: it has no account at the authority", REMEDY)
+        token = f"probe-{secrets.token_hex(16)}"
+        asked = (names, token, 80, f"{token}.{mark}")
+        return Seen(host.call(probe.fetch, *asked), nothing if host.local else here().call(probe.fetch, *asked))
+    token = host.call(probe.place, webroot)
     try:
         outside = nothing if host.local else here().call(probe.fetch, names, token)
         return Seen(host.call(probe.fetch, names, token), outside)

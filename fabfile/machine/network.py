@@ -16,7 +16,7 @@ def network(facts: Facts, settings: Settings) -> Iterator[Row]:
         yield _port(port, facts, settings)
     addresses = _addresses(facts)
     for name in settings.hosts:
-        yield from _dns(name, facts, addresses | set(settings.server_addresses))
+        yield from _dns(name, facts, addresses | set(settings.server_addresses), settings)
 
 
 def _port(port: str, facts: Facts, settings: Settings) -> Row:
@@ -53,7 +53,7 @@ def _addresses(facts: Facts) -> set[str]:
     return found
 
 
-def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
+def _dns(name: str, facts: Facts, addresses: set[str], settings: Settings) -> Iterator[Row]:
     a, aaaa = _records("a", name, facts), _records("aaaa", name, facts)
     yours = ", ".join(sorted(addresses)) or "unknown"
     # Behind NAT a host does not know the address that the world sees.
@@ -66,6 +66,9 @@ def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
     if not a and not aaaa:
         yield Row(f"DNS {name}", "failed", "no A and no AAAA record",
                   f"at your DNS provider: {name} A ADDRESS-OF-THIS-SERVER (it has {yours})")  # fmt: skip
+        return
+    if settings.fleet:
+        yield from _one_of_several(name, settings, a, aaaa, addresses, behind_nat)
         return
     if a:
         strange = [ip for ip in a if ip not in addresses]
@@ -87,6 +90,26 @@ def _dns(name: str, facts: Facts, addresses: set[str]) -> Iterator[Row]:
                   "Is it another address of yours? SERVER_ADDRESSES")  # fmt: skip
     elif aaaa:
         yield Row(f"AAAA {name}", "ok", ", ".join(aaaa))
+
+
+def _one_of_several(  # noqa: PLR0913, PLR0917 - all that is known of a name
+    name: str, settings: Settings, a: list[str], aaaa: list[str], addresses: set[str], behind_nat: bool
+) -> Iterator[Row]:
+    """A name with the addresses of several servers: this one's must be among them."""
+    for kind, found in (("A", a), ("AAAA", aaaa)):
+        others = [ip for ip in found if ip not in addresses]
+        if len(others) < len(found):
+            rest = f", and {', '.join(others)} of the other servers" if others else ""
+            own = ", ".join(ip for ip in found if ip in addresses)
+            many = len(found) > len(settings.fleet)
+            yield Row(f"{kind} {name}", "warn" if many else "ok", f"{own}{rest}",
+                      f"more addresses than the {len(settings.fleet)} servers of HOSTS: does each lead to one of them?"
+                      if many else "")  # fmt: skip
+        elif others and not (kind == "AAAA" and any(ip in addresses for ip in a)):
+            yield Row(f"{kind} {name}", "warn" if behind_nat else "failed",
+                      f"{', '.join(others)}, and none of them is this server's ({', '.join(sorted(addresses))})",
+                      f"at your DNS provider: {name} {kind} ADDRESS-OF-THIS-SERVER beside the others; behind a load "
+                      "balancer: its address into SERVER_ADDRESSES")  # fmt: skip
 
 
 def _records(kind: str, name: str, facts: Facts) -> list[str]:

@@ -11,6 +11,7 @@ from importlib.util import resolve_name
 from types import ModuleType
 from typing import Any, TypedDict
 
+from .. import syntax
 from .onhost.atomic import Refusal
 
 # Read on the host: modules, and calls of their functions. -I keeps what lies about in the directory or
@@ -43,7 +44,7 @@ MODULES = (
     "ctypes", "dataclasses", "email.message", "email.utils", "errno", "fcntl", "fnmatch", "functools", "gzip",
     "hashlib", "hmac", "http.client", "ipaddress", "itertools", "json", "os", "pathlib", "pwd", "re", "shlex", "shutil",
     "signal", "socket", "ssl", "stat", "struct", "subprocess", "sys", "tempfile", "threading", "time", "types",
-    "typing", "urllib.error", "urllib.parse", "urllib.request",
+    "typing", "urllib.error", "urllib.parse", "urllib.request", "xml.etree.ElementTree",
 )  # fmt: skip
 
 # A function of an `onhost` module, its arguments and keyword arguments: what JSON can carry.
@@ -80,7 +81,7 @@ def _add_sources(module: ModuleType, found: dict[str, str]) -> None:
     if module.__name__ in found:
         return
     source = inspect.getsource(module)
-    for node in ast.parse(source).body:
+    for node in syntax.tree(source).body:
         if isinstance(node, ast.ImportFrom) and node.level:
             base = resolve_name("." * node.level + (node.module or ""), module.__package__)
             # `from .a import b` names a module a, or a package a with a module b.

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
+from .. import syntax
 from ..settings import HOME
 
 # What the server runs: the launcher, and the tasks that it has there.
@@ -33,7 +34,7 @@ def carried() -> tuple[str, ...]:
             continue
         found.add(path)
         source = (HOME / path).read_text("utf-8")
-        tree = ast.parse(source)
+        tree = syntax.tree(source)
         todo += _imported(path, tree)
         if ".sh" in source:
             found |= _scripts(path, tree)

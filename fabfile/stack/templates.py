@@ -17,6 +17,7 @@ from ..accounts.onhost.accounts_conf import pattern
 from ..errors import UsageError
 from ..layout import Service
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
+from ..rules import PROXY
 from ..secret import eab_key
 from ..settings import HOME, SCHEMA, Settings, dump
 from ..version import VERSION
@@ -33,6 +34,7 @@ MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
 OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
 FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
 FOR_METRICS = f"{layout.NGINX}/metrics.conf"
+FOR_FLEET = f"{layout.NGINX}/{layout.FLEET_CONF}"
 FOR_PAGE = (f"{layout.NGINX}/{layout.PAGE_CONF}", f"{layout.NGINX}/addresses.conf")
 Sections = Sequence[tuple[str, str]]
 CONFIGS = (layout.REGISTRY_CONFIG, layout.AUTH_CONFIG, layout.PASSWD, layout.GROUP)
@@ -72,7 +74,12 @@ def tree(
 
     sections: patterns of repositories in the order in which they count, and for each what its quota is called, or "".
     """
+    # By the PROXY protocol, on a port of its own; else by X-Forwarded-For.
+    proxied = settings.load_balancer[:1] == (PROXY,)
     context: dict[str, object] = {
+        "fleet": bool(settings.fleet),
+        "proxied": proxied,
+        "balancers": settings.load_balancer[proxied:],
         "settings": settings,
         "capacity": capacity,
         "layout": layout,
@@ -165,6 +172,8 @@ def _wanted(name: PurePosixPath, settings: Settings) -> bool:
         return bool(settings.anonymous_pull)
     if str(name) == FOR_METRICS:
         return bool(settings.metrics)
+    if str(name) == FOR_FLEET:
+        return bool(settings.fleet)
     return settings.page != "off" or not (name.parts[0] == layout.PAGE or str(name) in FOR_PAGE)
 
 

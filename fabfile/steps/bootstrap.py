@@ -1,18 +1,22 @@
-"""`bootstrap`: the steps in their order, over one connection."""
+"""`bootstrap`: the steps in their order, over one connection; or over one to each of several servers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from .. import report
+from ..certificate import alike
+from ..certificate.onhost import alike as onhost_alike
 from ..errors import LAST_WORDS, ExpectedError
 from ..machine import lock
+from ..machine.fleet import Fleet, FleetError, Server
 from ..machine.host import Host
 from ..report import Outcome
 from ..secret import Secret
 from ..settings import Settings
+from ..stack import accord
 from . import check, htpasswd, init_letsencrypt, provision, push_test, schedule, ship, sync, up
 
 
@@ -80,6 +84,94 @@ STEPS: Mapping[str, Step] = MappingProxyType(
 )
 
 
+def together(fleet: Fleet) -> None:
+    """Every step on several servers that are one registry, run again and again if need be.
+
+    All are looked at before one is touched. What they have alike is made on the first and handed to the others. All
+    answer on port 80 before the first orders, as the authority may ask any of them. Then each gets its certificate and
+    proves itself, one after the other. Raises FleetError at the first step that fails: what is done stays done, and the
+    servers behind it are as they were.
+    """
+    with fleet.exclusive("bootstrap"):
+        # What is proposed at the end is for all of them.
+        run = Run(replace(fleet.first.host, option=""), fleet.first.settings)
+        carry_out(run, "bootstrap", Together(fleet, run).steps())
+
+
+@dataclass
+class Together:
+    """One run over several servers. complete: of each, `check` has seen that `provision` has nothing to do."""
+
+    fleet: Fleet
+    run: Run
+    complete: dict[str, bool] = field(default_factory=dict)
+
+    def steps(self) -> Mapping[str, Step]:
+        """In their order."""
+        fleet = self.fleet
+        return {
+            "check": lambda _: self.complete.update(fleet.each("check", check.require).values),
+            "provision": lambda _: fleet.each("provision", printing("provision", self.provision)),
+            "sync": lambda _: fleet.each("sync", printing("sync", _sync)),
+            "htpasswd": lambda _: self.alike(),
+            "ship": lambda _: self.ship(),
+            "up": lambda _: self.up(),
+            "init-letsencrypt": lambda _: self.finish(),
+        }
+
+    def source(self) -> Server:
+        """The server that the others take from: a new one that stands first in HOSTS takes from those at work."""
+        begun = self.fleet.each("check", lambda host, own: host.call(onhost_alike.begun, own.deploy_dir)).values
+        return next((each for each in self.fleet.servers if begun[each.name]), self.fleet.first)
+
+    def others(self, source: Server) -> tuple[Server, ...]:
+        """All but that one."""
+        return tuple(each for each in self.fleet.servers if each is not source)
+
+    def provision(self, host: Host, settings: Settings) -> Outcome:
+        """Only what is missing."""
+        name = next(each.name for each in self.fleet.servers if each.host is host)
+        return provision.provision(host, settings, known=self.complete[name])
+
+    def alike(self) -> None:
+        """The first account and what all have alike, on one; then on the others."""
+        source = self.source()
+        one, rest = self.fleet.part([source]), self.fleet.part(self.others(source))
+        one.in_turn("htpasswd", printing("htpasswd", lambda host, own: htpasswd.first(host, own, self.run.made)))
+        one.in_turn("alike", printing("alike", alike.begin))
+        found = one.each("alike", alike.of).values[source.name]
+        rest.each("alike", printing("alike", lambda host, own: alike.hand(found, host, own)))
+
+    def ship(self) -> None:
+        """Where the images come from here."""
+        if self.run.settings.images == "ship":
+            self.fleet.in_turn("ship", printing("ship", ship.ship))
+
+    def up(self) -> None:
+        """The accounts are in force once a registry runs; only then the others get them, and run."""
+        source = self.source()
+        one = self.fleet.part([source])
+        one.in_turn("up", printing("up", _up))
+        one.in_turn("accounts", printing("accounts", accord.begin))
+        for each in self.others(source):
+            other = self.fleet.part([each])
+            other.in_turn("accounts", printing("accounts", lambda host, own: accord.bring(source.host, host, own)))
+            other.in_turn("up", printing("up", _up))
+
+    def finish(self) -> None:
+        """Each for itself: certificate, cron, proof."""
+        for each in self.fleet.servers:
+            one = self.fleet.part([each])
+            one.in_turn("init-letsencrypt", printing("init-letsencrypt", init_letsencrypt.init_letsencrypt))
+            one.in_turn("schedule", printing("schedule", schedule.schedule))
+            one.in_turn("push-test", push_test.prove)
+
+
+def printing(name: str, action: Callable[[Host, Settings], Outcome]) -> Callable[[Host, Settings], Outcome]:
+    """The same, and its line."""
+    return lambda host, settings: report.step(name, lambda: action(host, settings), host.option)
+
+
 def bootstrap(host: Host, settings: Settings) -> None:
     """Do every step. Raises StepError with the step's name at the first that fails."""
     with lock.exclusive(host, settings, "bootstrap"):
@@ -104,7 +196,10 @@ def carry_out(
                 try:
                     step(run)
                 except ExpectedError as error:
-                    error.stopped_at(task, name)
+                    if not isinstance(error, FleetError):
+                        error.stopped_at(task, name)
+                    else:
+                        error.go_on(task)
                     undone = undo()
                     if undone is not None:
                         run.password = None

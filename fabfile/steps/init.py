@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import report, settings
+from ..entries import raw
 from ..errors import StepError, UsageError, address, addressed, option
 from ..machine import hostkeys, ssh
 from ..report import Outcome
@@ -46,12 +47,13 @@ def begin(c: Context, fingerprint: str, **given: str) -> None:
     path = settings.location()
     report.step("init", lambda: init(path, {**given, HOSTS: given[HOSTS] or address(c)}), asks=True)
     checked = settings.load(path)
-    server = settings.hosts(path)
+    servers = settings.hosts(path)
     # What is proposed from here on needs no -H.
-    c.config.usual = bool(server)
-    connection = Connection(server or f"root@{checked.registry_domain}", config=c.config)
-    meet(connection, fingerprint)
-    check.show(check.check(ssh.remote(connection), checked), as_json=False, option=option(connection))
+    c.config.usual = bool(servers)
+    for server in servers or (f"root@{checked.registry_domain}",):
+        connection = Connection(server, config=c.config)
+        meet(connection, fingerprint)
+        check.show(check.check(ssh.remote(connection), checked), as_json=False, option=option(connection))
     print(addressed("\nNext: ./fab -H … bootstrap", option(connection)))
 
 
@@ -63,7 +65,7 @@ def init(path: Path, given: Mapping[str, str]) -> Outcome:
     """
     schema = settings.SCHEMA.read_bytes()
     if path.is_file() and path.read_bytes() != schema:
-        there = {key: value for key, value in settings.raw(path).items() if key in given}
+        there = {key: value for key, value in raw(path).items() if key in given}
         if other := [key for key, value in given.items() if value and there.get(key, "") != value]:
             raise UsageError(f"{path} is there and says something else of {', '.join(other)}", "change it there")
         return Outcome(f"{path} is there already; nothing was changed", changed=False)

@@ -9,6 +9,7 @@ from .. import report
 from ..certificate import outside
 from ..errors import StepError, UsageError
 from ..machine.host import Host, here, require_deployed
+from ..registry import through
 from ..registry.proof import Proof, Receipt, Tell, UnusableEngineError, short
 from ..settings import Settings
 
@@ -22,14 +23,18 @@ def push_test(host: Host, machine: Host, settings: Settings, tell: Tell, receipt
     """Prove with a docker client that the registry works, and leave nothing behind.
 
     machine: whose docker client to use. Where it has none, or its engine does not trust the issuer
-    of the certificate, the server's own is used, and `tell` is told. Nobody else may be at work on
-    the host. First of all port 443 is knocked at from here, unless the server's own client is meant from the start.
+    of the certificate, the server's own is used, and `tell` is told. One of several servers proves itself without
+    docker, as their name leads to any of them. Nobody else may be at work on the host. First of all port 443 is knocked
+    at from here, unless the server's own client is meant from the start.
     Raises StepError when a part of the proof fails; `receipt` then has what was proven.
     """
     require_deployed(host, settings.deploy_dir)
     if machine is not host:
         for text in outside.require_open(host, settings):
             tell(outside.UNSEEN, "port 443", text, 0.0)
+    if settings.fleet:
+        through.prove(host, settings, tell, receipt)
+        return
     for client in [machine] if machine is host else [machine, host]:
         try:
             Proof(host, client, settings, tell, receipt).run()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from ..certificate import current, lifetime, orders
+from ..certificate import certbot, current, lifetime, orders
 from ..certificate.lifetime import described
 from ..certificate.onhost import half_made
-from ..errors import StepError
+from ..errors import StepError, UsageError
 from ..layout import RENEW_LOG
 from ..machine.host import Host, deployed, require_deployed
 from ..machine.remote_call import Call
@@ -34,6 +34,11 @@ def renew(host: Host, settings: Settings, *, dry_run: bool = False) -> Outcome:
     Raises StepError unless in the end the certificate on disk is the one that clients get, with at
     least a fifth of its lifetime left.
     """
+    if dry_run and settings.answers_alike and certbot.rehearsed_renewal_server(settings) != settings.acme_directory:
+        raise UsageError(
+            "several servers answer for one account, and a rehearsal at Let's Encrypt's test service has another one",
+            "./fab -H … status shows what is left of the lifetime; docs/fleet.md, Certificates",
+        )
     host.foresee(looks(settings))
     require_deployed(host, settings.deploy_dir)
     before = current.on_disk(host, settings)

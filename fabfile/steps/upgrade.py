@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from .. import report
 from ..errors import ExpectedError, StepError
@@ -13,7 +14,7 @@ from ..registry import schema1
 from ..registry.onhost import schema1 as onhost_schema1
 from ..report import Outcome
 from ..settings import Settings
-from ..stack import nginx
+from ..stack import drain, nginx
 from ..stack.onhost import upgrades
 from ..stack.onhost.upgrades import Image
 from . import push_test, ship, sync
@@ -82,12 +83,15 @@ def carry_out(  # noqa: PLR0913, PLR0917 - a change is that much
         # A certificate that cannot be used is none of the images' business: `up` and `status` tell of it.
         return nginx.told(host, {**answer, "problem": ""})
 
-    report.step(name, changed, host.option)
-    now = host.call(upgrades.running, directory)
-    if all(each["id"] == before.get(service, each)["id"] for service, each in now.items()):
-        host.call(upgrades.done, directory, before)
-        return
-    proven(host, settings, name, before)
+    # To where nothing changes nobody need be sent elsewhere.
+    changes = bool(to or host.call(upgrades.coming, directory))
+    with drain.leaving(host, settings) if changes else nullcontext():
+        report.step(name, changed, host.option)
+        now = host.call(upgrades.running, directory)
+        if all(each["id"] == before.get(service, each)["id"] for service, each in now.items()):
+            host.call(upgrades.done, directory, before)
+            return
+        proven(host, settings, name, before)
     details = [described(each) for each in host.call(upgrades.done, directory, before)]
     summary = "proven; what ran before ends once its requests are done"
     report.step(name, lambda: Outcome(summary, details=details), host.option)

@@ -13,6 +13,7 @@ from tests.sandbox import Sandbox
 from tests.sandbox.commands import ROOT
 from tests.sandbox.engine import ensure_engine, ensure_rsync
 from tests.sandbox.images import ensure_images
+from tests.sandbox.store import Store
 
 from .world import World, own_copy
 
@@ -50,7 +51,7 @@ def docker_setup() -> list[str]:
 
 @pytest.fixture(scope="session")
 def docker_cleanup() -> list[str]:
-    return ["down --volumes --remove-orphans"]
+    return ["--profile store down --volumes --remove-orphans"]
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +76,14 @@ def deployed(world: World) -> World:
     """A server that was bootstrapped with the standard settings; quick where it is so already."""
     world.standard()
     return world
+
+
+@pytest.fixture(scope="session")
+def store(world: World) -> Store:
+    """The sandbox's S3 store."""
+    store = Store(world.sandbox)
+    store.up(print)
+    return store
 
 
 @pytest.fixture

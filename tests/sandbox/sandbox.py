@@ -85,11 +85,11 @@ class Sandbox:
         self.begin()
         say(f"starting the sandbox {self.name}: a server, a client, test authorities and DNS")
         try:
-            self._compose("up", "--detach", "--quiet-pull")
+            self.compose("up", "--detach", "--quiet-pull")
             self.wait()
         except SandboxError as error:
             log = self.directory / "compose.log"
-            log.write_text(self._compose("logs", "--no-color", check=False))
+            log.write_text(self.compose("logs", "--no-color", check=False))
             raise SandboxError(f"{error}\nThe containers' output is in {log}") from None
         self.prepare(say)
 
@@ -122,7 +122,7 @@ class Sandbox:
     def down(self) -> None:
         """Remove every trace of it from this machine; no error when there is none."""
         if engine_answers():
-            self._compose("down", "--volumes", "--remove-orphans")
+            self.compose("--profile", "store", "down", "--volumes", "--remove-orphans")
         elif self.directory.exists():
             raise SandboxError(
                 "No Docker engine answers, so the sandbox's containers cannot be removed: start "
@@ -247,7 +247,8 @@ class Sandbox:
             if (entry["port"], entry["method"]) == (port, "POST") and entry["path"].startswith(path)
         ]
 
-    def _compose(self, *argv: str, check: bool = True) -> str:
+    def compose(self, *argv: str, check: bool = True) -> str:
+        """Run `docker compose` for these containers."""
         file = str(self.compose_file)
         return output(
             "docker",

@@ -24,12 +24,16 @@ def test_a_slow_start_is_not_taken_for_a_death(tmp_path: Path, monkeypatch: pyte
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{said}\n')
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    bound = {f"{port}/tcp": [{"HostIp": "", "HostPort": str(port)}] for port in (443, 80, 8443)}
+    monkeypatch.setattr(door, "inspected", lambda ids: [{"HostConfig": {"PortBindings": bound}}])
     monkeypatch.setattr(door, "SECONDS", 0)
     with door.held(OLD):
         end = time.monotonic() + 20
         while "iptables -w 1 -t raw -D" not in said.read_text() and time.monotonic() < end:
             time.sleep(0.02)
         assert "iptables -w 1 -t raw -D" in said.read_text()
+        # Every port that nginx has, where a load balancer comes, too.
+        assert "--dports 80,443,8443 --syn" in said.read_text()
         assert "docker start" not in said.read_text()
     while f"docker start {OLD['id']}" not in said.read_text() and time.monotonic() < end:
         time.sleep(0.02)

@@ -169,7 +169,7 @@ class Play:
             shutil.rmtree(root)
 
 
-def everything(path: Callable[[Model], Steps], *, now: bool, share: float) -> Iterator[Play]:
+def everything(path: Callable[[Model], Steps], *, now: bool, share: float, kind: type[Play] = Play) -> Iterator[Play]:
     """Every order, once; and for each place of the kill all that the client may have done by then.
 
     share: of the orders, by a draw that is always the same; 1.0 for all.
@@ -178,7 +178,7 @@ def everything(path: Callable[[Model], Steps], *, now: bool, share: float) -> It
     todo: list[tuple[int, ...]] = [()]
     while todo:
         order = todo.pop()
-        play = Play(path, order, now=now)
+        play = kind(path, order, now=now)
         play.run()
         yield play
         more = []
@@ -190,7 +190,7 @@ def everything(path: Callable[[Model], Steps], *, now: bool, share: float) -> It
         for done in range(10):
             if draw.random() > share * 10:
                 continue
-            play = Play(path, (done,), kill=kill, now=now)
+            play = kind(path, (done,), kill=kill, now=now)
             play.run()
             yield play
 

@@ -100,7 +100,7 @@ ZONES = {
     "checks-of-addresses": "$checked_address",
     # Since the files in the order of a request's life.
     "passwords": "$client", "checks-of-client": "$client", "checks-behind-gateway": "$gateway",
-    "checks-of-all": "$address",
+    "checks-of-all": "$address", "asked-health": "$server_name",
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from fabfile.errors import UsageError
 from fabfile.names import mirrored
 from fabfile.rules import PEM_FILES, RULES, user_name
 from fabfile.secret import EAB_FILE, eab_key
-from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load
+from fabfile.settings import HOSTS, SCHEMA, Settings, _refuse_contradictions, dump, hosts, load
 
 from .conftest import MANDATORY
 
@@ -30,8 +30,8 @@ def refused(path: Path) -> str:
 
 def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
     documented = set(re.findall(r"^#?([A-Z_]+)=", SCHEMA.read_text(), re.M))
-    # HOSTS is for the command line of this machine, and no part of what a server is.
-    assert documented - {HOSTS} == {field.name.upper() for field in fields(Settings)}
+    # HOSTS is for the command line of this machine; it is part of what a server is where it names several.
+    assert documented - {HOSTS} == {field.name.upper() for field in fields(Settings)} - {"FLEET"}
     assert documented == {*RULES, *PEM_FILES, EAB_FILE}
 
 
@@ -41,17 +41,30 @@ def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
 )
 def test_hosts_names_the_server_of_the_command_line(env_file: Write, value: str) -> None:
     path = env_file(f"HOSTS={value}\n")
-    assert hosts(path) == value
+    assert hosts(path) == ((value,) if value else ())
     # It does not travel: another name of the server changes nothing there.
     assert HOSTS not in dump(load(path))
+
+
+def test_several_servers_are_one_registry_with_images_that_all_see(env_file: Write) -> None:
+    path = env_file("HOSTS=root@a, root@b root@a\n")
+    assert hosts(path) == ("root@a", "root@b")
+    assert "STORAGE=disk gives each of them images of its own" in refused(path)
+
+
+def test_each_of_several_servers_knows_all_and_itself_first(settings: Settings, tmp_path: Path) -> None:
+    assert settings.of("root@b") == settings
+    fleet = replace(settings, fleet=("root@a", "root@b:22", "c"))
+    assert fleet.of("b:22").fleet == ("root@b:22", "root@a", "c")
+    assert fleet.of("me@c").of("a").fleet == ("root@a", "c", "root@b:22")
+    assert fleet.of("elsewhere") == fleet
+    assert "HOSTS='root@b:22 root@a c'\n" in dump(fleet.of("b:22"))
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("https://registry.example.com", "without https://"),
-        ("root@a,root@b", "one server"),
-        ("root@a root@b", "one server"),
         ("-oProxyCommand=x", "USER@NAME"),
         ("root@", "USER@NAME"),
     ],
@@ -64,7 +77,7 @@ def test_what_hosts_may_not_say(env_file: Write, value: str, expected: str) -> N
 
 
 def test_without_a_file_hosts_names_nobody(tmp_path: Path) -> None:
-    assert hosts(tmp_path / ".env") == ""
+    assert hosts(tmp_path / ".env") == ()
 
 
 @pytest.mark.parametrize("value", ["192.0.2.1", "2001:db8::1", "[2001:db8::1]"])
@@ -92,6 +105,8 @@ def test_defaults_come_from_the_schema(settings: Settings) -> None:
     ("line", "value"),
     [
         ("SERVER_ADDRESSES=192.0.2.1, 2001:DB8::1", ("192.0.2.1", "2001:db8::1")),
+        ("LOAD_BALANCER=10.0.0.5/32 10.0.1.0/24, FD00::1 10.0.0.5", ("10.0.0.5", "10.0.1.0/24", "fd00::1")),
+        ("LOAD_BALANCER=proxy 10.0.0.5", ("proxy", "10.0.0.5")),
         ("REGISTRY_ALIASES=a.example.com b.example.com", ("a.example.com", "b.example.com")),
         ("REGISTRY_ALIASES='a.example.com, b.example.com'", ("a.example.com", "b.example.com")),
         ("DEPLOY_DIR=/srv/registry/", "/srv/registry"),
@@ -127,6 +142,11 @@ def test_accepted(env_file: Write, line: str, value: object) -> None:
     ("line", "words"),
     [
         ("SERVER_ADDRESSES='192.0.2.1 example.com'", "IP addresses"),
+        ("LOAD_BALANCER=10.0.0.5/24", "10.0.1.0/24"),
+        ("LOAD_BALANCER=10.0.0.5 proxy", "separated by spaces"),
+        ("LOAD_BALANCER=proxy", "behind proxy"),
+        ("LOAD_BALANCER=0.0.0.0/0", "believe half the world"),
+        ("LOAD_BALANCER=::/0", "believe half the world"),
         ("REGISTRY_ALIASES=https://a.example.com", "no https://"),
         ("REGISTRY_ALIASES=a.example.com:5000", "no port"),
         ("REGISTRY_ALIASES=localhost", "full domain name"),
@@ -362,3 +382,26 @@ def test_both_parts_of_a_key_or_none(env_file: Write, tmp_path: Path, line: str)
     with pytest.raises(UsageError) as refused:
         load(env_file(line.format(file=file)))
     assert "belong together" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"HOSTS": tuple("abcd")}, ""),
+        ({"HOSTS": tuple("abcde")}, "more than 4 servers: each orders its own certificate"),
+        ({"HOSTS": tuple("abcde"), "ACME_SERVER": "https://acme.example.com/dir"}, ""),
+        ({"HOSTS": tuple("abcde"), "TLS_CERTIFICATE": "/x", "TLS_KEY": "/y"}, ""),
+        ({"HOSTS": tuple("ab"), "STANDBY": "c"}, "STANDBY follows one server"),
+        ({"HOSTS": tuple("ab"), "STORAGE": "disk"}, "STORAGE=disk gives each of them images of its own"),
+    ],
+)
+def test_what_several_servers_cannot_have(settings: Settings, changes: dict[str, object], expected: str) -> None:
+    given = {field.name.upper(): getattr(settings, field.name) for field in fields(Settings)}
+    values = {**given, "HOSTS": ("a", "b"), "STORAGE": "s3", **changes}
+    try:
+        _refuse_contradictions(Path(".env"), values)
+        said = ""
+    except UsageError as error:
+        said = str(error)
+    assert (expected in said, bool(said)) == (True, bool(expected))

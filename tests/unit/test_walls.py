@@ -24,14 +24,15 @@ from fabfile.stack import capacity, carried, templates
 FABFILE = HOME / "fabfile"
 FILES = sorted(FABFILE.rglob("*.py"))
 # Steps that call other steps.
-CHAINS = ("init", "bootstrap", "adopt", "upgrade", "rollback", "restore", "move", "standby", "doctor")
+CHAINS = ("init", "bootstrap", "adopt", "upgrade", "rollback", "restore", "move", "standby", "doctor", "forget")
 # From the lowest to the highest; a folder imports from those before it.
 FLOORS = (
     "machine", "accounts", "stack", "certificate", "registry", "store", "copies", "watch", "old_registry", "steps"
 )  # fmt: skip
 # What every folder may import.
 GROUND = {
-    "authority", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "text", "version",
+    "authority", "entries", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "syntax",
+    "text", "version",
 }  # fmt: skip
 
 

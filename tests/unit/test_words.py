@@ -78,7 +78,10 @@ def test_a_bad_hosts_is_told_with_its_line(tmp_path: Path) -> None:
 
 def test_each_of_several_servers_says_its_name(tmp_path: Path) -> None:
     done = typed(tmp_path, "fab", "-H", "me@127.0.0.1:1,me@127.0.0.1:2", "check")
-    assert done.stderr.startswith("me@127.0.0.1:1:\nerror: ")
+    lines = [line for line in done.stderr.splitlines() if "  error: " in line]
+    assert [line.partition("  error: ")[0] for line in lines] == ["127.0.0.1:1", "127.0.0.1:2"]
+    assert done.stderr.endswith("error: check failed on 127.0.0.1:1, 127.0.0.1:2\n  -> what each of them says above\n")
+    assert done.returncode == 1
 
 
 class Connection:

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 
-PARTS = ("meta.json", "private_key.json", "regr.json")
+KEY = "private_key.json"
+PARTS = ("meta.json", KEY, "regr.json")
 FORGOTTEN = "forgotten"
 # What says that the authority does not know the account (RFC 8555, 6.7), that it was ended there, or that
 # the one that the renewal file names is not here: certbot's words, and the authorities'.
@@ -44,6 +45,31 @@ def chosen(conf: str, server: str, lineage: str) -> str:
     if named and named[1] in ids:
         return named[1]
     return ids[-1] if ids else ""
+
+
+def part(conf: str, server: str, account: str, name: str) -> str:
+    """One of the files of an account, see PARTS."""
+    return beneath.text(Path(conf), f"{_place(server)}/{account}/{name}")
+
+
+def take(conf: str, server: str, account: str, parts: dict[str, str]) -> bool:
+    """Have an account of another host, and no other one at that server: what was here is moved out of sight.
+
+    Returns whether anything was changed.
+    """
+    top, place = Path(conf), _place(server)
+    if not re.fullmatch(r"\w{1,64}", account) or set(parts) != set(PARTS):
+        raise RefusedError(f"{account!r} is no account of certbot's", "./fab -H … bootstrap")
+    there = _accounts(top, server)
+    ours = bool(there.get(account)) and all(part(conf, server, account, name) == parts[name] for name in PARTS)
+    others = [name for name in there if name != account or not ours]
+    for name in others:
+        set_aside(conf, server, name)
+    if not ours:
+        with beneath.directory(top, f"{place}/{account}", make=0o700) as directory:
+            for name, text in parts.items():
+                beneath.write_new(directory, name, text.encode(), 0o600)
+    return bool(others) or not ours
 
 
 def set_aside(conf: str, server: str, account: str) -> str:

@@ -85,6 +85,14 @@ def ask(directory: str, args: list[str], account: AcmeAccount) -> Ran:
             return answer
 
 
+def register(directory: str, account: AcmeAccount) -> Ran | None:
+    """See to an account at the ACME server, before anything is ordered. Returns None where one is there already."""
+    wait(CERTBOT_CONTAINER)
+    conf, server = f"{directory}/{account['conf']}", account["server"]
+    acme_accounts.set_damaged_aside(conf, server)
+    return None if acme_accounts.known(conf, server) else _ask(directory, account["register"], [])
+
+
 def _ask(directory: str, args: list[str], moved: list[str]) -> Ran:
     ran = run(command(Path(directory), args), CERTBOT_CONTAINER, f"{directory}/{layout.CERTBOT}")
     return {**ran, "moved": moved}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...layout import DATA, STORE_MARK, STORE_RECORD
+from ...layout import DATA, S3_PLACE, STORE_MARK, STORE_RECORD
 from . import beneath
 from .atomic import RefusedError, replace
 
@@ -19,7 +19,7 @@ LIMIT = 100
 def problem(root: Path) -> list[str]:
     """What is wrong with the images' place, and the remedy; [] where nothing is. Changes nothing."""
     file = root / STORE_RECORD
-    if not file.is_file():
+    if not file.is_file() or (root / S3_PLACE).is_file():
         return []
     recorded = file.read_text("utf-8", "replace").strip()
     return [] if _marked(root) == recorded else [*away(str(root), recorded)]

@@ -57,6 +57,26 @@ class OverSocket(http.client.HTTPConnection):
             self.sock.connect(f"/proc/self/fd/{handle}/{self._name}")
 
 
+def over(top: Path, name: str, patience: float = SECONDS) -> OverSocket:
+    """To a socket, or to the one beside it that a link of that name leads to (compose.yml: own_socket).
+
+    name: its path below top. Raises OSError where the link leads anywhere else.
+    """
+    place, _, name = name.rpartition("/")
+    with beneath.directory(top, place) as handle:
+        return OverSocket(top, place, _target(handle, name), patience)
+
+
+def _target(handle: int, name: str) -> str:
+    try:
+        target = os.readlink(name, dir_fd=handle)
+    except OSError:
+        return name
+    if "/" in target:
+        raise ConnectionRefusedError(f"{name} leads elsewhere")
+    return target
+
+
 def ask(root: Path, found: Found, path: str, method: str = "GET", login: str = "") -> Answer:
     """One request. Raises RefusedError where there is no answer."""
     connection = OverSocket(root, SOCKETS[found["service"]], f"{found['id']}.sock")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ... import layout
-from ...layout import PROJECT, Service
+from ...layout import PROJECT, PROXY_PORT, Service
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError, replace
 from . import held
@@ -31,7 +31,7 @@ SOCKETS = {Service.REGISTRY: layout.REGISTRY_SOCKETS, Service.AUTH: layout.AUTH_
 # Longer than a container may take until it is healthy.
 HOLD_SECONDS = 180
 # Of a socket: its flag where somebody accepts connections (unix), and its state (tcp). nginx's ports there.
-ACCEPTS, LISTENS, PORTS = "00010000", "0A", ("0050", "01BB")
+ACCEPTS, LISTENS, PORTS = "00010000", "0A", ("0050", "01BB", f"{PROXY_PORT:04X}")
 
 
 class Found(TypedDict):

@@ -253,9 +253,9 @@ def last_words(name: str) -> str:
     return telling(done.stdout or "its log is empty")
 
 
-def nginx_container() -> str:
-    """ID of the running container of nginx, or nothing."""
-    labels = (f"project={PROJECT}", f"service={Service.NGINX}", "oneoff=False")
+def nginx_container(service: str = Service.NGINX) -> str:
+    """ID of the running container of nginx, or of another service, or nothing."""
+    labels = (f"project={PROJECT}", f"service={service}", "oneoff=False")
     filters = [part for label in labels for part in ("--filter", f"label=com.docker.compose.{label}")]
     return run(["docker", "ps", "--quiet", "--no-trunc", *filters], "docker ps", CHECK).stdout.strip()
 

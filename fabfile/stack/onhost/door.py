@@ -25,7 +25,7 @@ YOUNG = 2.0
 GRACE, SECONDS = 2, 4
 TABLES = ("iptables", "ip6tables")
 RULE = (
-    "PREROUTING", "-p", "tcp", "-m", "multiport", "--dports", "80,443", "--syn",
+    "PREROUTING", "-p", "tcp", "-m", "multiport", "--dports", "PORTS", "--syn",
     "-m", "addrtype", "--dst-type", "LOCAL", "-m", "comment", "--comment", PROJECT, "-j", "DROP",
 )  # fmt: skip
 LISTENING_SECONDS = 10
@@ -75,7 +75,10 @@ def held(old: Found) -> Iterator[None]:
     old: it runs again where nginx does not run then, as we were killed.
     """
     commands = [[table, "-w", "1", "-t", "raw"] for table in TABLES]
-    opening = "; ".join(" ".join([*command, "-D", *RULE, "2>&1"]) for command in commands)
+    published = inspected([old["id"]])[0]["HostConfig"]["PortBindings"]
+    ports = ",".join(sorted({each["HostPort"] for bound in published.values() for each in bound}, key=int))
+    rule = [ports if word == "PORTS" else word for word in RULE]
+    opening = "; ".join(" ".join([*command, "-D", *rule, "2>&1"]) for command in commands)
     label = "--filter label=com.docker.compose."
     runs = f"docker ps --quiet {label}project={PROJECT} {label}service={Service.NGINX} {label}oneoff=False"
     # The door opens by itself. nginx is looked for once we are done, or dead: then our end of the pipe is closed.
@@ -87,11 +90,11 @@ def held(old: Found) -> Iterator[None]:
     )  # fmt: skip
     try:
         for command in commands:
-            _quietly([*command, "-I", *RULE])
+            _quietly([*command, "-I", *rule])
         yield
     finally:
         for command in commands:
-            _quietly([*command, "-D", *RULE])
+            _quietly([*command, "-D", *rule])
         if guard.stdin:
             guard.stdin.close()
 

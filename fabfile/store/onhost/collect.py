@@ -19,7 +19,7 @@ from typing import TypedDict
 
 from ...layout import USES_LOG
 from ...machine.onhost.atomic import RefusedError
-from . import barrier, handles, marks, retention, rules, tags, trash, uses, walk
+from . import barrier, handles, marks, retention, rules, runs, tags, trash, uses, walk
 from .marks import Candidate, Times
 from .settle import settle
 from .tail import Tail
@@ -96,6 +96,7 @@ def collect(  # noqa: PLR0913 - each is a choice
             run.plan(untagged, manifests)
             run.take(manifests, tail)
         for pause in pauses if run.name and not now else ():
+            bin_.rest()
             time.sleep(pause)
             run.settle()
         if now:
@@ -151,9 +152,9 @@ class Run:
     def purge(self, hold: float) -> None:
         """Remove for good what was taken longer ago than `hold` seconds. Only after `settle`."""
         for run in self.bin.runs():
-            age = self.clock() - max(self.bin.taken(run), trash.begun(run))
+            age = self.clock() - max(self.bin.taken(run), runs.begun(run))
             # Of the others there are only links, so to purge them at once would free nothing, and nobody could undo.
-            if age >= hold and (hold or trash.kind(run) == "gc"):
+            if age >= hold and (hold or runs.kind(run) == "gc"):
                 self.step(f"purge {run}")
                 before = self.bin.size(run)
                 if problem := self.bin.purge(run):
@@ -164,6 +165,7 @@ class Run:
     def plan(self, untagged: float, manifests: walk.Manifests) -> None:
         """Find what may go. Raises RefusedError where that cannot be known."""
         self.step("mark")
+        self.bin.refresh()
         store = walk.repositories(self.bin.top)
         self.step("blobs")
         walk.blobs(self.bin.top, store)
@@ -258,6 +260,7 @@ class Run:
         if each.digest in tail.digests or not tail.digests.isdisjoint(self.aliases.get(each.digest, ())):
             return True
         top = self.bin.top
+        self.bin.refresh(each.path, *(f"{path}/link" for path in self.links.get(each.digest, ())))
         if each.kind in ("layer", "manifest"):
             return handles.written(handles.stat_of(top, f"{each.path}/link")) > self.now - self.grace
         if each.kind == "tag":

@@ -6,13 +6,15 @@ As machine/onhost/beneath.py has it, but by handles alone, and quick: a store ha
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...layout import DATA, IN_DATA, STORE
+from ...layout import DATA, IN_DATA, KNOWN, STORE
 from ...machine.onhost.atomic import RefusedError, disk_remedy
+from . import known, where
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -33,6 +35,15 @@ def refusal(error: OSError) -> RefusedError:
     return RefusedError(
         f"not all of the store can be read or changed{where}: {error.strerror or error}",
         disk_remedy(error.errno or 0) or "on the server: dmesg shows why; then run it again",
+    )
+
+
+def unmoved(what: str, error: OSError) -> RefusedError:
+    """What could not be moved, as an error with a remedy."""
+    if error.errno == errno.EXDEV:
+        return RefusedError(f"{what}: {DATA} is not all on one disk", f"mount the disk at {DATA} as a whole")
+    return RefusedError(
+        f"{what}: {error.strerror}", disk_remedy(error.errno or 0) or "dmesg shows why; then run it again"
     )
 
 
@@ -77,9 +88,14 @@ def top(path: str) -> Iterator[int]:
         os.close(handle)
 
 
-def data(root: Path) -> contextlib.AbstractContextManager[int]:
-    """`registry/data`, which may be a link or a mount of its own."""
-    return top(str(root / DATA))
+@contextlib.contextmanager
+def data(root: Path) -> Iterator[int]:
+    """`registry/data`, which may be a link or a mount of its own; of a bucket the tree of what is known of it."""
+    bucket = where.bucket(root)
+    if bucket:
+        known.bring(root, bucket)
+    with top(str(root / (KNOWN if bucket else DATA))) as handle:
+        yield handle
 
 
 @contextlib.contextmanager

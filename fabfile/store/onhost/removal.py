@@ -6,7 +6,7 @@ import time
 from typing import TypedDict
 
 from ...machine.onhost.atomic import RefusedError
-from . import handles, tags, trash, uses, walk
+from . import handles, runs, tags, trash, uses, walk
 from .images import Graph, natural
 from .manifests import DIGEST, UnreadableError, followed
 from .settle import settle
@@ -128,6 +128,7 @@ def remove(directory: str, name: str, reference: str, *, whole: bool, digest: st
         if not newer:
             for each in found["manifests"]:
                 _take_link(bin_, run, name, each, store.repositories[name].revisions[each])
+        bin_.rest()
         time.sleep(PAUSE)
         settle(bin_)
         return {**found, "run": run, "newer": newer}
@@ -147,9 +148,9 @@ def undo(directory: str, wanted: str = "") -> Undone:
     Raises RefusedError where there is none.
     """
     with trash.opened(directory, WAIT) as bin_:
-        runs = bin_.runs() if bin_ else []
+        there = bin_.runs() if bin_ else []
         chosen = ""
-        for run in sorted(runs, key=lambda each: (trash.kind(each) == "gc", -runs.index(each))):
+        for run in sorted(there, key=lambda each: (runs.kind(each) == "gc", -there.index(each))):
             found = bin_.read(run) if bin_ else walk.Store()
             if (wanted in ("", run)) and any(each.tags or each.revisions for each in found.repositories.values()):
                 chosen = run
@@ -157,7 +158,7 @@ def undo(directory: str, wanted: str = "") -> Undone:
         if bin_ is None or not chosen:
             raise RefusedError(
                 f"there is no removal {wanted} that could be undone" if wanted else "there is nothing to undo",
-                f"still there: {', '.join(runs) or 'nothing'}",
+                f"still there: {', '.join(there) or 'nothing'}",
             )
         restored, newer = _put_back(bin_, chosen, found)
         settle(bin_)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from . import handles, tags, walk
 from .manifests import Manifest, UnreadableError, followed
-from .trash import Bin, begun, blob, kind, layer, tag
+from .runs import begun, kind
+from .trash import Bin, blob, layer, tag
 
 # The kernel's clock of files is that much behind, in seconds.
 BEHIND = 0.02
@@ -19,6 +20,7 @@ def settle(bin_: Bin, *, purging: bool = False) -> int:
 
     purging: what is left may be purged then. Raises RefusedError where not all can be read that may need it.
     """
+    bin_.refresh()
     chosen = bin_.runs()
     if not chosen:
         return 0
@@ -38,7 +40,7 @@ def settle(bin_: Bin, *, purging: bool = False) -> int:
         work.need_followers()
         if purging:
             handles.require_known(work.odd, "nothing was purged, as ")
-        return work.count
+        return work.count + (bin_.far.pushed_meanwhile() if bin_.far else 0)
 
 
 class _Settling:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from . import handles, trash, walk
+from . import handles, runs, trash, walk
 
 # In a run: what its tags said when they were taken.
 NOTES = "notes"
@@ -37,7 +37,7 @@ def written(bin_: trash.Bin, run: str, repository: walk.Repository) -> Iterator[
     Version 2 opens the file, and empties and writes it a moment later (distribution 2.8,
     registry/storage/driver/filesystem): so it may do that in the trash, and say 201.
     """
-    noted, begun = _noted(bin_, run), trash.begun(run)
+    noted, begun = _noted(bin_, run), runs.begun(run)
     for tag, said in repository.tags.items():
         seen = noted.get(trash.tag(repository.name, tag))
         if said != seen if seen else said[1] > begun:

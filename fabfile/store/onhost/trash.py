@@ -7,7 +7,6 @@ anything, and what is where tells all that there is to know. The registry does n
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import errno
 import os
@@ -17,25 +16,39 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...layout import DATA, IN_DATA, STORE_LOCK, TRASH
+from ...layout import DATA, IN_DATA, KNOWN, STORE_LOCK, TRASH
 from ...machine.onhost import store
-from ...machine.onhost.atomic import HELD, RefusedError, disk_remedy, locked
+from ...machine.onhost.atomic import HELD, RefusedError, locked
 from ...machine.onhost.reserve import given
-from . import handles, walk
+from . import handles, walk, where
+from .far import Far
+from .runs import NAME
 
 # Of a rename: it went away, or a link is in the way; something is there already.
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 THERE = (errno.EEXIST, errno.ENOTEMPTY)
-NAME = "%Y%m%dT%H%M%S"
 
 
 class Bin:
-    """The store and its trash, as handles. owner: whose what is put back must be."""
+    """The store and its trash, as handles. owner: whose what is put back must be.
 
-    def __init__(self, data: int, top: int, trash: int) -> None:
-        self.top, self.trash = top, trash
+    far: of a bucket, whose tree this is: each move is made there first.
+    """
+
+    def __init__(self, data: int, top: int, trash: int, far: Far | None = None) -> None:
+        self.top, self.trash, self.far = top, trash, far
         found = os.fstat(data)
         self.owner = (found.st_uid, found.st_gid)
+
+    def refresh(self, *paths: str) -> None:
+        """Before a look: of a bucket, have these paths of the store be as they are there by now; without any, all."""
+        if self.far:
+            self.far.refresh(*paths)
+
+    def rest(self) -> None:
+        """Let others look while nothing is done here."""
+        if self.far:
+            self.far.rest()
 
     def runs(self) -> list[str]:
         """The runs that are not purged, the oldest first."""
@@ -61,6 +74,8 @@ class Bin:
 
         Raises RefusedError where that cannot be done at all.
         """
+        if self.far and not self.far.take(run, path):
+            return False
         above, _, name = path.rpartition("/")
         try:
             with handles.directory(self.top, above) as source, self._made(f"{run}/{above}") as target:
@@ -68,18 +83,21 @@ class Bin:
                 os.utime(run, (now, now), dir_fd=self.trash)
         except OSError as error:
             if error.errno in GONE or error.errno in THERE:
-                return False
-            raise _failed(f"{path} cannot be moved into the trash", error) from None
+                return bool(self.far)
+            raise handles.unmoved(f"{path} cannot be moved into the trash", error) from None
         return True
 
     def touch(self, path: str, now: float) -> None:
         """Date what is at a path of the store anew."""
+        if self.far:
+            self.far.touch(path, now)
         above, _, name = path.rpartition("/")
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), handles.directory(self.top, above) as handle:
             os.utime(name, (now, now), dir_fd=handle, follow_symlinks=False)
 
     def clear(self, path: str) -> bool:
         """Remove a directory of the store that has nothing but directories in it. False where it has."""
+        self.refresh(path)
         above, _, name = path.rpartition("/")
         with contextlib.suppress(OSError), handles.directory(self.top, above) as handle:
             _clear(handle, name, 4)
@@ -94,6 +112,8 @@ class Bin:
 
         Raises RefusedError where it should be there and cannot: then nothing may be purged.
         """
+        if self.far:
+            return self.far.put_back(run, path)
         above, _, name = path.rpartition("/")
         try:
             with handles.directory(self.trash, f"{run}/{above}") as source, self._parents(above) as target:
@@ -107,7 +127,7 @@ class Bin:
         except OSError as error:
             if error.errno in (errno.ENOENT, *THERE):
                 return False
-            raise _failed(f"{path} is needed and cannot be put back", error) from None
+            raise handles.unmoved(f"{path} is needed and cannot be put back", error) from None
         return True
 
     def put_back_revision(self, run: str, name: str, digest: str) -> bool:
@@ -122,6 +142,10 @@ class Bin:
 
         Returns '' once it is gone, else why it is not.
         """
+        if self.far:
+            self.far.purge(run)
+            if handles.stat_of(self.trash, run) is None:
+                return ""
         for name, repository in self.read(run).repositories.items():
             for upload in repository.uploads:
                 with contextlib.suppress(OSError):
@@ -209,9 +233,10 @@ def opened(directory: str, seconds: float = 0) -> Iterator[Bin | None]:
 
 def _opened(directory: str, seconds: float) -> Iterator[Bin | None]:
     root = Path(directory)
-    data = root / DATA
+    bucket = where.bucket(root)
+    data = root / (KNOWN if bucket else DATA)
     store.require(root)
-    if not (data / IN_DATA).is_dir():
+    if not bucket and not (data / IN_DATA).is_dir():
         yield None
         return
     with contextlib.ExitStack() as stack:
@@ -225,7 +250,13 @@ def _opened(directory: str, seconds: float) -> Iterator[Bin | None]:
             ) from None
         # Of a full disk, too, something can be moved: that takes a directory here and there.
         stack.enter_context(given(root))
-        base = stack.enter_context(handles.data(root))
+        far = stack.enter_context(Far(root, bucket)) if bucket else None
+        if far:
+            far.refresh()
+            if not (data / IN_DATA).is_dir():
+                yield None
+                return
+        base = stack.enter_context(handles.top(str(data)))
         top = stack.enter_context(handles.store(base))
         with contextlib.suppress(FileExistsError):
             os.mkdir(TRASH, 0o700, dir_fd=base)
@@ -235,15 +266,7 @@ def _opened(directory: str, seconds: float) -> Iterator[Bin | None]:
             if os.geteuid() == 0:
                 os.fchown(trash, 0, 0)
             os.fchmod(trash, 0o700)
-        yield Bin(base, top, trash)
-
-
-def _failed(what: str, error: OSError) -> RefusedError:
-    if error.errno == errno.EXDEV:
-        return RefusedError(f"{what}: {DATA} is not all on one disk", f"mount the disk at {DATA} as a whole")
-    return RefusedError(
-        f"{what}: {error.strerror}", disk_remedy(error.errno or 0) or "dmesg shows why; then run it again"
-    )
+        yield Bin(base, top, trash, far)
 
 
 def _clear(handle: int, name: str, deep: int) -> None:
@@ -253,20 +276,6 @@ def _clear(handle: int, name: str, deep: int) -> None:
             with contextlib.suppress(OSError):
                 _clear(below, each, deep - 1)
     os.rmdir(name, dir_fd=handle)
-
-
-def kind(run: str) -> str:
-    """What made it: gc, delete, retention."""
-    return run.partition("Z-")[2].partition("-")[0]
-
-
-def begun(run: str) -> float:
-    """When a run began, as its name says; 0 for a name that says nothing."""
-    day, _, rest = run.partition(".")
-    try:
-        return calendar.timegm(time.strptime(day, NAME)) + int(rest[:3]) / 1000
-    except ValueError:
-        return 0.0
 
 
 def blob(digest: str) -> str:

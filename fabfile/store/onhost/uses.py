@@ -38,6 +38,18 @@ def last(directory: str, now: float) -> Last:
     return found
 
 
+def changes(directory: str, since: float) -> Iterator[tuple[float, str, str, str, str]]:
+    """Time, method, repository, reference and digest of each push and delete of a manifest that ended since then."""
+    for path in _files(directory):
+        with contextlib.suppress(FileNotFoundError), path.open(encoding="ascii", errors="replace") as lines:
+            for line in lines:
+                fields = line.rstrip("\n").split("\t")
+                if len(fields) > 5 and fields[2] in ("PUT", "DELETE") and fields[4] not in ("", "-"):
+                    with contextlib.suppress(ValueError):
+                        if (when := float(fields[0])) >= since:
+                            yield when, fields[2], fields[3], fields[4], fields[5]
+
+
 def begun(directory: str, now: float) -> float:
     """Since when uses are written down; now where they are not."""
     first = Path(directory, USES_BEGUN)

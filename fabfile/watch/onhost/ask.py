@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 from pathlib import Path
 
 from ...layout import Inside, Service
-from ...machine.onhost import beneath
 from ...machine.onhost.atomic import RefusedError
 from ...stack.onhost import workers
-from ...stack.onhost.ask import OverSocket
+from ...stack.onhost.ask import over
 from ...stack.onhost.beside import SOCKETS
 
 SECONDS = 5
@@ -21,17 +19,6 @@ STATUS = re.compile(
     r"(?P<accepted>\d+) (?P<handled>\d+) (?P<requests>\d+)\s+"
     r"Reading: (?P<reading>\d+) Writing: (?P<writing>\d+) Waiting: (?P<waiting>\d+)"
 )
-
-
-def _target(handle: int, name: str) -> str:
-    """What a link to a name beside it leads to (compose.yml: own_socket); any other link leads nowhere."""
-    try:
-        target = os.readlink(name, dir_fd=handle)
-    except OSError:
-        return name
-    if "/" in target:
-        raise ConnectionRefusedError(f"{name} leads elsewhere")
-    return target
 
 
 def status() -> dict[str, int]:
@@ -53,10 +40,7 @@ def answers(root: Path, service: str) -> bool:
 
 
 def _get(top: Path, name: str, path: str = "/") -> tuple[int, str]:
-    place, _, name = name.rpartition("/")
-    with beneath.directory(top, place) as handle:
-        name = _target(handle, name)
-    connection = OverSocket(top, place, name, SECONDS)
+    connection = over(top, name, SECONDS)
     try:
         connection.request("GET", path)
         got = connection.getresponse()

@@ -1,8 +1,9 @@
 """nginx in the place of nginx: both want ports 80 and 443, so for a second there is none.
 
 Before that, a moment is waited for in which no request is old: the short ones finish by themselves. In that second new
-connections are not refused, but not answered: a client's kernel asks again after a second, and gets one. For this an
-iptables rule drops the first packet of connections (SYN), and nothing else. It ends by itself.
+connections over IPv4 are led to a third nginx (stand_in.py), and wait for nothing. Where that cannot be, over IPv6, and
+for the server itself, they are not refused, but not answered: a client's kernel asks again after a second, and
+gets one. For this an iptables rule drops the first packet of connections (SYN), and nothing else. It ends by itself.
 """
 
 from __future__ import annotations
@@ -10,25 +11,18 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 from ...layout import PROJECT, Service
-from ...machine.onhost.atomic import RefusedError
 from .beside import Found, listening
-from .containers import NOT_STARTED, compose, inspected, last_words, run
+from .containers import NOT_STARTED, inspected, run
+from .stand_in import Rule, StandIn, await_listening
 from .workers import alive, renewed
 
 # No request is older than this, in the moment that is waited for.
 YOUNG = 2.0
 # What a request that runs then has to finish, and how long the door is held at most.
 GRACE, SECONDS = 2, 4
-TABLES = ("iptables", "ip6tables")
-RULE = (
-    "PREROUTING", "-p", "tcp", "-m", "multiport", "--dports", "80,443", "--syn",
-    "-m", "addrtype", "--dst-type", "LOCAL", "-m", "comment", "--comment", PROJECT, "-j", "DROP",
-)  # fmt: skip
-LISTENING_SECONDS = 10
 ESTABLISHED = "01"
 
 
@@ -49,56 +43,68 @@ def quiet(seconds: float) -> bool:
             return True
 
 
-def swap(old: Found, new: Found) -> int:
+def swap(old: Found, new: Found, instead: StandIn | None = None) -> int:
     """Stop one nginx and start the other. Returns how many connections were cut off in the middle of something.
 
-    Raises RefusedError where the new one does not start: then the old one runs again.
+    instead: who serves meanwhile. Raises RefusedError where the new one does not start: then the old one runs again.
     """
-    with held(old):
+    with held(old, instead):
         cut = _stop(old)
         try:
             run(["docker", "start", new["id"]], "docker start", NOT_STARTED)
-            _await_listening(new["id"], new["name"])
+            await_listening(new["id"], new["name"])
         except BaseException:
             _stop(new)
             run(["docker", "start", old["id"]], "docker start", NOT_STARTED)
-            _await_listening(old["id"], old["name"])
+            await_listening(old["id"], old["name"])
             raise
     return cut
 
 
 @contextlib.contextmanager
-def held(old: Found) -> Iterator[None]:
-    """Nobody is let in, and nobody is sent away, for some seconds at most. Where there is no iptables, people are sent
-    away.
+def held(old: Found, instead: StandIn | None = None) -> Iterator[None]:
+    """Nobody is sent away: they are led to `instead`, or are not let in for some seconds at most. Where there is no
+    iptables, people are sent away.
 
     old: it runs again where nginx does not run then, as we were killed.
     """
-    commands = [[table, "-w", "1", "-t", "raw"] for table in TABLES]
-    opening = "; ".join(" ".join([*command, "-D", *RULE, "2>&1"]) for command in commands)
+    led = [instead.way] if instead else []
+    # Whom `led` leads nowhere: the host itself, and containers beside the one that stands in.
+    some = [_shut("iptables", "-i", "lo"), _shut("iptables", "-s", instead.address)] if instead else []
+    shut = [_shut("iptables"), _shut("ip6tables")]
     label = "--filter label=com.docker.compose."
     runs = f"docker ps --quiet {label}project={PROJECT} {label}service={Service.NGINX} {label}oneoff=False"
-    # The door opens by itself. nginx is looked for once we are done, or dead: then our end of the pipe is closed.
-    script = f'sleep {SECONDS}; {opening}; cat >/dev/null; test -n "$({runs})" || docker start {old["id"]}'
+    # The door opens by itself: once more in the end, as a slow machine may close it late. nginx is looked for once we
+    # are done, or dead: then our end of the pipe is closed.
+    script = (
+        f"sleep {SECONDS}; {_away([*some, *shut])}; cat >/dev/null; {_away([*some, *shut])}; "
+        f'test -n "$({runs})" || {{ docker start {old["id"]}; sleep 1; }}; {_away(led)}'
+    )
     # Before the door is closed there is somebody who opens it, whatever becomes of us.
     guard = subprocess.Popen(
         ["sh", "-c", script], start_new_session=True, cwd="/",
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        for command in commands:
-            _quietly([*command, "-I", *RULE])
+        if instead and instead.way.carry_out("-I"):
+            shut[:1] = some
+        for rule in shut:
+            rule.carry_out("-I")
         yield
     finally:
-        for command in commands:
-            _quietly([*command, "-D", *RULE])
+        for rule in [*shut, *led]:
+            rule.carry_out("-D")
         if guard.stdin:
             guard.stdin.close()
 
 
-def _quietly(argv: list[str]) -> None:
-    with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
-        subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=2, check=False)
+def _shut(program: str, *whose: str) -> Rule:
+    return Rule(program, "raw", (*whose, "-j", "DROP"))
+
+
+def _away(rules: Iterable[Rule]) -> str:
+    """What takes them out, for a shell."""
+    return "; ".join(" ".join([*rule.command("-D"), "2>&1"]) for rule in rules) or ":"
 
 
 def _stop(found: Found) -> int:
@@ -115,35 +121,6 @@ def _stop(found: Found) -> int:
             cut = listening(pid, ESTABLISHED)
         time.sleep(0.02)
     return cut if time.monotonic() >= end else 0
-
-
-def rehearse(root: Path) -> None:
-    """Start the nginx that compose.yml names with all that it will have but the ports of the host, and end it again.
-
-    Raises RefusedError with what its log says where it does not get as far as to listen.
-    """
-    name = f"{PROJECT}-{Service.NGINX}-run-rehearsal"
-    clear = ["docker", "rm", "--force", name]
-    subprocess.run(clear, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    try:
-        options = ("--detach", "--no-deps", "--quiet-pull", "--name", name)
-        run(compose(root, "run", *options, Service.NGINX), "docker compose run", NOT_STARTED)
-        _await_listening(name, name)
-    finally:
-        subprocess.run(clear, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-
-
-def _await_listening(container: str, name: str) -> None:
-    end = time.monotonic() + LISTENING_SECONDS
-    while time.monotonic() < end:
-        found = inspected([container])[0]
-        state = found["State"]
-        if state["Running"] and listening(int(state["Pid"])):
-            return
-        if found["RestartCount"] or state["Status"] == "exited":
-            break
-        time.sleep(0.02)
-    raise RefusedError(f"container {name} does not start: {last_words(name)}", NOT_STARTED)
 
 
 def _pid(found: Found) -> int:

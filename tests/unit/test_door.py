@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,3 +137,16 @@ def test_one_that_does_not_start_is_gone_at_once(said: Said, tmp_path: Path, mon
     with pytest.raises(RefusedError), stand_in.standing_in(tmp_path):
         pass
     assert said()[0].startswith("docker rm --force")
+
+
+def test_who_knocked_before_is_seen() -> None:
+    """Before nginx is told to end: a connection that the kernel made, and that nobody has taken."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fabfile.stack.onhost.beside.PORTS", (f"{port:04X}",))
+            assert door.arriving(os.getpid()) == 0
+            with socket.create_connection(("127.0.0.1", port)):
+                assert door.arriving(os.getpid()) == 1
+                with server.accept()[0]:
+                    assert door.arriving(os.getpid()) == 0

@@ -85,13 +85,17 @@ def usable(found: Found) -> bool:
 
 def listening(pid: int, state: str = LISTENS) -> int:
     """How many TCP sockets of nginx's ports are in that state, in the network of a process."""
-    count = 0
+    return sum(found == state for found, _ in sockets(pid))
+
+
+def sockets(pid: int) -> Iterator[tuple[str, int]]:
+    """State of each of these sockets, and what waits to be read there: of one that listens, connections."""
     for file in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/net/{file}").read_text().splitlines()[1:]:
                 fields = line.split()
-                count += fields[3] == state and fields[1].rpartition(":")[2] in PORTS
-    return count
+                if fields[1].rpartition(":")[2] in PORTS:
+                    yield fields[3], int(fields[4].rpartition(":")[2], 16)
 
 
 def old(found: Iterable[Found]) -> list[Found]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from ...layout import PROJECT, Service
-from .beside import Found, listening
+from .beside import LISTENS, Found, listening, sockets
 from .containers import NOT_STARTED, inspected, run
 from .stand_in import Rule, StandIn, await_listening
 from .workers import alive, renewed
@@ -23,7 +23,9 @@ from .workers import alive, renewed
 YOUNG = 2.0
 # What a request that runs then has to finish, and how long the door is held at most.
 GRACE, SECONDS = 2, 4
-ESTABLISHED = "01"
+# Who knocked before the door was closed is let in, within so many seconds.
+ARRIVE = 0.5
+ESTABLISHED, ARRIVING = "01", "03"
 
 
 def quiet(seconds: float) -> bool:
@@ -110,6 +112,10 @@ def _away(rules: Iterable[Rule]) -> str:
 def _stop(found: Found) -> int:
     """Let it finish what it is at, and stop it in any case. Returns how many connections that cut off."""
     pid = _pid(found)
+    end = time.monotonic() + ARRIVE
+    # Its end would send them away.
+    while arriving(pid) and time.monotonic() < end:
+        time.sleep(0.01)
     stopping = subprocess.Popen(
         ["docker", "stop", "--time", str(GRACE), found["id"]],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -121,6 +127,11 @@ def _stop(found: Found) -> int:
             cut = listening(pid, ESTABLISHED)
         time.sleep(0.02)
     return cut if time.monotonic() >= end else 0
+
+
+def arriving(pid: int) -> int:
+    """How many connections to nginx are half made, or are made and wait to be taken (proc(5), net/tcp)."""
+    return sum(1 if state == ARRIVING else waiting if state == LISTENS else 0 for state, waiting in sockets(pid))
 
 
 def _pid(found: Found) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.demo import fab
+from tests.sandbox.demo import DOMAIN, fab
 
 from .history import Client
 from .people import Pushes, load
@@ -301,6 +302,47 @@ def test_what_nginx_cuts_off_is_told(ours: World, record_testsuite_property: Rec
     # A short one that was at something may be among them: it tries again.
     assert int(found[1]) >= len(slow)
     assert seen.lost == []
+
+
+# On the client's machine: takes the beginning of a blob, and the rest when it is told; prints what it is.
+SIPS = """
+import hashlib, socket, ssl, sys
+host, path, login = sys.argv[1:]
+plain = socket.socket()
+plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+plain.connect((host, 443))
+tls = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+ask = f"GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\nAuthorization: Basic {login}\\r\\nConnection: close\\r\\n\\r\\n"
+tls.sendall(ask.encode())
+got = tls.recv(100)
+print("begun", flush=True)
+sys.stdin.readline()
+while part := tls.recv(65536):
+    got += part
+print("sha256:" + hashlib.sha256(got.partition(b"\\r\\n\\r\\n")[2]).hexdigest())
+"""
+
+
+@pytest.mark.long
+def test_what_the_kernel_has_to_send_still_is_waited_for(ours: World) -> None:
+    """nginx is done with a pull before a slow client has the end of it."""
+    content = os.urandom(300_000)
+    digest = ours.push_blob("slow/end", content, "-u", f"{USER}:{PASSWORD}")
+    make(ours, "nginx")
+    login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    argv = ["docker", "exec", "-i", ours.sandbox.container("client"), "python3", "-c", SIPS, DOMAIN]
+    argv += [f"/v2/slow/end/blobs/{digest}", login]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sips:
+        assert sips.stdout
+        assert sips.stdout.readline() == "begun\n"
+        with subprocess.Popen([*fab(ours.sandbox, ours.settings), "up"], stdout=subprocess.PIPE, text=True) as going:
+            wait_until(lambda: "nginx-run-" in ours.server("docker ps --format '{{.Names}}'"), "one stands in", 60)
+            with pytest.raises(subprocess.TimeoutExpired):
+                going.wait(20)
+            assert sips.communicate("\n", timeout=60)[0].strip() == digest
+            said = going.communicate(timeout=120)[0]
+    assert "replaced nginx" in said
+    assert "cut  " not in said
 
 
 def more(done: Sized, than: int) -> bool:

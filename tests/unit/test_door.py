@@ -38,6 +38,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(door, "_drain", lambda _: None)
     return lambda: file.read_text().splitlines()
 
 
@@ -150,3 +151,23 @@ def test_who_knocked_before_is_seen() -> None:
                 assert door.arriving(os.getpid()) == 1
                 with server.accept()[0]:
                     assert door.arriving(os.getpid()) == 0
+
+
+def test_what_the_kernel_has_to_send_still_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nginx would be done, and its network would go with it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr("fabfile.stack.onhost.beside.PORTS", (f"{server.getsockname()[1]:04X}",))
+        with socket.create_connection(server.getsockname()) as client:
+            there = server.accept()[0]
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            # More than the other side has room for before it reads.
+            there.sendall(bytes(400_000))
+            assert door.tails(os.getpid()) == set()
+            there.close()
+            assert len(door.tails(os.getpid())) == 1
+            while client.recv(65536):
+                pass
+            end = time.monotonic() + 20
+            while door.tails(os.getpid()) and time.monotonic() < end:
+                time.sleep(0.01)
+            assert door.tails(os.getpid()) == set()

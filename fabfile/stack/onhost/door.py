@@ -14,30 +14,31 @@ import time
 from collections.abc import Iterable, Iterator
 
 from ...layout import PROJECT, Service
+from ...machine.onhost.atomic import RefusedError
 from .beside import LISTENS, Found, listening, sockets
 from .containers import NOT_STARTED, inspected, run
 from .stand_in import Rule, StandIn, await_listening
-from .workers import alive, renewed
+from .workers import alive, master, renewed
 
 # No request is older than this, in the moment that is waited for.
 YOUNG = 2.0
 # What a request that runs then has to finish, and how long the door is held at most.
 GRACE, SECONDS = 2, 4
-# Who knocked before the door was closed is let in, within so many seconds.
-ARRIVE = 0.5
 ESTABLISHED, ARRIVING = "01", "03"
+# nginx is done with them, and the kernel still sends: FIN_WAIT1, LAST_ACK, CLOSING.
+CLOSED = ("04", "09", "0B")
 
 
 def quiet(seconds: float) -> bool:
     """Wait for a moment in which all of nginx's requests began within the last two seconds; False where none came.
 
-    A reload tells: the processes of before end with their last request.
+    A reload tells: the processes of before end with their last request. What the kernel has to send then is waited for.
     """
     end = time.monotonic() + seconds
     while True:
-        begun = time.monotonic()
-        old = renewed()
-        while alive(old):
+        begun, process = time.monotonic(), master()
+        sent, old = tails(process), renewed()
+        while alive(old) or sent & tails(process):
             if time.monotonic() > end:
                 return False
             time.sleep(0.05)
@@ -79,7 +80,7 @@ def held(old: Found, instead: StandIn | None = None) -> Iterator[None]:
     # The door opens by itself: once more in the end, as a slow machine may close it late. nginx is looked for once we
     # are done, or dead: then our end of the pipe is closed.
     script = (
-        f"sleep {SECONDS}; {_away([*some, *shut])}; cat >/dev/null; {_away([*some, *shut])}; "
+        f"read -r closed; sleep {SECONDS}; {_away([*some, *shut])}; cat >/dev/null; {_away([*some, *shut])}; "
         f'test -n "$({runs})" || {{ docker start {old["id"]}; sleep 1; }}; {_away(led)}'
     )
     # Before the door is closed there is somebody who opens it, whatever becomes of us.
@@ -90,6 +91,11 @@ def held(old: Found, instead: StandIn | None = None) -> Iterator[None]:
     try:
         if instead and instead.way.carry_out("-I"):
             shut[:1] = some
+            # Those over IPv6 are let in still.
+            _drain(old)
+        if guard.stdin:
+            guard.stdin.write(b"\n")
+            guard.stdin.flush()
         for rule in shut:
             rule.carry_out("-I")
         yield
@@ -109,13 +115,24 @@ def _away(rules: Iterable[Rule]) -> str:
     return "; ".join(" ".join([*rule.command("-D"), "2>&1"]) for rule in rules) or ":"
 
 
+def _drain(found: Found) -> None:
+    """Let what is under way there end, as far as it does soon. Nobody new is led there."""
+    # One that does not run has nothing.
+    with contextlib.suppress(RefusedError):
+        pid, end = _pid(found), time.monotonic() + GRACE
+        # Who knocked before is let in; later they would be sent away.
+        while arriving(pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        old = renewed()
+        while (alive(old) or tails(pid)) and time.monotonic() < end:
+            time.sleep(0.02)
+
+
 def _stop(found: Found) -> int:
     """Let it finish what it is at, and stop it in any case. Returns how many connections that cut off."""
     pid = _pid(found)
-    end = time.monotonic() + ARRIVE
-    # Its end would send them away.
-    while arriving(pid) and time.monotonic() < end:
-        time.sleep(0.01)
+    # With the last process its network goes.
+    lost = len(tails(pid))
     stopping = subprocess.Popen(
         ["docker", "stop", "--time", str(GRACE), found["id"]],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -126,12 +143,18 @@ def _stop(found: Found) -> int:
             # An idle connection is closed at once, so these are at something.
             cut = listening(pid, ESTABLISHED)
         time.sleep(0.02)
-    return cut if time.monotonic() >= end else 0
+    return lost + (cut if time.monotonic() >= end else 0)
 
 
 def arriving(pid: int) -> int:
     """How many connections to nginx are half made, or are made and wait to be taken (proc(5), net/tcp)."""
-    return sum(1 if state == ARRIVING else waiting if state == LISTENS else 0 for state, waiting in sockets(pid))
+    found = list(sockets(pid))
+    return sum(each.state == ARRIVING for each in found) + sum(each.unread for each in found if each.state == LISTENS)
+
+
+def tails(pid: int) -> set[str]:
+    """Other ends of connections that nginx is done with, and that did not get all of it yet."""
+    return {each.other for each in sockets(pid) if each.state in CLOSED and each.unsent}
 
 
 def _pid(found: Found) -> int:

@@ -57,6 +57,8 @@ def _news(  # noqa: PLR0913, PLR0917 - an image is that much
     newer = ""
     if not known:
         newer = there
+    elif "@" not in name and runs and not ours:
+        newer = f"{name} is {there[:19]} now; what runs was shipped or built and has no digest, so compare it yourself"
     elif "@" not in name and there not in ours:
         newer = f"{name} is {there[:19]} now"
     elif "@" in name and there != name.rpartition("@")[2]:
@@ -92,20 +94,26 @@ def show(found: Sequence[News], *, as_json: bool, option: str | None = None) -> 
 def lines(each: News) -> list[tuple[str, str]]:
     """Mark and text of each line about an image."""
     what = " ".join(filter(None, (each["image"], each["version"] and f"(version {each['version']})")))
+    setting = f"{each['service'].upper()}_IMAGE"
     rows = []
     if each["held"]:
         rows.append(
             ("warn", f"runs the image of before instead of {each['image']}: ./fab -H … upgrade tries that again")
         )
     if not each["known"]:
-        rows.append(("warn", f"{what}: nobody knows whether there is a newer one: {each['newer']}"))
+        rows.append(("warn", f"{what}: could not ask whether there is a newer one: {each['newer']}"))
     elif each["newer"]:
-        rows.append(("warn", f"{what}: {each['newer']}: ./fab -H … upgrade"))
+        pinned = f"take @sha256:… out of {setting} in .env, then " if "@" in each["image"] else ""
+        rows.append(("warn", f"{what}: {each['newer']}: {pinned}./fab -H … upgrade"))
     else:
         rows.append(("ok", f"{what}: the newest of its name"))
     if each["fixes"]:
         holes = sum(map(len, each["fixes"].values()))
-        rows.append(("warn", f"{list(each['fixes'])[-1]} and those before it close {holes} known holes, by the list of "
-                     f"{releases()['as of']}: {', '.join(h for some in each['fixes'].values() for h in some)}; "
-                     "a distribution may have closed them in its own packages"))  # fmt: skip
+        rows.append((
+            "warn",
+            f"{list(each['fixes'])[-1]} closes {holes} holes that version {each['version']} has, as of "
+            f"{releases()['as of']}; name it as {setting} in .env, then ./fab -H … upgrade: "
+            f"{', '.join(h for some in each['fixes'].values() for h in some)} "
+            "(a distribution may have closed them in its own package)",
+        ))  # fmt: skip
     return rows

@@ -21,7 +21,10 @@ def rollback(host: Host, settings: Settings, *, patience: float = 600.0) -> None
         before = host.call(upgrades.running, settings.deploy_dir)
         earlier = host.call(upgrades.earlier, settings.deploy_dir)
         if not earlier:
-            raise StepError(f"{host.name}: no image took the place of another one that is known")
+            raise StepError(
+                f"{host.name}: there is nothing to go back to: no upgrade of an image that runs is written down",
+                "name the image that you want in .env, then ./fab -H … upgrade",
+            )
         here = host.call(upgrades.here, [each["id"] for each in earlier.values()])
         for name, each in earlier.items():
             if each["id"] not in here:

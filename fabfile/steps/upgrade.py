@@ -16,6 +16,7 @@ from ..report import Outcome
 from ..settings import Settings
 from ..stack import drain, nginx
 from ..stack.onhost import upgrades
+from ..stack.onhost.containers import NO_PULL
 from ..stack.onhost.upgrades import Image
 from . import push_test, ship, sync
 
@@ -46,9 +47,18 @@ def fetch(host: Host, settings: Settings) -> Outcome:
         return ship.ship(host, settings)
     names = sorted(set(settings.stack_images.values()))
     failed = host.call(upgrades.pull, names)
-    got = [name for name in names if name not in failed]
-    details = [f"not fetched: {name}: {why}; what is there of that name counts" for name, why in failed.items()]
-    return Outcome(f"fetched {', '.join(got) or 'nothing'}", bool(got), details, doubtful=bool(failed))
+    got = ", ".join(name for name in names if name not in failed)
+    summary = f"fetched {got}" if got else "fetched nothing: the images that the server has count"
+    return Outcome(summary, bool(got), not_fetched(failed), doubtful=bool(failed))
+
+
+def not_fetched(failed: Mapping[str, str]) -> list[str]:
+    """A line for each reason, as most often all images have the same. failed: name -> why."""
+    names: dict[str, list[str]] = {}
+    for name, why in failed.items():
+        reason = why.removeprefix(f"{NO_PULL}: ").removeprefix("Error response from daemon: ")
+        names.setdefault(reason, []).append(name)
+    return [f"not fetched: {', '.join(some)}: {reason}" for reason, some in names.items()]
 
 
 def require_readable(host: Host, settings: Settings, before: Mapping[str, Image], *, yes: bool) -> None:
@@ -93,6 +103,8 @@ def carry_out(  # noqa: PLR0913, PLR0917 - a change is that much
             return
         proven(host, settings, name, before)
     details = [described(each) for each in host.call(upgrades.done, directory, before)]
+    if to:
+        details.append("it stays so until ./fab -H … upgrade, or until .env names another image")
     summary = "proven; what ran before ends once its requests are done"
     report.step(name, lambda: Outcome(summary, details=details), host.option)
 

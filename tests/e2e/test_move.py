@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
 from tests.sandbox.demo import DOMAIN, fab
 
 from .history import Client
+from .people import load
 from .second import Second
 from .test_care import push_image
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, wait_until
@@ -124,75 +121,6 @@ def test_the_same_server_is_refused(deployed: World) -> None:
     refused = deployed.fab("move", "--to", "root@server", ok=False)
     assert "that is the same server" in refused.stderr
     assert deployed.login(USER, PASSWORD) == 200
-
-
-PULLS = {
-    "docker": f"docker image rm --force {DOMAIN}/load/kept:1; docker pull --quiet {DOMAIN}/load/kept:1",
-    "skopeo": f"rm -rf /tmp/pulled; skopeo copy --quiet docker://{DOMAIN}/load/kept:1 dir:/tmp/pulled",
-}
-PUSHES = {
-    "docker": f"docker tag made {DOMAIN}/load/docker:$1 && docker push --quiet {DOMAIN}/load/docker:$1",
-    "skopeo": f"skopeo copy --quiet docker-archive:/tmp/load.tar docker://{DOMAIN}/load/skopeo:$1",
-}
-
-
-@dataclass
-class Load:
-    """What became of each: when it ended, and what it said where it failed."""
-
-    pulls: int = 0
-    pushes: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    refused: list[tuple[float, str]] = field(default_factory=list)
-
-
-@contextmanager
-def load(world: World) -> Iterator[Load]:
-    """docker and skopeo push and pull on the client's machine, each again and again."""
-    found, over = Load(), threading.Event()
-
-    def client(script: str, *args: str) -> subprocess.CompletedProcess[str]:
-        argv = ["docker", "exec", world.sandbox.container("client"), "sh", "-c", script, "sh", *args]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
-
-    password = PASSWORD.replace("'", "'\\''")
-    done = client(f"printf %s '{password}' | docker login --username {USER} --password-stdin {DOMAIN}")
-    assert done.returncode == 0, done.stderr
-    made = client(
-        "mkdir -p /tmp/load && cd /tmp/load && head -c 3000000 /dev/urandom >layer && tar -cf ../layer.tar layer && "
-        f"docker import ../layer.tar made && docker tag made {DOMAIN}/load/kept:1 && "
-        f"docker push --quiet {DOMAIN}/load/kept:1 && "
-        f"docker save --output /tmp/load.tar {DOMAIN}/load/kept:1"
-    )
-    assert made.returncode == 0, made.stderr
-
-    def pulling(script: str) -> None:
-        while not over.is_set():
-            done = client(f"export REGISTRY_AUTH_FILE=/root/.docker/config.json; {script}")
-            found.pulls += 1
-            if done.returncode:
-                found.failed.append(done.stderr)
-
-    def pushing(name: str, script: str) -> None:
-        number = 0
-        while not over.is_set():
-            done = client(f"export REGISTRY_AUTH_FILE=/root/.docker/config.json; {script}", str(number))
-            if done.returncode:
-                found.refused.append((time.monotonic(), done.stderr))
-            else:
-                found.pushes.append(f"{name}:{number}")
-            number += 1
-
-    threads = [threading.Thread(target=pulling, args=(script,)) for script in PULLS.values()]
-    threads += [threading.Thread(target=pushing, args=each) for each in PUSHES.items()]
-    for thread in threads:
-        thread.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
 
 
 @pytest.mark.long

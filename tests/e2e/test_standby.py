@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 
@@ -15,6 +14,7 @@ from tests.sandbox.commands import output
 
 from .history import Client
 from .pair import NAME, Second
+from .people import Pushes
 from .test_care import push_image
 from .world import DEPLOY_DIR, PASSWORD, USER, World, wait_until
 
@@ -68,30 +68,6 @@ def test_a_standby_follows_serves_and_takes_over(second: Second) -> None:
     # Pulls go on.
     assert world.status("/v2/twice/app/manifests/3", *HEAD) == 200
     assert second.shell(f"cd {DEPLOY_DIR} && ./inv follow 2>&1") == ""
-
-
-class Pushes:
-    """Images that are pushed one after the other, until somebody says so; acknowledged: tag -> when, and its digest."""
-
-    def __init__(self, world: World) -> None:
-        self.client = Client(world, f"{USER}:{PASSWORD}")
-        self.acknowledged: dict[str, tuple[float, str]] = {}
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._push)
-        self.thread.start()
-
-    def _push(self) -> None:
-        number = 0
-        while not self.over.is_set():
-            status, digest = self.client.image("twice/app", str(number), [os.urandom(50_000), b"all have it"])
-            if status == 201:
-                self.acknowledged[str(number)] = (time.time(), digest)
-            number += 1
-            self.over.wait(0.4)
-
-    def stop(self) -> None:
-        self.over.set()
-        self.thread.join()
 
 
 def tags(second: Second) -> list[str]:

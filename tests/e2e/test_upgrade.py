@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sized
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.sandbox.demo import fab
+from tests.sandbox.demo import DOMAIN, fab
 
+from .history import Client
+from .people import Pushes, load
 from .traffic import Slow, traffic
 from .world import DEPLOY_DIR, PASSWORD, PROJECT, USER, World, first, wait_until
 
@@ -241,9 +247,145 @@ def test_what_is_newer_is_asked_of_the_image_registry(ours: World, tmp_path: Pat
         ours.server("docker rm -f -v source")
 
 
+# Of each service, and of what nginx waits for: after so many seconds it is done.
+UPGRADES, DONE = 5, 12
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("service", IMAGES)
+def test_five_upgrades_while_everybody_works(ours: World, service: str, record_testsuite_property: Record) -> None:
+    """docker, skopeo and curl push and pull; a slow push, a slow pull and a push at 5 MB/s run through each."""
+    layer = hashlib.sha256(service.encode()).digest() * (1 << 20)
+    digest = ours.push_blob("slow/pulled", layer, "-u", f"{USER}:{PASSWORD}")
+    file = ours.sandbox.directory / "steady"
+    with load(ours) as people, traffic(ours, record_testsuite_property, f"{UPGRADES} of {service}") as seen:
+        wait_until(lambda: len(people.pushes) > 1, "the first pushes", 120)
+        for number in range(UPGRADES):
+            make(ours, service, f"LABEL number={number}")
+            file.write_bytes(os.urandom((DONE * 5) << 20))
+            slow = (Slow(ours, f"slow/pushed{number}", layer[::-1]), Slow(ours, "slow/pulled", layer, digest))
+            steady = ours.pushing(f"slow/steady{number}", file, "--limit-rate", "5M")
+            for each in slow if service == "nginx" else ():
+                threading.Timer(DONE, each.hurry.set).start()
+            begun = len(people.pushes), people.pulls, len(seen.waits)
+            told = ours.fab("upgrade").stdout
+            print(told)
+            assert "replaced " in told
+            assert "cut  " not in told
+            for each in slow:
+                each.end()
+            assert steady.communicate()[0].endswith("\n202")
+            print(f"{number}: longest wait {max(seen.waits[begun[2]:]):.2f} s; docker and skopeo: "
+                  f"{len(people.pushes) - begun[0]} pushes, {people.pulls - begun[1]} pulls")  # fmt: skip
+    record_testsuite_property(f"{UPGRADES} of {service}: pushes and pulls of docker and skopeo",
+                              f"{len(people.pushes)}, {people.pulls}")  # fmt: skip
+    record_testsuite_property(f"{UPGRADES} of {service}: failed", len(people.failed) + len(people.refused))
+    assert (people.failed, people.refused, seen.lost) == ([], [], [])
+
+
+@pytest.mark.long
+def test_what_nginx_cuts_off_is_told(ours: World, record_testsuite_property: Record) -> None:
+    """A push and a pull that take longer than is waited for."""
+    layer = hashlib.sha256(b"cut").digest() * (1 << 20)
+    digest = ours.push_blob("slow/pulled", layer, "-u", f"{USER}:{PASSWORD}")
+    make(ours, "nginx")
+    with traffic(ours, record_testsuite_property, "nginx that does not wait") as seen:
+        slow = (Slow(ours, "slow/pushed", layer[::-1]), Slow(ours, "slow/pulled", layer, digest))
+        told = ours.fab("upgrade", "--wait", "5").stdout
+        for each in slow:
+            each.hurry.set()
+            each.thread.join(60)
+    print(told)
+    found = re.search(r"cut +(\d+) connections", told)
+    assert found
+    assert all(each.error for each in slow)
+    # A short one that was at something may be among them: it tries again.
+    assert int(found[1]) >= len(slow)
+    assert seen.lost == []
+
+
+# On the client's machine: takes the beginning of a blob, and the rest when it is told; prints what it is.
+SIPS = """
+import hashlib, socket, ssl, sys
+host, path, login = sys.argv[1:]
+plain = socket.socket()
+plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+plain.connect((host, 443))
+tls = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+ask = f"GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\nAuthorization: Basic {login}\\r\\nConnection: close\\r\\n\\r\\n"
+tls.sendall(ask.encode())
+got = tls.recv(100)
+print("begun", flush=True)
+sys.stdin.readline()
+while part := tls.recv(65536):
+    got += part
+print("sha256:" + hashlib.sha256(got.partition(b"\\r\\n\\r\\n")[2]).hexdigest())
+"""
+
+
+@pytest.mark.long
+def test_what_the_kernel_has_to_send_still_is_waited_for(ours: World) -> None:
+    """nginx is done with a pull before a slow client has the end of it."""
+    content = os.urandom(300_000)
+    digest = ours.push_blob("slow/end", content, "-u", f"{USER}:{PASSWORD}")
+    make(ours, "nginx")
+    login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    argv = ["docker", "exec", "-i", ours.sandbox.container("client"), "python3", "-c", SIPS, DOMAIN]
+    argv += [f"/v2/slow/end/blobs/{digest}", login]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sips:
+        assert sips.stdout
+        assert sips.stdout.readline() == "begun\n"
+        with subprocess.Popen([*fab(ours.sandbox, ours.settings), "up"], stdout=subprocess.PIPE, text=True) as going:
+            wait_until(lambda: "nginx-run-" in ours.server("docker ps --format '{{.Names}}'"), "one stands in", 60)
+            with pytest.raises(subprocess.TimeoutExpired):
+                going.wait(20)
+            assert sips.communicate("\n", timeout=60)[0].strip() == digest
+            said = going.communicate(timeout=120)[0]
+    assert "replaced nginx" in said
+    assert "cut  " not in said
+
+
+def more(done: Sized, than: int) -> bool:
+    return len(done) > than
+
+
+NEWER = os.environ.get("SANDBOX_NEWER_REGISTRY_IMAGE", "")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not NEWER, reason="SANDBOX_NEWER_REGISTRY_IMAGE names no registry of version 3")
+def test_version_3_and_back_lose_nothing(ours: World, record_testsuite_property: Record) -> None:
+    """Whatever was acknowledged, by the old version or by the new one, is served by the other one too."""
+    ours.sandbox.carry(NEWER)
+    pushes = [Pushes(ours, f"through/app{number}") for number in range(2)]
+    try:
+        with load(ours) as people, traffic(ours, record_testsuite_property, "version 3 and back") as seen:
+            for number in range(UPGRADES):
+                ours.server(f"docker tag {NEWER} registry-sandbox/registry:latest")
+                for task, version in (("upgrade", "3"), ("rollback", "2")):
+                    enough = len(pushes[0].acknowledged) + 5
+                    told = ours.fab(task).stdout
+                    print(told)
+                    assert "replaced registry, auth" in told
+                    says = ours.server(f"docker exec {PROJECT}-registry-1 registry --version")
+                    assert re.search(rf" v?{version}\.", says)
+                    wait_until(partial(more, pushes[0].acknowledged, enough), f"pushes after {task} {number}", 60)
+    finally:
+        for each in pushes:
+            each.stop()
+    client = Client(ours, f"{USER}:{PASSWORD}")
+    names = [(each.repository, tag) for each in pushes for tag in each.acknowledged]
+    names += [(f"load/{name}", tag) for name, _, tag in (each.partition(":") for each in people.pushes)]
+    lost = [(*name, why) for name in names if (why := client.pull(*name))]
+    record_testsuite_property("version 3 and back: images acknowledged, lost", f"{len(names)}, {len(lost)}")
+    assert lost == []
+    assert [each.failed for each in pushes] == [[], []]
+    assert (people.failed, people.refused, seen.lost) == ([], [], [])
+
+
 # What is there on the server when `up` is killed.
 SIGNS = (
-    rf"{PROJECT}-registry-[2-9]", f"{PROJECT}-registry-old-", f"{PROJECT}-auth-old-", "nginx-run-rehearsal",
+    rf"{PROJECT}-registry-[2-9]", f"{PROJECT}-registry-old-", f"{PROJECT}-auth-old-", "nginx-run-[0-9a-f]{8} Up",
     rf"{PROJECT}-nginx-[2-9][0-9]* Created", rf"{PROJECT}-nginx-1 Exited",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from fabfile.settings import Settings
 from fabfile.stack import news
 from fabfile.stack.onhost import source, upgrades
 from fabfile.stack.onhost.upgrades import Image
-from fabfile.steps import pin
+from fabfile.steps import pin, upgrade
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -83,6 +83,28 @@ def image(*digests: str) -> Image:
 def test_what_is_newer(name: str, digests: list[str], there: str, mark: str) -> None:
     found = news._news("registry", name, image(*digests), [3, 9, 9], there, held=False)
     assert [line[0] for line in news.lines(found)] == [mark]
+
+
+def test_what_to_do_about_a_newer_one() -> None:
+    """A pin is not left by `upgrade`, and what was shipped cannot be compared."""
+
+    def told(name: str, *digests: str, numbers: tuple[int, ...] = (3, 9, 9)) -> list[str]:
+        return [text for _, text in news.lines(news._news("registry", name, image(*digests), numbers, B, held=False))]
+
+    assert told("registry:3.1", f"registry@{A}")[0].endswith("is sha256:bbbbbbbbbbbb now: ./fab -H … upgrade")
+    (pinned,) = told(f"registry:3.1@{A}", f"registry@{A}")
+    assert pinned.endswith("take @sha256:… out of REGISTRY_IMAGE in .env, then ./fab -H … upgrade")
+    assert "has no digest, so compare it yourself" in told("registry:3.1")[0]
+    holes = told("registry:2", f"registry@{B}", numbers=(3, 1, 0))[1]
+    assert re.match(r"3\.\d+\.\d+ closes \d+ holes that version 3\.1\.0 has, as of .*REGISTRY_IMAGE in \.env", holes)
+
+
+def test_what_was_not_fetched_is_told_once_a_reason() -> None:
+    why = "an image cannot be pulled: Error response from daemon: no such host"
+    assert upgrade.not_fetched({"a:1": why, "b:2": why, "c:3": "docker pull: denied"}) == [
+        "not fetched: a:1, b:2: no such host",
+        "not fetched: c:3: docker pull: denied",
+    ]
 
 
 def test_pins_are_of_the_image_that_runs(settings: Settings) -> None:

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from ... import layout
 from ...layout import PROJECT, PROXY_PORT, Service
@@ -85,13 +85,27 @@ def usable(found: Found) -> bool:
 
 def listening(pid: int, state: str = LISTENS) -> int:
     """How many TCP sockets of nginx's ports are in that state, in the network of a process."""
-    count = 0
+    return sum(each.state == state for each in sockets(pid))
+
+
+class Socket(NamedTuple):
+    """unsent: bytes that the other side has not confirmed; unread: bytes, or of one that listens, connections."""
+
+    state: str
+    other: str
+    unsent: int
+    unread: int
+
+
+def sockets(pid: int) -> Iterator[Socket]:
+    """TCP sockets of nginx's ports, in the network of a process (proc(5), net/tcp)."""
     for file in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/net/{file}").read_text().splitlines()[1:]:
                 fields = line.split()
-                count += fields[3] == state and fields[1].rpartition(":")[2] in PORTS
-    return count
+                if fields[1].rpartition(":")[2] in PORTS:
+                    unsent, unread = (int(digits, 16) for digits in fields[4].split(":"))
+                    yield Socket(fields[3], fields[2], unsent, unread)
 
 
 def old(found: Iterable[Found]) -> list[Found]:

@@ -21,6 +21,7 @@ NO_IMAGE = re.compile(
     r"failed to resolve reference).*$",
     re.M,
 )
+NO_PULL = "an image cannot be pulled"
 PORT_TAKEN = re.compile(r":(80|443)\b.*(already allocated|already in use)")
 READY_SECONDS = 120
 HEALTH_SECONDS = 5
@@ -286,7 +287,7 @@ def run(argv: list[str], what: str, remedy: str | Told, told: Told = str) -> sub
             raise error
         if found := NO_IMAGE.search(text):
             raise RefusedError(
-                f"an image cannot be pulled: {found[0].strip()}",
+                f"{NO_PULL}: {found[0].strip()}",
                 "IMAGE_MIRROR or IMAGES=ship in .env helps where Docker Hub is out of reach; then run bootstrap again",
             )
         if port := PORT_TAKEN.search(text):

@@ -16,6 +16,7 @@ from . import ask, beside, door, workers
 from .beside import Found
 from .containers import CHECK, NOT_STARTED, await_healthy, run, start_missing, try_alone
 from .retire import ENDS, retire
+from .stand_in import standing_in
 
 PATIENCE = 600.0
 
@@ -108,21 +109,20 @@ def _nginx(root: Path, old: Found, patience: float) -> int:
     """Another nginx. What can be found out before is: that it takes the configuration, and that it starts."""
     try_alone(root, configuration=Inside.CONFIGURATION)
     try:
-        door.rehearse(root)
+        with standing_in(root) as instead:
+            new = beside.make(root, Service.NGINX, start=False)
+            try:
+                door.quiet(patience)
+                cut = door.swap(old, new, instead)
+                try:
+                    await_healthy([new["id"]])
+                except RefusedError:
+                    door.swap(new, old, instead)
+                    raise
+            except RefusedError:
+                beside.remove(new)
+                raise
     except RefusedError as error:
-        error.add("what ran before goes on")
-        raise
-    new = beside.make(root, Service.NGINX, start=False)
-    try:
-        door.quiet(patience)
-        cut = door.swap(old, new)
-        try:
-            await_healthy([new["id"]])
-        except RefusedError:
-            door.swap(new, old)
-            raise
-    except RefusedError as error:
-        beside.remove(new)
         error.add("what ran before goes on")
         raise
     beside.succeed(old, new)

@@ -154,6 +154,8 @@ S3_BUNDLE = f"{REGISTRY}/config/s3-ca.pem"
 # What we know of that store, as the files that a registry on a disk would have: see store/onhost/known.py.
 KNOWN = f"{REGISTRY}/known"
 KNOWN_LOCK = f"{REGISTRY}/.known.lock"
+# Between the two: nobody may push until the images are where the registry looks, see copies/onhost/switching.py.
+SWITCHING = f"{REGISTRY}/.switching"
 SOCKETS = f"{REGISTRY}/sockets"
 REGISTRY_SOCKETS = f"{SOCKETS}/{Service.REGISTRY}"
 AUTH_SOCKETS = f"{SOCKETS}/{Service.AUTH}"

@@ -28,6 +28,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "disk": "",
         "s3": f"{S3}S3_ENDPOINT=https://s3.example.net\nS3_PREFIX=one/two",
         "s3 by host": f"{S3}S3_ENDPOINT=http://store.internal:7480\nS3_ADDRESSING=host\nBLOBS=redirect\nBLOB_CACHE=1t",
+        "s3 of several servers": f"{S3}S3_ENDPOINT=https://s3.example.net\nHOSTS=a b",
         "s3 of a private authority": f"{S3}S3_ENDPOINT=https://10.0.0.1\nS3_CA_BUNDLE=fullchain.pem",
     },
     "HSTS": {

@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
-from tests.sandbox import store
 from tests.sandbox.demo import DOMAIN
+from tests.sandbox.store import Store
 
 from .three import ALL, Three, three
 from .world import DEPLOY_DIR, World, wait_until
@@ -25,9 +26,9 @@ PASSWORD = "of-the-fleet"
 
 
 @pytest.fixture(scope="module")
-def fleet(world: World) -> Iterator[Three]:
+def fleet(world: World, store: Store) -> Iterator[Three]:
     """Three servers, bootstrapped, with an account `ci`."""
-    with store.started(world.sandbox), three(world) as found:
+    with three(world, store) as found:
         found.clean()
         found.configure()
         print(found.fab("bootstrap").stdout)
@@ -105,6 +106,10 @@ class Traffic:
     failed: list[str] = field(default_factory=list)
     requests: int = 0
 
+    def has(self, count: int) -> bool:
+        """Whether more than so many images were acknowledged."""
+        return len(self.pushed) > count
+
     def run(self, me: int) -> None:
         number = 0
         while not self.stopped.is_set():
@@ -169,7 +174,6 @@ class Traffic:
                 return answer.status, dict(answer.getheaders()), content
         self.failed.append(f"{method} {path}: nobody takes a connection: {problems}")
         raise ConnectionError
-    # It is known by its name, and every server of the registry has a certificate for that one.
 
 
 @contextlib.contextmanager
@@ -204,9 +208,9 @@ def lost(found: Traffic) -> list[str]:
 def test_each_server_in_turn_is_killed_while_people_push(fleet: Three) -> None:
     with traffic(fleet) as found:
         for name in ALL:
-            before = len(found.pushed)
+            goal = len(found.pushed) + 5
             fleet.shell(name, "docker kill $(docker ps --quiet) >/dev/null")
-            wait_until(lambda before=before: len(found.pushed) > before + 5, f"the others go on without {name}", 60)
+            wait_until(partial(found.has, goal), f"the others go on without {name}", 60)
             fleet.shell(name, f"cd {DEPLOY_DIR} && docker compose start >/dev/null 2>&1")
             wait_until(lambda: healthy(fleet) == [200] * 3, f"{name} is back", 60)
     gone = lost(found)

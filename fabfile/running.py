@@ -169,15 +169,15 @@ def _over(servers: Fleet, task: str, body: Body, guard: Guard | None, *, as_json
 def _by_server(servers: Fleet, results: Results[object]) -> dict[str, Any]:
     """Of each server what it printed as JSON, or why it printed none."""
     errors = {**servers.away, **results.errors}
-    found: dict[str, Any] = {name: {"error": str(error)} for name, error in errors.items()}
-    for name, text in results.texts.items():
+    found: dict[str, Any] = {}
+    # In their order, whichever was done first.
+    for name in servers.short:
+        text = results.texts.get(name, "")
         try:
             found[name] = json.loads(text)
         except ValueError:
-            if lines := text.splitlines():
-                found[name] = [json.loads(line) for line in lines]
-            elif name not in errors:
-                found[name] = []
+            lines = [json.loads(line) for line in text.splitlines()]
+            found[name] = lines if lines or name not in errors else {"error": str(errors[name])}
     return found
 
 

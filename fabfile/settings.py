@@ -14,14 +14,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 
-from . import layout
+from . import layout, together
 from .authority import ACME_SERVERS
 from .entries import entries, schema_of
 from .errors import UsageError
 from .layout import Service
 from .names import mirrored, place
 from .rules import PEM_FILES, RULES, pem_file, wildcard
-from .secret import EAB_FILE, eab_file
+from .secret import SECRET_FILES, secret_file
 from .text import beginning
 
 HOME = Path(__file__).resolve().parent.parent
@@ -30,8 +30,6 @@ SCHEMA = HOME / layout.SCHEMA
 HOSTS = "HOSTS"
 # ALERT_COMMAND becomes an argument of a shell, and a kernel takes 128 KiB for one (execve(2)).
 LONGEST = 10_000
-# One certificate a week is left for a mistake.
-MOST_SERVERS = 4
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,16 @@ class Settings:
     backup_schedule: str
     backup_keep: int
     standby: str
+    storage: str
+    s3_endpoint: str
+    s3_region: str
+    s3_bucket: str
+    s3_prefix: str
+    s3_key_file: str
+    s3_addressing: str
+    s3_ca_bundle: str
+    blobs: str
+    blob_cache: str
     hsts_max_age: int
     registry_image: str
     nginx_image: str
@@ -160,9 +168,9 @@ class Settings:
         return bool(self.fleet) and self.acme_challenge == "http-01" and not self.tls_certificate
 
     @property
-    def shared(self) -> bool:
-        """Whether the images lie where several servers see them."""
-        return getattr(self, "storage", "disk") == "s3"
+    def on_s3(self) -> bool:
+        """Whether the images are in a bucket, and not on the server's disk."""
+        return self.storage == "s3"
 
     @property
     def backs_up(self) -> bool:
@@ -228,42 +236,11 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
         if default is None:
             raise UsageError(f"{path}: {key} is missing", f"{schema.name}:{line} explains it; add {key}=…")
         values[key] = _checked(f"{schema}:{line}: {key}", key, default, path.parent)
-    _refuse_contradictions(path, values)
+    if found := together.wrong(values):
+        raise UsageError(f"{path}: {found[0]}", found[1])
     several = cast("tuple[str, ...]", values.pop(HOSTS))
     values["FLEET"] = several if len(several) > 1 else ()
     return Settings(**{key.lower(): value for key, value in values.items()})  # type: ignore[arg-type]
-
-
-def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
-    """Raise UsageError for settings that are right each, and wrong together."""
-    if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
-        raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
-    if len(values[HOSTS]) > 1 and values.get("STORAGE") != "s3":  # type: ignore[arg-type]
-        raise UsageError(
-            f"{path}: HOSTS names several servers, and STORAGE=disk gives each of them images of its own",
-            "STORAGE=s3 makes one registry of them: docs/fleet.md; else name one, and give the other one with -H",
-        )
-    if len(values[HOSTS]) > 1 and values["STANDBY"]:  # type: ignore[arg-type]
-        raise UsageError(
-            f"{path}: STANDBY follows one server, and HOSTS names several",
-            "without STANDBY each of them goes on when another one dies",
-        )
-    if len(values[HOSTS]) > MOST_SERVERS and values["ACME_SERVER"] in ACME_SERVERS and not values["TLS_CERTIFICATE"]:  # type: ignore[arg-type]
-        raise UsageError(
-            f"{path}: HOSTS names more than {MOST_SERVERS} servers: each orders its own certificate, and Let's Encrypt "
-            "gives 5 a week for the same names",
-            "name fewer; or set TLS_CERTIFICATE, or an ACME_SERVER with other limits",
-        )
-    if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
-        raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")
-    if f"{values['BACKUP_TO']}/".startswith(f"{values['DEPLOY_DIR']}/"):
-        raise UsageError(f"{path}: BACKUP_TO lies in DEPLOY_DIR", "name a directory of another disk")
-    wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
-    if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
-        raise UsageError(
-            f"{path}: REGISTRY_ALIASES: {wildcards[0]}: no authority gives a wildcard by http-01",
-            "set ACME_CHALLENGE=dns-01, or name each host",
-        )
 
 
 def dump(settings: Settings, **changes: str) -> str:
@@ -287,8 +264,8 @@ def _checked(where: str, key: str, value: str, base: Path) -> object:
     try:
         if key in PEM_FILES:
             return pem_file(value, base, PEM_FILES[key])
-        if key == EAB_FILE:
-            return eab_file(value, base)
+        if key in SECRET_FILES:
+            return secret_file(value, base, SECRET_FILES[key])
         return RULES[key](value)
     except ValueError as error:
         raise UsageError(f"{where}: '{beginning(value)}' is not allowed", beginning(str(error), 1000)) from None

@@ -72,12 +72,12 @@ def require(task: str, named: Sequence[str], settings: Settings) -> None:
     require_one(task, named)
     if looks or (word not in SHARED and not (several and word in MAKING)):
         return
-    if several and not settings.shared and word in MAKING:
+    if several and not settings.on_s3 and word in MAKING:
         raise UsageError(
             f"{word} on {len(named)} servers: each would have images of its own, as STORAGE=disk says",
             f"STORAGE=s3 in .env (docs/fleet.md); or one of them: ./fab -H {named[0]} {word}",
         )
-    if several and settings.shared and not settings.fleet:
+    if several and settings.on_s3 and not settings.fleet:
         raise UsageError(
             f"{word} on {len(named)} servers that HOSTS does not name: nothing was changed",
             f"HOSTS={' '.join(named)} in .env, then ./fab {word}",

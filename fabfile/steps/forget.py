@@ -18,7 +18,7 @@ from ..report import Outcome
 from ..settings import HOSTS, Settings
 from ..stack.onhost import relay
 from ..text import counted
-from . import down, sync, up
+from . import down, schedule, sync, up
 from .pin import written
 
 
@@ -47,6 +47,8 @@ def forget(stay: Fleet, gone: Fleet, name: str, settings: Settings, file: Path) 
     with stay.exclusive(f"forget {name}"):
         stay.each("sync", lambda host, own: report.step("sync", lambda: sync.sync(host, own), host.option))
         stay.in_turn("up", lambda host, own: report.step("up", lambda: up.up(host, own), host.option))
+        # The minute of one alone is another one.
+        stay.each("schedule", lambda host, own: report.step("schedule", lambda: schedule.schedule(host, own)))
         report.step("dns", lambda: _dns(stay, settings, name))
         # A sick one is no reason to keep it.
         ended = gone.each("down", lambda host, own: report.step("down", lambda: _ended(host, own)), gather=True)

@@ -9,10 +9,10 @@ from functools import partial
 
 import pytest
 
-from fabfile import report, syntax
+from fabfile import report, running, syntax
 from fabfile.errors import StepError, UsageError
 from fabfile.machine import lock
-from fabfile.machine.fleet import Fleet, FleetError, Server
+from fabfile.machine.fleet import Fleet, FleetError, Results, Server
 from fabfile.machine.host import Host
 from fabfile.report import Outcome
 from fabfile.settings import HOME, Settings
@@ -180,3 +180,19 @@ def test_many_threads_read_sources_at_once() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert len({each.result() for each in [pool.submit(parse) for _ in range(4)]}) == 1
+
+
+def test_json_by_server_in_their_order(settings: Settings) -> None:
+    fleet = gathered(settings, away=("root@b",))
+    results: Results[object] = Results(
+        texts={"root@c": '{"line": 1}\n{"line": 2}\n', "root@a": '{\n  "one": 1\n}\n'},
+        errors={"root@a": StepError("red")},
+    )
+    assert list(running._by_server(fleet, results).items()) == [
+        ("root@a", {"one": 1}),
+        ("root@c", [{"line": 1}, {"line": 2}]),
+        ("root@b", {"error": "root@b: no SSH connection"}),
+    ]
+    nothing: Results[object] = Results(texts={"root@a": "", "root@c": ""}, errors={"root@c": StepError("away")})
+    assert running._by_server(fleet, nothing)["root@a"] == []
+    assert running._by_server(fleet, nothing)["root@c"] == {"error": "away"}

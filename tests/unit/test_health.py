@@ -222,8 +222,8 @@ def test_the_proxy_protocol_is_spoken_on_a_port_of_its_own() -> None:
 def test_the_haproxy_of_the_page_tells_the_client_and_leaves_alone_who_takes_leave(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/balancer.md").read_text()
     (text,) = re.findall(r"```text\n(defaults\n.*?)```", page, re.S)
-    front = nginx.free_ports("80", "443")
     with server("LOAD_BALANCER=proxy 127.0.0.1") as a, server("LOAD_BALANCER=proxy 127.0.0.1") as b:
+        front = nginx.free_ports("80", "443")
         for name, free in front.items():
             text = text.replace(f"bind :{name}", f"bind 127.0.0.1:{free}")
         for address, each in (("10.0.0.11", a), ("10.0.0.12", b)):

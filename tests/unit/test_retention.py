@@ -11,7 +11,7 @@ import pytest
 
 from fabfile import layout
 from fabfile.machine.onhost.atomic import RefusedError
-from fabfile.store.onhost import collect, removal, retention, rules
+from fabfile.store.onhost import collect, images, removal, retention, rules
 from tests.unit.stores import sha
 from tests.unit.test_collect import DAY, Server
 
@@ -226,3 +226,19 @@ def test_a_full_disk_takes_no_undo_away(server: Server) -> None:
     assert ruled(server, "[app]\nkeep = 3 newest\n")["removed"] == 2
     collect.collect(str(server.root), now=True)
     assert sorted(removal.undo(str(server.root))["restored"]) == ["app:1.0", "app:1.1"]
+
+
+def test_no_rule_and_no_list_is_for_the_accounts_of_several_servers(server: Server) -> None:
+    """Without them nobody is served anywhere. With one server it is a repository as any other."""
+    for number in range(3):
+        server.store.image(layout.ACCOUNTS_REPOSITORY, [b"accounts %d" % number], f"x{number}")
+    text = "[*]\nkeep = 1 newest\n"
+    names = [each["repository"] for each in images.listed(str(server.root))["repositories"]]
+    assert names == ["app", layout.ACCOUNTS_REPOSITORY]
+    assert {name for name, *_ in ruled(server, text, dry=True)["tags"]} == {*names}
+    generation_file = server.root / layout.GENERATION
+    generation_file.parent.mkdir(parents=True, exist_ok=True)
+    generation_file.touch()
+    assert [each["repository"] for each in images.listed(str(server.root))["repositories"]] == ["app"]
+    assert {name for name, *_ in ruled(server, text, all_of_it=True)["tags"]} == {"app"}
+    assert tags(server, layout.ACCOUNTS_REPOSITORY) == ["x0", "x1", "x2"]

@@ -31,8 +31,8 @@ FLOORS = (
 )  # fmt: skip
 # What every folder may import.
 GROUND = {
-    "authority", "entries", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "syntax",
-    "text", "version",
+    "authority", "entries", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "storage",
+    "syntax", "text", "together", "version",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -16,18 +16,9 @@ from fabfile.ways import MAKING, SHARED, WAYS, Way, require, spoken, way
 ALL = ("root@a", "root@b", "root@c")
 
 
-@dataclass(frozen=True)
-class Shared(Settings):
-    """Of servers that see the same images."""
-
-    @property
-    def shared(self) -> bool:
-        return True
-
-
 @pytest.fixture
 def fleet(settings: Settings) -> Settings:
-    return Shared(**{**vars(settings), "fleet": ALL})
+    return replace(settings, fleet=ALL, storage="s3")
 
 
 def test_each_task_has_one_way() -> None:

@@ -97,6 +97,11 @@ def have(root: Path, found: Had) -> None:
     replace(root / layout.GENERATION, json.dumps(found).encode(), 0o600)
 
 
+def keeps(root: Path, repository: str) -> bool:
+    """Whether that repository has the accounts of several servers in it: no rule, and no list, is for it."""
+    return repository == layout.ACCOUNTS_REPOSITORY and (root / layout.GENERATION).is_file()
+
+
 def up_to_date(root: Path, current: Generation) -> bool:
     """Whether this server has that generation, and the accounts of it."""
     return had(root)["digest"] == current["digest"] and lasting(lines(root / layout.ACCOUNTS)) == current["text"]

@@ -150,7 +150,7 @@ def let_in_again(root: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
         old = time.time() - file.stat().st_mtime > LONGEST
         # Something is on its way to this server, or has left it: then nobody knows here what the other one does.
-        between = any(os.path.lexists(root / name) for name in (layout.MOVED, layout.RESTORING))
+        between = any(os.path.lexists(root / name) for name in (layout.MOVED, layout.RESTORING, layout.SWITCHING))
         return old and not between and thaw(str(root))
     return False
 

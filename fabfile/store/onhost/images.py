@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypedDict
 
+from ...accounts.onhost import generation
 from ...machine.onhost import store as disk
 from ...machine.onhost.atomic import RefusedError
 from . import handles, quota, uses
@@ -92,6 +93,8 @@ def listed(directory: str, only: str = "", search: str = "", *, details: bool = 
             graph = Graph(store, manifests)
             found = []
             for name in sorted(graph.filled()):
+                if generation.keeps(Path(directory), name):
+                    continue
                 if (not only or name == only) and (each := _searched(graph, name, search)) is not None:
                     found.append(_repository(graph, name, each, used, details=details or bool(only)))
             return {"repositories": found, "odd": store.odd, "quotas": _quotas(directory, store, manifests)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from ... import layout
-from ...accounts.onhost import accounts_file, sessions
+from ...accounts.onhost import accounts_file, generation, sessions
 from ...machine.onhost import disk, store
 from ...machine.onhost.atomic import RefusedError, disk_remedy, locked, replace
 from ...machine.onhost.owner import NGINX
@@ -144,7 +144,7 @@ def _read(work: _Work, log: tuple[int, int], *, anew: bool) -> None:
     with handles.refused(), handles.data(work.root) as data, _store(data) as top:
         if top is not None:
             with walk.Manifests(top) as manifests:
-                for repository in _walked(top, changed):
+                for repository in _walked(work.root, top, changed):
                     _walk_one(work, manifests, repository, used.pop(repository.name, {}))
     for name in (changed or set()) & state["repositories"].keys() - work.written:
         del state["repositories"][name]
@@ -155,11 +155,12 @@ def _read(work: _Work, log: tuple[int, int], *, anew: bool) -> None:
     state["log"], state["offset"] = log
 
 
-def _walked(top: int, changed: set[str] | None) -> Iterator[walk.Repository]:
+def _walked(root: Path, top: int, changed: set[str] | None) -> Iterator[walk.Repository]:
     """The repositories that have something in them. changed: of these alone."""
     for name in [""] if changed is None else sorted(changed):
         for repository in walk.repositories(top, name).repositories.values():
-            if lists.shown(repository.name) and (repository.tags or repository.revisions):
+            shown = lists.shown(repository.name) and not generation.keeps(root, repository.name)
+            if shown and (repository.tags or repository.revisions):
                 yield repository
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TypedDict
 
+from ...accounts.onhost import generation
 from ...layout import RETENTION
 from ...machine.onhost.atomic import RefusedError
 from . import marks, quota, tags, trash, uses, walk
@@ -92,7 +94,7 @@ def _judge_all(graph: Graph, directory: str, matched: dict[str, Rule | None], an
     going: dict[str, list[str]] = {}
     for name, rule in sorted(matched.items()):
         repository = graph.store.repositories[name]
-        if rule is None:
+        if rule is None or generation.keeps(Path(directory), name):
             continue
         if repository.broken:
             answer["left"].append(name)

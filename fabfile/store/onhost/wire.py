@@ -35,7 +35,7 @@ LATER_CODES = frozenset({"InternalError", "SlowDown", "ServiceUnavailable"})
 class Place(NamedTuple):
     """Where the images are. endpoint: https://HOST[:PORT]; prefix: '' or as `a/b`; addressing: PATH or HOST.
 
-    bundle: a file of certificates to trust beside those of the server; '' for none.
+    bundle: a file of certificates to trust beside those of the server, or their text; '' for none.
     """
 
     endpoint: str
@@ -210,6 +210,8 @@ def _trust(bundle: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     # Python 3.13 refuses an authority without keyUsage, as `openssl req -x509` makes it; Docker takes it.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if bundle and Path(bundle).is_file():
+    if "-----BEGIN" in bundle:
+        context.load_verify_locations(cadata=bundle)
+    elif bundle and Path(bundle).is_file():
         context.load_verify_locations(bundle)
     return context

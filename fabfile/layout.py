@@ -149,6 +149,8 @@ STORE_RECORD = f"{SECRETS}/store"
 # Where the images are when not in DATA: of STORAGE=s3, as store/onhost/wire.py has it; and the keys of that store.
 S3_PLACE = f"{REGISTRY}/s3.json"
 S3_KEYS = f"{SECRETS}/s3-keys"
+# Whom to trust there, of S3_CA_BUNDLE.
+S3_BUNDLE = f"{REGISTRY}/config/s3-ca.pem"
 # What we know of that store, as the files that a registry on a disk would have: see store/onhost/known.py.
 KNOWN = f"{REGISTRY}/known"
 KNOWN_LOCK = f"{REGISTRY}/.known.lock"
@@ -244,6 +246,12 @@ class Inside:
     METRICS = f"{NGINX}/metrics"
     STATUS = "/run/status.sock"
     PAGE = "/page"
+    S3_KEYS = "/secrets/s3-keys"
+    # Of S3_CA_BUNDLE, and what the images themselves trust.
+    S3_BUNDLE = "/etc/docker-registry/s3-ca.pem"
+    STORE_TRUST = "/etc/docker-registry/store/s3-ca.pem"
+    TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
+    CACHE = "/cache"
 
 
 def version(numbers: tuple[int, ...]) -> str:

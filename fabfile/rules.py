@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import authority
+from . import authority, storage
 from .names import is_address, server
 
 SYSTEM = frozenset(
@@ -225,6 +225,7 @@ def _mirror(text: str) -> str:
 # Files on the operator's machine, and what must be in them.
 PEM_FILES = {
     "ACME_CA_BUNDLE": "CERTIFICATE",
+    "S3_CA_BUNDLE": "CERTIFICATE",
     "TLS_CERTIFICATE": "CERTIFICATE",
     "TLS_KEY": "PRIVATE KEY",
 }
@@ -256,6 +257,14 @@ RULES: Mapping[str, Callable[[str], object]] = {
     "BACKUP_SCHEDULE": _schedule,
     "BACKUP_KEEP": _keep,
     "STANDBY": server,
+    "STORAGE": _one_of("disk", "s3"),
+    "S3_ENDPOINT": storage.endpoint,
+    "S3_REGION": storage.region,
+    "S3_BUCKET": storage.bucket,
+    "S3_PREFIX": storage.prefix,
+    "S3_ADDRESSING": _one_of("path", "host"),
+    "BLOBS": _one_of("cache", "redirect"),
+    "BLOB_CACHE": storage.cache_size,
     "HSTS_MAX_AGE": _seconds,
     "IMAGES": _one_of("pull", "ship"),
     "REGISTRY_IMAGE": _image,

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from . import layout
+from . import layout, together
 from .authority import ACME_SERVERS
 from .errors import UsageError
 from .layout import Service
 from .names import mirrored
 from .rules import PEM_FILES, RULES, pem_file, wildcard
-from .secret import EAB_FILE, eab_file
+from .secret import SECRET_FILES, secret_file
 from .text import beginning
 
 HOME = Path(__file__).resolve().parent.parent
@@ -65,6 +65,16 @@ class Settings:
     backup_schedule: str
     backup_keep: int
     standby: str
+    storage: str
+    s3_endpoint: str
+    s3_region: str
+    s3_bucket: str
+    s3_prefix: str
+    s3_key_file: str
+    s3_addressing: str
+    s3_ca_bundle: str
+    blobs: str
+    blob_cache: str
     hsts_max_age: int
     registry_image: str
     nginx_image: str
@@ -137,6 +147,11 @@ class Settings:
         return f"{self.deploy_dir}/{layout.CERTIFICATES}/live/{self.registry_domain}"
 
     @property
+    def on_s3(self) -> bool:
+        """Whether the images are in a bucket, and not on the server's disk."""
+        return self.storage == "s3"
+
+    @property
     def backs_up(self) -> bool:
         """Whether the server makes copies by itself."""
         return bool(self.backup_to or self.backup_command)
@@ -200,25 +215,10 @@ def load(path: Path | None = None, *, schema: Path = SCHEMA) -> Settings:
         if default is None:
             raise UsageError(f"{path}: {key} is missing", f"{schema.name}:{line} explains it; add {key}=…")
         values[key] = _checked(f"{schema}:{line}: {key}", key, default, path.parent)
-    _refuse_contradictions(path, values)
+    if found := together.wrong(values):
+        raise UsageError(f"{path}: {found[0]}", found[1])
     del values[HOSTS]
     return Settings(**{key.lower(): value for key, value in values.items()})  # type: ignore[arg-type]
-
-
-def _refuse_contradictions(path: Path, values: dict[str, object]) -> None:
-    """Raise UsageError for settings that are right each, and wrong together."""
-    if bool(values["TLS_CERTIFICATE"]) != bool(values["TLS_KEY"]):
-        raise UsageError(f"{path}: TLS_CERTIFICATE and TLS_KEY belong together", "set both, or neither")
-    if bool(values["ACME_EAB_KID"]) != bool(values["ACME_EAB_HMAC_FILE"]):
-        raise UsageError(f"{path}: ACME_EAB_KID and ACME_EAB_HMAC_FILE belong together", "set both, or neither")
-    if f"{values['BACKUP_TO']}/".startswith(f"{values['DEPLOY_DIR']}/"):
-        raise UsageError(f"{path}: BACKUP_TO lies in DEPLOY_DIR", "name a directory of another disk")
-    wildcards = [name for name in values["REGISTRY_ALIASES"] if name.startswith("*.")]  # type: ignore[attr-defined]
-    if wildcards and values["ACME_CHALLENGE"] != "dns-01" and not values["TLS_CERTIFICATE"]:
-        raise UsageError(
-            f"{path}: REGISTRY_ALIASES: {wildcards[0]}: no authority gives a wildcard by http-01",
-            "set ACME_CHALLENGE=dns-01, or name each host",
-        )
 
 
 def dump(settings: Settings, **changes: str) -> str:
@@ -245,7 +245,7 @@ def _schema(path: Path) -> dict[str, tuple[int, str | None]]:
     """Key -> (line in the schema, default or None where the key is mandatory)."""
     known: dict[str, tuple[int, str | None]] = {}
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if match := re.fullmatch(r"(#?)([A-Z_]+)=(.*)", line):
+        if match := re.fullmatch(r"(#?)([A-Z0-9_]+)=(.*)", line):
             known[match[2]] = (number, match[3] if match[1] else None)
     return known
 
@@ -283,8 +283,8 @@ def _checked(where: str, key: str, value: str, base: Path) -> object:
     try:
         if key in PEM_FILES:
             return pem_file(value, base, PEM_FILES[key])
-        if key == EAB_FILE:
-            return eab_file(value, base)
+        if key in SECRET_FILES:
+            return secret_file(value, base, SECRET_FILES[key])
         return RULES[key](value)
     except ValueError as error:
         raise UsageError(f"{where}: '{beginning(value)}' is not allowed", beginning(str(error), 1000)) from None

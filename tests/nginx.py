@@ -97,6 +97,9 @@ def _adapted(text: str, directory: Path, ports: Mapping[str, int]) -> str:
     text = re.sub(r"^user .*;$", "" if os.geteuid() else "user root;", text, flags=re.M)
     text = re.sub(r"(?<=[ :])/(run|sockets|uses)/", rf"{directory}/\1/", text)
     text = text.replace(layout.Inside.FULL, f"{directory}/full").replace(layout.Inside.METRICS, f"{directory}/metrics")
+    text = re.sub(rf"(?<= ){layout.Inside.CACHE}(?= )", f"{directory}/cache", text)
+    for trusted in (layout.Inside.TRUSTED, layout.Inside.STORE_TRUST):
+        text = text.replace(f" {trusted};", f" {directory}/tls/fullchain.pem;")
     text = re.sub(rf"(?<= ){layout.Inside.PAGE}(?=[/;])", f"{directory}/page", text)
     text = re.sub(rf"(?<=[ =]){layout.Inside.BLOBS}(?=;)", f"{directory}/blobs", text)
     return re.sub(r"\blisten (127\.0\.0\.1:)?(\d+)", lambda port: f"listen {ports[port[2]]}", text)

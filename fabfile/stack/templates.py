@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..accounts.onhost.accounts_conf import pattern
 from ..errors import UsageError
 from ..layout import Service
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
-from ..secret import eab_key
+from ..secret import eab_key, s3_keys
 from ..settings import HOME, SCHEMA, Settings, dump
 from ..version import VERSION
 from . import page
@@ -32,6 +33,7 @@ SERVER_LIBRARIES = ("invoke", "dotenv")
 MADE = (layout.SCHEMA, layout.SETTINGS_FILE, layout.LIBRARIES, layout.RECORD)
 OWN = (f"{layout.TLS}/{layout.FULLCHAIN}", f"{layout.TLS}/{layout.PRIVKEY}")
 FOR_ANONYMOUS_PULL = (f"{layout.NGINX}/anonymous.conf", f"{layout.NGINX}/token.conf")
+FOR_S3 = f"{layout.NGINX}/store.conf"
 FOR_METRICS = f"{layout.NGINX}/metrics.conf"
 FOR_PAGE = (f"{layout.NGINX}/{layout.PAGE_CONF}", f"{layout.NGINX}/addresses.conf")
 Sections = Sequence[tuple[str, str]]
@@ -62,6 +64,8 @@ def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
         found.add(layout.ACME_EAB)
     if settings.tls_certificate:
         found |= set(OWN)
+    if settings.on_s3:
+        found |= {layout.S3_PLACE, layout.S3_KEYS, *([layout.S3_BUNDLE] if settings.s3_ca_bundle else [])}
     return sorted({*found, *carried(), *MADE})
 
 
@@ -83,9 +87,11 @@ def tree(
         "healthy": _healthy,
         "listening": _listening,
     }
-    context["digests"] = {
-        name: hashlib.sha256(_render(deploy / f"{name}.j2", context)).hexdigest()[:16] for name in CONFIGS
-    }
+    context["digests"] = (
+        dict.fromkeys((layout.S3_KEYS, layout.S3_BUNDLE), "")
+        | {name: hashlib.sha256(_render(deploy / f"{name}.j2", context)).hexdigest()[:16] for name in CONFIGS}
+        | {name: file.digest[:16] for name, file in (_of_the_store(settings) if settings.on_s3 else {}).items()}
+    )
     files = {
         str(name): File(_render(path, context) if path.suffix == ".j2" else unix(path.read_bytes()), _mode(name, path))
         for name, path in _sources(deploy, settings)
@@ -97,10 +103,29 @@ def tree(
     if settings.acme_eab_kid:
         key = eab_key(Path(settings.acme_eab_hmac_file).read_text("utf-8", "replace"))
         files[layout.ACME_EAB] = File(f"eab-hmac-key = {key}\n".encode(), 0o600)
+    if settings.on_s3:
+        files |= _of_the_store(settings)
     if settings.tls_certificate:
         files[OWN[0]] = File(unix(Path(settings.tls_certificate).read_bytes()))
         files[OWN[1]] = File(unix(Path(settings.tls_key).read_bytes()), 0o600)
     return files | _server_side(settings)
+
+
+def _of_the_store(settings: Settings) -> dict[str, File]:
+    """STORAGE=s3: where the images are (store/onhost/where.py), the keys for it, and whom to trust there."""
+    bundle = f"{settings.deploy_dir}/{layout.S3_BUNDLE}" if settings.s3_ca_bundle else ""
+    place = {
+        "endpoint": settings.s3_endpoint, "region": settings.s3_region, "bucket": settings.s3_bucket,
+        "prefix": settings.s3_prefix, "addressing": settings.s3_addressing, "bundle": bundle,
+    }  # fmt: skip
+    keys = s3_keys(Path(settings.s3_key_file).read_text("utf-8", "replace"))
+    files = {
+        layout.S3_PLACE: File(f"{json.dumps(place)}\n".encode()),
+        layout.S3_KEYS: File(keys.encode(), 0o600),
+    }
+    if settings.s3_ca_bundle:
+        files[layout.S3_BUNDLE] = File(unix(Path(settings.s3_ca_bundle).read_bytes()))
+    return files
 
 
 def unix(content: bytes) -> bytes:
@@ -163,6 +188,8 @@ def _sources(deploy: Path, settings: Settings) -> Iterator[tuple[PurePosixPath, 
 def _wanted(name: PurePosixPath, settings: Settings) -> bool:
     if str(name) in FOR_ANONYMOUS_PULL:
         return bool(settings.anonymous_pull)
+    if str(name) == FOR_S3:
+        return settings.on_s3
     if str(name) == FOR_METRICS:
         return bool(settings.metrics)
     return settings.page != "off" or not (name.parts[0] == layout.PAGE or str(name) in FOR_PAGE)
@@ -202,6 +229,8 @@ def _paths_on_host(settings: Settings) -> dict[str, str]:
         "acme_eab_hmac_file": f"{settings.deploy_dir}/{layout.ACME_EAB}" if settings.acme_eab_kid else "",
         "tls_certificate": f"{settings.lineage}/{layout.FULLCHAIN}" if own else "",
         "tls_key": f"{settings.lineage}/{layout.PRIVKEY}" if own else "",
+        "s3_key_file": f"{settings.deploy_dir}/{layout.S3_KEYS}" if settings.on_s3 else "",
+        "s3_ca_bundle": f"{settings.deploy_dir}/{layout.S3_BUNDLE}" if settings.on_s3 and settings.s3_ca_bundle else "",
     }
 
 

@@ -12,6 +12,7 @@ from ..certificate import own
 from ..errors import StepError, UsageError
 from ..machine import ownership
 from ..machine.host import Host, refuse_away
+from ..machine.onhost import owner
 from ..machine.onhost.atomic import RefusedError
 from ..machine.remote_call import Call
 from ..report import Outcome
@@ -23,7 +24,7 @@ from ..store.onhost import rules
 from ..text import counted
 
 # Not text, or nobody else's business: keys, tokens.
-UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB)
+UNSHOWN = (layout.LIBRARIES, f"{layout.TLS}/", f"{layout.HOOKS}/", layout.ACME_EAB, layout.S3_KEYS)
 SECRET = ("ALERT_COMMAND", "BACKUP_COMMAND", "EVENT_COMMAND")
 
 
@@ -48,10 +49,12 @@ def sync(
     *,
     diff: bool = False,
     over: Collection[str] = (),
+    moved: bool = False,
 ) -> Outcome:
     """Bring DEPLOY_DIR on the server up to date with deploy/ and the settings.
 
     diff: only show what would change. over: files that may be replaced although they are not ours.
+    moved: the images are in the new place already, where the settings name another one.
     Data, accounts and certificates are never touched.
     Raises StepError where a file that is not ours stands in the way, or where the server has been another registry.
     """
@@ -73,12 +76,12 @@ def sync(
     changed = {
         name: file
         for name, file in files.items()
-        if there["files"].get(name) != {"digest": file.digest, "mode": file.mode, "owner": 0}
+        if there["files"].get(name) != {"digest": file.digest, "mode": file.mode, "owner": owner.READ.get(name, 0)}
     }
     removed = sorted(name for name in there["ours"] if name not in files)
     _refuse_foreign(host, directory, changed.keys() - set(over), there)
     if layout.SETTINGS_FILE in changed and layout.SETTINGS_FILE in there["ours"] and not diff:
-        _refuse_other_registry(host, settings)
+        _refuse_other_registry(host, settings, moved=moved)
     if diff:
         text = _diff(host, directory, changed, removed, there)
         return Outcome(
@@ -141,8 +144,11 @@ def _refuse_foreign(host: Host, directory: str, changed: Collection[str], there:
             )
 
 
-def _refuse_other_registry(host: Host, settings: Settings) -> None:
-    """Settings of one registry must not reach the server of another by a slip of -H or ENV_FILE."""
+def _refuse_other_registry(host: Host, settings: Settings, *, moved: bool) -> None:
+    """Settings of one registry must not reach the server of another by a slip of -H or ENV_FILE.
+
+    Nor may they lead the registry to another place for images, where it would be empty.
+    """
     text = host.call(onhost.read, settings.deploy_dir, [layout.SETTINGS_FILE]).get(layout.SETTINGS_FILE, "")
     found = re.search(r"^REGISTRY_DOMAIN='(.+)'$", text, re.M)
     if found and not own.covered(found[1], settings.names):
@@ -150,6 +156,27 @@ def _refuse_other_registry(host: Host, settings: Settings) -> None:
             f"{host.name} is {found[1]}, and the settings are for {settings.registry_domain}; nothing was changed",
             f"another server, or another ENV_FILE? If it shall have a new name, keep the old one for now: "
             f"REGISTRY_ALIASES={found[1]} (docs/care.md, Another name)",
+        )
+    if not moved:
+        _refuse_other_place(host, settings, text)
+
+
+def _refuse_other_place(host: Host, settings: Settings, text: str) -> None:
+    old = dict(re.findall(r"^(STORAGE|S3_BUCKET|S3_PREFIX)='(.*)'$", text, re.M))
+    was, bucket, prefix = (old.get(key, "") for key in ("STORAGE", "S3_BUCKET", "S3_PREFIX"))
+    if was != "s3":
+        if settings.on_s3 and host.call(onhost.has_images, settings.deploy_dir):
+            raise StepError(
+                f"{host.name}: nothing was changed: its images are on its disk, and in the bucket are none",
+                "./fab -H … move-to s3 brings them there",
+            )
+        return
+    where = (settings.s3_bucket, settings.s3_prefix) if settings.on_s3 else None
+    if where != (bucket, prefix):
+        named = f"bucket {bucket}" + (f", below {prefix}" if prefix else "")
+        raise StepError(
+            f"{host.name}: nothing was changed: its images are in the {named}, and the settings name another place",
+            "./fab -H … move-to disk brings them to its disk, with the old S3_ settings and STORAGE=disk",
         )
 
 

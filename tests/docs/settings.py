@@ -15,7 +15,7 @@ from tests.sandbox.commands import ROOT
 
 from . import pages
 
-KEY = re.compile(r"(#?)([A-Z_]+)=(.*)")
+KEY = re.compile(r"(#?)([A-Z0-9_]+)=(.*)")
 CHOICE = re.compile(r"#   (\S+)\s+(.*)")
 GOES_ON = re.compile(r"# {6,}(.*)")
 EMPTY = ("empty", "пусто")

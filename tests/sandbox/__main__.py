@@ -32,9 +32,7 @@ def main(argv: list[str]) -> int:
                 say(f"up: ssh -F {sandbox.directory}/ssh_config server")
                 say(f"up: docker -H unix://{sandbox.client_socket} info")
             case ["store", name]:
-                say(
-                    f"an S3 store, for the sandbox that is up: its settings are in {store.main(Sandbox(name, ROOT), say)}"
-                )
+                say(f"an S3 store is up; its settings: {store.main(Sandbox(name, ROOT), say)}")
             case ["down", name]:
                 Sandbox(name, ROOT).down()
                 say("down")

@@ -96,7 +96,7 @@ class Store:
         self.exec("radosgw-admin", "bucket", "rm", f"--bucket={bucket}", "--purge-objects", "--bypass-gc")
         self.curl("PUT", f"/{bucket}")
 
-    def keys(self, bucket: str = BUCKETS[0]) -> list[str]:
+    def objects(self, bucket: str = BUCKETS[0]) -> list[str]:
         """The names of all objects in a bucket."""
         listed = json.loads(self.exec("radosgw-admin", "bucket", "list", f"--bucket={bucket}", "--max-entries=100000"))
         return sorted(entry["name"] for entry in listed if not entry["name"].startswith("_multipart_"))

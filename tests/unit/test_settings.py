@@ -14,7 +14,7 @@ from fabfile.certificate.cron import schedule
 from fabfile.errors import UsageError
 from fabfile.names import mirrored
 from fabfile.rules import PEM_FILES, RULES, user_name
-from fabfile.secret import EAB_FILE, eab_key
+from fabfile.secret import SECRET_FILES, eab_key, s3_keys
 from fabfile.settings import HOSTS, SCHEMA, Settings, dump, hosts, load
 
 from .conftest import MANDATORY
@@ -29,10 +29,10 @@ def refused(path: Path) -> str:
 
 
 def test_the_schema_the_dataclass_and_the_rules_know_the_same_keys() -> None:
-    documented = set(re.findall(r"^#?([A-Z_]+)=", SCHEMA.read_text(), re.M))
+    documented = set(re.findall(r"^#?([A-Z0-9_]+)=", SCHEMA.read_text(), re.M))
     # HOSTS is for the command line of this machine, and no part of what a server is.
     assert documented - {HOSTS} == {field.name.upper() for field in fields(Settings)}
-    assert documented == {*RULES, *PEM_FILES, EAB_FILE}
+    assert documented == {*RULES, *PEM_FILES, *SECRET_FILES}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_address_is_no_name_and_the_value_stands_there_once(env_file: Write, 
 
 
 def test_at_most_four_settings_are_mandatory() -> None:
-    assert len(re.findall(r"^[A-Z_]+=", SCHEMA.read_text(), re.M)) <= 4
+    assert len(re.findall(r"^[A-Z0-9_]+=", SCHEMA.read_text(), re.M)) <= 4
 
 
 def test_defaults_come_from_the_schema(settings: Settings) -> None:
@@ -362,3 +362,87 @@ def test_both_parts_of_a_key_or_none(env_file: Write, tmp_path: Path, line: str)
     with pytest.raises(UsageError) as refused:
         load(env_file(line.format(file=file)))
     assert "belong together" in str(refused.value)
+
+
+STORE = "STORAGE=s3\nS3_ENDPOINT={endpoint}\nS3_BUCKET=images\nS3_KEY_FILE=keys\n"
+AS_AWS = "[default]\naws_access_key_id = AKID\naws_secret_access_key = abc/+=\n"
+
+
+def keys(tmp_path: Path, content: str = "AKID\nabc/+=\n", mode: int = 0o600) -> None:
+    (tmp_path / "keys").write_text(content)
+    (tmp_path / "keys").chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("https://s3.eu-central-1.amazonaws.com", ""),
+        ("https://192.0.2.1:7480", ""),
+        ("http://10.0.0.1:7480", ""),
+        ("http://ceph:7480", ""),
+        ("http://ceph.internal", ""),
+        ("http://s3.example.com", "expected https://"),
+        ("s3.example.com", "without the bucket"),
+        ("https://s3.example.com/images", "without the bucket"),
+        ("https://key:secret@s3.example.com", "without the bucket"),
+        ("https://registry.example.org", "below REGISTRY_DOMAIN"),
+        ("https://s3.registry.example.org", "below REGISTRY_DOMAIN"),
+        ("", "needs S3_ENDPOINT"),
+    ],
+)
+def test_where_a_store_may_be(env_file: Write, tmp_path: Path, endpoint: str, words: str) -> None:
+    keys(tmp_path)
+    path = env_file(STORE.format(endpoint=endpoint))
+    if words:
+        assert words in refused(path)
+    else:
+        settings = load(path)
+        assert (settings.on_s3, settings.s3_endpoint) == (True, endpoint)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        ("AKID\nabc/+=\n", 0o600, ""),
+        (AS_AWS, 0o600, ""),
+        (f"# mine\n{AS_AWS}[other]\naws_access_key_id = X\n", 0o600, ""),
+        ("AKID\nabc/+=\n", 0o640, "chmod 600"),
+        ("AKID abc/+=\n", 0o600, "two lines"),
+        ("AKID\n", 0o600, "two lines"),
+        ("[default]\naws_access_key_id = AKID\n", 0o600, "two lines"),
+    ],
+)
+def test_the_keys_of_a_store_are_in_a_file_of_our_own(
+    env_file: Write, tmp_path: Path, content: str, mode: int, words: str
+) -> None:
+    keys(tmp_path, content, mode)
+    path = env_file(STORE.format(endpoint="https://s3.example.com"))
+    if not words:
+        assert s3_keys(Path(load(path).s3_key_file).read_text()) == AS_AWS
+        return
+    told = refused(path)
+    assert words in told
+    assert "abc/" not in told
+    assert "AKID" not in told
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("S3_REGION=EU", "region"),
+        ("S3_BUCKET=Images", "bucket"),
+        ("S3_PREFIX=a/../b", "path"),
+        ("BLOB_CACHE=10m", "256m"),
+        ("BLOB_CACHE=10", "256m"),
+        ("STORAGE=nfs", "disk or s3"),
+        ("S3_ADDRESSING=auto", "path or host"),
+        ("BLOBS=proxy", "cache or redirect"),
+    ],
+)
+def test_what_the_settings_of_a_store_may_not_say(env_file: Write, line: str, words: str) -> None:
+    assert words in refused(env_file(f"{line}\n"))
+
+
+def test_the_settings_of_a_store(env_file: Write) -> None:
+    settings = load(env_file("S3_PREFIX=/one/two/\nBLOB_CACHE=2T\n"))
+    assert (settings.on_s3, settings.s3_prefix, settings.blob_cache) == (False, "one/two", "2048g")

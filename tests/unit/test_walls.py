@@ -31,7 +31,8 @@ FLOORS = (
 )  # fmt: skip
 # What every folder may import.
 GROUND = {
-    "authority", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "text", "version",
+    "authority", "errors", "launcher", "layout", "names", "report", "rules", "secret", "settings", "storage", "text",
+    "together", "version",
 }  # fmt: skip
 
 

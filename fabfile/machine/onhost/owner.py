@@ -28,7 +28,7 @@ WRITTEN = {
     layout.AUTH_SOCKETS: (AUTH, NGINX),
 }
 # What root writes, and one of them reads.
-READ = {layout.HTTP_SECRET: REGISTRY, layout.ACCOUNTS: AUTH}
+READ = {layout.HTTP_SECRET: REGISTRY, layout.S3_KEYS: REGISTRY, layout.ACCOUNTS: AUTH}
 # Root's, though an earlier version of this tool had given them away.
 ROOTS = (layout.SECRETS, layout.AUTH, layout.SOCKETS)
 

@@ -15,7 +15,7 @@ from ... import layout
 from ...machine.onhost import beneath
 from ...machine.onhost.atomic import FULL, RefusedError, locked, replace, sync_directory
 from ...machine.onhost.beneath import require_below
-from ...machine.onhost.owner import REGISTRY, WRITTEN, strangers, taken
+from ...machine.onhost.owner import READ, REGISTRY, WRITTEN, strangers, taken
 from .capacity import size
 
 # Of a file that `sync` brings; lib.zip is the largest.
@@ -127,6 +127,12 @@ def _state(root: Path, name: str) -> FileState:
     return {"digest": digest, "mode": found.st_mode & 0o777, "owner": found.st_uid}
 
 
+def has_images(directory: str) -> bool:
+    """Whether there is a repository on the disk. Changes nothing."""
+    repositories = Path(directory) / layout.STORE / "repositories"
+    return repositories.is_dir() and any(repositories.iterdir())
+
+
 def read(directory: str, names: list[str]) -> dict[str, str]:
     """The content of text files, to show what would change. Changes nothing."""
     root = Path(directory)
@@ -152,7 +158,8 @@ def apply(directory: str, files: dict[str, Sent], remove: list[str], digests: di
         moves = []
         try:
             for number, (name, file) in enumerate(files.items()):
-                replace(stage / str(number), base64.b64decode(file["content"]), file["mode"])
+                user = READ.get(name, 0)
+                replace(stage / str(number), base64.b64decode(file["content"]), file["mode"], (user, 0))
                 moves.append((str(number), name))
         except OSError as error:
             shutil.rmtree(stage, ignore_errors=True)

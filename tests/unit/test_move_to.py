@@ -267,7 +267,7 @@ def test_a_copy_that_has_no_room_comes_in_parts(server: Server, monkeypatch: pyt
         if not found["left"]:
             break
     assert rounds == 3
-    free.f_bavail = layout.LEAST_FREE + 100
+    free.f_bavail = layout.LEAST_FREE + 10
     with pytest.raises(RefusedError, match="no room for one layer"):
         stage.stage(str(server.root), have={})
 

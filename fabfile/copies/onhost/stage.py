@@ -59,8 +59,8 @@ def stage(directory: str, wait: float = WAIT, place: str = COPY_OUT, have: Mappi
     wait: seconds for another one who is cleaning up; place: the directory below `.copy`. have: of a bucket, the blobs
     that whoever fetches it has already, and the time of their files in ns: these come as files without content. Without
     it images in a bucket are refused: nothing need be copied where only the server changes. Raises RefusedError where
-    that one goes on, where the disk of the images is away, full, or knows no hard links, or where not all of the store can
-    be read.
+    that one goes on, where the disk of the images is away, full, or knows no hard links, or where not all of the store
+    can be read.
     """
     root = Path(directory)
     disk.require(root)

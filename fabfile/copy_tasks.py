@@ -101,6 +101,7 @@ def move(c: Context, to: str = "", back: bool = False, done: bool = False) -> No
 
 
 @task(
+    name="move-to",
     positional=["where"],
     help={
         "where": "s3, the bucket of the settings, or disk.",

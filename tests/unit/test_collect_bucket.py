@@ -11,6 +11,7 @@ import pytest
 from fabfile import layout
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.store.onhost import removal, walk, where
+from fabfile.store.onhost.answers import Upload
 from fabfile.store.onhost.known import Known
 
 from . import test_collect
@@ -186,3 +187,21 @@ def test_with_several_servers_nothing_is_taken(server: Server) -> None:
     with pytest.raises(RefusedError, match="several servers"):
         removal.remove(str(server.root), "app", "1", whole=False, digest=digest)
     assert server.has(b"stale")
+
+
+def test_uploads_by_parts_that_broke_off_are_ended_when_they_are_old(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.store.upload("app", "slow", b"half of it")
+    place = "docker/registry/v2/repositories/app/_uploads"
+    young, old = (f"{place}/slow/data", server.now - 2 * DAY), (f"{place}/gone/data", server.now - 9 * DAY)
+    open_ = [Upload(key, key, begun) for key, begun in (young, old, ("elsewhere", 0.0))]
+    aborted: list[str] = []
+    monkeypatch.setattr(
+        DirectoryBucket, "uploads", lambda _, prefix="": [each for each in open_ if each.key.startswith(prefix)]
+    )
+    monkeypatch.setattr(DirectoryBucket, "abort", lambda _, key, id_: aborted.append(key))
+    assert server.gc()["counts"] == {}, "somebody may be at it"
+    assert aborted == [old[0]]
+    open_[:] = []
+    assert server.gc()["counts"] == {"upload": 1}

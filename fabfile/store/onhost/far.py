@@ -26,6 +26,8 @@ from .runs import begun
 UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 AWAY = frozenset({"NoSuchKey", "PreconditionFailed"})
 MAIN = ("/link", "/data")
+# An upload by parts that is older than that is broken off: no push takes so long. In seconds.
+BROKEN = 8 * 86400.0
 
 
 class Far:
@@ -69,6 +71,9 @@ class Far:
     def take(self, run: str, path: str) -> bool:
         """Move what is at a path to the trash. False where it is not what the tree says."""
         self.known.acquire()
+        if "/_uploads/" in path and any(self.bucket.uploads(f"{IN_DATA}/{path}/")):
+            # Somebody may be at it: nobody sees how far a part is. `end_broken` takes what is too old for that.
+            return False
         found = self._at(f"{IN_DATA}/{path}")
         if not found:
             # Of what was deleted there are directories left, here alone.
@@ -154,6 +159,14 @@ class Far:
         """Say of a tag that it was brought back now. All else is dated anew by being brought back."""
         key = f"{IN_DATA}/{path}{CURRENT}"
         self.known.times.back(key, now)
+
+    def end_broken(self, now: float) -> int:
+        """End uploads by parts that broke off: no listing shows them, and they are paid for. How many."""
+        old = [each for each in self.bucket.uploads() if each.begun < now - BROKEN]
+        ours = [each for each in old if each.key.startswith((f"{IN_DATA}/", f"{TRASH}/"))]
+        for each in ours:
+            self.bucket.abort(each.key, each.id)
+        return len(ours)
 
     def purged(self, run: str) -> bool:
         """Remove what the bucket has of a run. Whether nothing is here of it, either."""

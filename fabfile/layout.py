@@ -195,6 +195,8 @@ GROUP = f"{NGINX}/group"
 PAGE = "page"
 # A file of a generation of nginx; where it is, there is a page.
 PAGE_CONF = "page.conf"
+# Another: where it is, the server is one of several.
+FLEET_CONF = "fleet.conf"
 PAGE_SHELL = f"{PAGE}/index.html"
 PAGE_ASSETS = f"{PAGE}/assets"
 PAGE_DATA = f"{PAGE}/data"

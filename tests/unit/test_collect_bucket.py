@@ -173,3 +173,16 @@ def test_what_the_store_refuses_stops_the_run_and_loses_nothing(server: Server) 
     assert server.has(b"stale")
     assert server.gc()["counts"]["blob"] == 1
     assert not server.store.blob_path(sha(b"stale")).exists()
+
+
+def test_with_several_servers_nothing_is_taken(server: Server) -> None:
+    """What was asked of the others just now is in their logs alone."""
+    digest = server.store.image("app", [b"kept"], "1")
+    server.store.blob(b"stale", "app")
+    (server.root / layout.LIVE).mkdir(parents=True)
+    (server.root / layout.LIVE / layout.FLEET_CONF).touch()
+    with pytest.raises(RefusedError, match="several servers"):
+        server.gc()
+    with pytest.raises(RefusedError, match="several servers"):
+        removal.remove(str(server.root), "app", "1", whole=False, digest=digest)
+    assert server.has(b"stale")

@@ -65,7 +65,7 @@ def test_nothing_is_spooled(deployed: World, tmp_path: Path) -> None:
     file.write_bytes(os.urandom(40_000_000))
     pid = deployed.nginx_pid()
     # nginx removes the names of its temporary files at once: its workers still have them open.
-    spool = f"for p in $(pgrep -P {pid}); do find -L /proc/$p/fd -maxdepth 1 -type f -size +100k; done"
+    spool = f"for p in $(pgrep -P {pid}); do find -L /proc/$p/fd -maxdepth 1 -type f -links 0 -size +100k; done"
     slow = deployed.pushing("blobs/large", file, "--limit-rate", "4M")
     spooled, sizes = "", set()
     while slow.poll() is None:

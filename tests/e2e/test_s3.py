@@ -129,6 +129,19 @@ def test_requests_to_the_store_are_few_and_docker_pushes_and_pulls(on_s3: World,
     assert on_s3.fab("push-test").returncode == 0
 
 
+def test_check_tries_the_store_and_leaves_nothing(on_s3: World, store: Store) -> None:
+    def rows(*options: str) -> dict[str, str]:
+        told = json.loads(on_s3.fab("check", "--json", *options, ok=None).stdout)
+        return {row["name"]: row["mark"] for row in told if row["name"].startswith("store")}
+
+    first = rows()
+    assert len(first) == 7
+    assert {name for name, mark in first.items() if mark != "ok"} <= {"store: broken uploads"}
+    assert set(rows("--lifecycle").values()) == {"ok"}
+    assert set(rows().values()) == {"ok"}
+    assert [key for key in store.objects() if key.startswith(".check")] == []
+
+
 def test_no_inspect_no_log_and_no_argument_has_the_keys(on_s3: World, store: Store) -> None:
     on_s3.fab("sync", "--diff")
     seen = on_s3.server(

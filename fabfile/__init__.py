@@ -38,14 +38,19 @@ def init(  # noqa: PLR0913, PLR0917 - each is an option
     init.begin(c, fingerprint, REGISTRY_DOMAIN=domain, ACME_EMAIL=email, HOSTS=server, ACME_SERVER="staging" * staging)
 
 
-@task(help={"json": "Print the table as JSON."})
+@task(
+    help={
+        "json": "Print the table as JSON.",
+        "lifecycle": "STORAGE=s3: let it end broken uploads after 8 days.",
+    }
+)
 @for_people
-def check(c: Context, json: bool = False) -> None:
+def check(c: Context, json: bool = False, lifecycle: bool = False) -> None:
     """Is this server fit? System, disk, Docker, ports, DNS, clock. Changes nothing."""
     from .steps import check
 
     host, settings = server(c)
-    check.show(check.check(host, settings), as_json=json, option=host.option)
+    check.show(check.check(host, settings, lifecycle=lifecycle), as_json=json, option=host.option)
 
 
 @task

@@ -26,6 +26,7 @@ from ..report import Outcome
 from ..settings import Settings
 from ..stack import templates
 from ..stack.onhost.sync import directories
+from ..store import trial
 
 GB = 1e9
 TESTED_SYSTEMS = ("debian 12", "debian 13", "ubuntu 22.04", "ubuntu 24.04")
@@ -34,10 +35,12 @@ OF_NAMES = ("A ", "AAAA ", "DNS ", *(f"port {port} from here" for port in (80, 4
 TESTED_ARCHITECTURES = ("x86_64", "aarch64")
 
 
-def check(host: Host, settings: Settings) -> list[Row]:
-    """Gather the facts on the host and judge them."""
+def check(host: Host, settings: Settings, *, lifecycle: bool = False) -> list[Row]:
+    """Gather the facts on the host and judge them. lifecycle: see trial.rows, set_rule."""
     facts = gathered(host, settings)
     rows = inside(host, settings, facts)
+    if settings.on_s3 and one(facts, "python"):
+        rows += trial.rows(host, settings, set_rule=lifecycle)
     for port in outside.ports(settings):
         answers = host.local or str(port) in facts.get("answers", ())
         found = outside.seen(host, settings, port) if answers else None

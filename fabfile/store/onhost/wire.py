@@ -143,6 +143,10 @@ class Wire:
         except (KeyError, ValueError, TypeError):
             raise RefusedError("the store's answer has no date", "it is no S3 store to rely on") from None
 
+    def trust(self) -> ssl.SSLContext:
+        """Whom a connection to the store trusts."""
+        return _trust(self.place.bundle)
+
     def close(self) -> None:
         """End this thread's connection."""
         if connection := getattr(self._local, "connection", None):

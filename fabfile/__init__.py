@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, task
 
-from .copy_tasks import backup, move, restore
+from .copy_tasks import backup, move, move_to, restore
 from .errors import UsageError, for_people
 from .running import agree, over, require_one, run, server
 from .standby_tasks import forget, promote, standby
@@ -264,8 +264,8 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "Setting it up": (
         init, bootstrap, check, provision, sync, htpasswd, ship, up, init_letsencrypt, schedule, push_test),
     "Every day": (status, doctor, images, retention, gc, renew, events, logs, down),
-    "Now and then": (backup, restore, move, standby, promote, forget, upgrade, rollback, pin, adopt,
-                     unlock),
+    "Now and then": (
+        backup, restore, move, move_to, standby, promote, forget, upgrade, rollback, pin, adopt, unlock),
 }  # fmt: skip
 ns = Collection(*(each for group in GROUPS.values() for each in group))
 ns.configure({"groups": {title: [each.name for each in group] for title, group in GROUPS.items()}})

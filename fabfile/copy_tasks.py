@@ -98,3 +98,26 @@ def move(c: Context, to: str = "", back: bool = False, done: bool = False) -> No
         move.back(host, settings, lambda name: another(c, name))
     else:
         move.done(host, settings, lambda name: another(c, name))
+
+
+@task(
+    name="move-to",
+    positional=["where"],
+    help={
+        "where": "s3, the bucket of the settings, or disk.",
+        "done": "Remove the images where they were before.",
+        "yes": "With --done: do not ask.",
+    },
+)
+@for_people
+def move_to(c: Context, where: str, done: bool = False, yes: bool = False) -> None:
+    """Bring the images to an S3 store, or back to the disk, while everybody works."""
+    from .running import change, server
+    from .steps import move_to
+
+    if yes and not done:
+        raise UsageError("--yes is for --done")
+    if done:
+        change(c, f"move-to {where} --done", move_to.done, to=where, yes=yes)
+    else:
+        move_to.move_to(*server(c, "move-to"), where)

@@ -95,7 +95,12 @@ def _apart(path: Path) -> bool:
 
 def _command(host: Host, settings: Settings, found: onhost.Last) -> str:
     """Make a copy on the server's own disk, verify what is new in it, and run BACKUP_COMMAND in it."""
-    with taking.staged(host, settings) as staged:
+    with taking.staged(host, settings, {}) as staged:
+        if staged["left"]:
+            raise StepError(
+                f"the server's disk has no room for a copy of the bucket: {counted(staged['left'], 'layer')} more",
+                "BACKUP_TO on a disk that has, or backup from your own machine: these take it in parts",
+            )
         root = Path(settings.deploy_dir)
         with inside.opened(root, layout.COPY_OUT) as handle:
             path = inside.path(handle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..machine.host import Host, require_deployed
 from ..settings import Settings
 from ..version import VERSION
 from . import checked, place, rsync
-from .onhost import stage
+from .onhost import stage, switching
 from .place import Snapshot
 
 # The server notices a moment later that a run was killed.
@@ -41,9 +41,9 @@ def alone(host: Host, settings: Settings, task: str, seconds: int = PATIENCE) ->
 
 
 @contextlib.contextmanager
-def staged(host: Host, settings: Settings) -> Iterator[stage.Staged]:
-    """A consistent copy in `.copy/out` of the host, for as long as the block runs. See onhost/stage.py."""
-    found = host.call(stage.stage, settings.deploy_dir)
+def staged(host: Host, settings: Settings, have: Mapping[str, int] | None = None) -> Iterator[stage.Staged]:
+    """A consistent copy in `.copy/out` of the host, for as long as the block runs. have: see onhost/stage.py."""
+    found = host.call(stage.stage, settings.deploy_dir, have=have)
     try:
         yield found
     finally:
@@ -63,9 +63,16 @@ def take(host: Host, settings: Settings, directory: Path, keep: int) -> Taken:
         every = place.snapshots(directory)
         _refuse_another(directory, every, settings)
         before = directory / every[-1]["name"] if every else None
-        with staged(host, settings) as found:
-            part = place.begin(directory, found["name"])
-            sent = rsync.fetch(host, settings, layout.COPY_OUT, part, before)
+        have = _blobs(before) if host.call(switching.where, settings.deploy_dir)["storage"] == switching.S3 else None
+        sent, left = 0, 1
+        while left:
+            with staged(host, settings, have) as found:
+                part = place.begin(directory, found["name"])
+                sent += rsync.fetch(host, settings, layout.COPY_OUT, part, before)
+                left = found["left"]
+            if have is not None and left:
+                # The server's disk is smaller than the bucket: the rest comes in turn.
+                have |= _blobs(part)
         checked.without_partial(part)
         if not checked.same_references(part, found["references"]):
             raise StepError(f"{part}: not all links of the registry arrived", "run it again")
@@ -73,6 +80,15 @@ def take(host: Host, settings: Settings, directory: Path, keep: int) -> Taken:
         snapshot = described(settings, found, seen)
         path = place.finish(part, snapshot)
         return Taken(path, snapshot, sent, seen.mended, place.prune(directory, keep))
+
+
+def _blobs(path: Path | None) -> dict[str, int]:
+    """Digest -> time in ns of each blob in a copy."""
+    top = path / layout.STORE / "blobs" if path else None
+    return {
+        f"{each.parts[-4]}:{each.parts[-2]}": each.stat().st_mtime_ns
+        for each in (top.glob("*/*/*/data") if top else ())
+    }  # fmt: skip
 
 
 def described(settings: Settings, found: stage.Staged, seen: checked.Checked) -> Snapshot:

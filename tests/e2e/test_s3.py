@@ -144,7 +144,7 @@ def test_no_inspect_no_log_and_no_argument_has_the_keys(on_s3: World, store: Sto
     assert "nothing to change" in on_s3.fab("up").stdout
 
 
-def test_the_store_stops_and_comes_back(on_s3: World, store: Store) -> None:
+def test_d22_the_store_stops_and_comes_back(on_s3: World, store: Store) -> None:
     random = os.urandom(300_000)
     digest = on_s3.push_blob("team/stopped", random, *LOGIN)
     blob(on_s3, "team/stopped", digest)
@@ -164,7 +164,7 @@ def test_the_store_stops_and_comes_back(on_s3: World, store: Store) -> None:
     assert blob(on_s3, "team/stopped", again).endswith("200 1000")
 
 
-def test_a_registry_with_images_is_not_led_to_another_place(on_s3: World, store: Store) -> None:
+def test_d26_a_registry_with_images_is_not_led_to_another_place(on_s3: World, store: Store) -> None:
     on_s3.push_blob("team/stays", b"stays", *LOGIN)
     on_s3.configure()
     assert "./fab -H server move-to disk" in on_s3.fab("sync", ok=False).stderr

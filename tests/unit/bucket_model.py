@@ -108,7 +108,7 @@ class DirectoryBucket(Bucket):
         )
         after = query.get("continuation-token", "")
         keys = [key for key in keys if key.startswith(prefix) and key > after]
-        page = keys[: min(self.page_size, int(query["max-keys"]))]
+        page = keys[: min(self.page_size, int(query.get("max-keys", "1000")))]
         texts = []
         for key in page:
             content = (self.top / key).read_bytes()

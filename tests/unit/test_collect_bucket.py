@@ -11,6 +11,7 @@ import pytest
 from fabfile import layout
 from fabfile.machine.onhost.atomic import RefusedError
 from fabfile.store.onhost import removal, walk, where
+from fabfile.store.onhost.answers import Upload
 from fabfile.store.onhost.known import Known
 
 from . import test_collect
@@ -173,3 +174,34 @@ def test_what_the_store_refuses_stops_the_run_and_loses_nothing(server: Server) 
     assert server.has(b"stale")
     assert server.gc()["counts"]["blob"] == 1
     assert not server.store.blob_path(sha(b"stale")).exists()
+
+
+def test_with_several_servers_nothing_is_taken(server: Server) -> None:
+    """What was asked of the others just now is in their logs alone."""
+    digest = server.store.image("app", [b"kept"], "1")
+    server.store.blob(b"stale", "app")
+    (server.root / layout.LIVE).mkdir(parents=True)
+    (server.root / layout.LIVE / layout.FLEET_CONF).touch()
+    with pytest.raises(RefusedError, match="several servers"):
+        server.gc()
+    with pytest.raises(RefusedError, match="several servers"):
+        removal.remove(str(server.root), "app", "1", whole=False, digest=digest)
+    assert server.has(b"stale")
+
+
+def test_uploads_by_parts_that_broke_off_are_ended_when_they_are_old(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.store.upload("app", "slow", b"half of it")
+    place = "docker/registry/v2/repositories/app/_uploads"
+    young, old = (f"{place}/slow/data", server.now - 2 * DAY), (f"{place}/gone/data", server.now - 9 * DAY)
+    open_ = [Upload(key, key, begun) for key, begun in (young, old, ("elsewhere", 0.0))]
+    aborted: list[str] = []
+    monkeypatch.setattr(
+        DirectoryBucket, "uploads", lambda _, prefix="": [each for each in open_ if each.key.startswith(prefix)]
+    )
+    monkeypatch.setattr(DirectoryBucket, "abort", lambda _, key, id_: aborted.append(key))
+    assert server.gc()["counts"] == {}, "somebody may be at it"
+    assert aborted == [old[0]]
+    open_[:] = []
+    assert server.gc()["counts"] == {"upload": 1}

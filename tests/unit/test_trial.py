@@ -56,7 +56,7 @@ def test_a_good_one_keeps_nothing_of_it(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_store_that_lists_uploads_late_is_named(tmp_path: Path) -> None:
+def test_d27_a_store_that_lists_uploads_late_is_named(tmp_path: Path) -> None:
     bucket = Late(tmp_path)
     line = trial._of("store: uploads", trial._uploads, bucket, ".check/x")
     assert (line["mark"], line["found"]) == ("failed", "an upload that has begun is not listed at once")

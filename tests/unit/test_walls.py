@@ -24,7 +24,9 @@ from fabfile.stack import capacity, carried, templates
 FABFILE = HOME / "fabfile"
 FILES = sorted(FABFILE.rglob("*.py"))
 # Steps that call other steps.
-CHAINS = ("init", "bootstrap", "adopt", "upgrade", "rollback", "restore", "move", "standby", "doctor", "forget")
+CHAINS = (
+    "init", "bootstrap", "adopt", "upgrade", "rollback", "restore", "move", "move_to", "standby", "doctor", "forget",
+)  # fmt: skip
 # From the lowest to the highest; a folder imports from those before it.
 FLOORS = (
     "machine", "accounts", "stack", "certificate", "registry", "store", "copies", "watch", "old_registry", "steps"

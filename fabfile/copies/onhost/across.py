@@ -23,11 +23,12 @@ from ...store.onhost.bucket import Bucket
 from ...store.onhost.objects import CURRENT
 from ...store.onhost.wire import Place, read_keys
 from . import inside, stage
+from .remote import LARGE, RottenError
 
 # In a bucket to which images are on their way: of which registry.
 BEGUN = ".moving"
-# Layers, and links, at once.
-LARGE, SMALL = 4, 16
+# Links at once.
+SMALL = 16
 NAMED = 20
 
 
@@ -49,10 +50,6 @@ class Passed(TypedDict):
     dropped: list[str]
     different: list[str]
     seconds: float
-
-
-class RottenError(Exception):
-    """The content of a blob has another digest."""
 
 
 def bucket_of(place: Mapping[str, Any], keys: str) -> Bucket:

@@ -1,4 +1,4 @@
-"""The images of a bucket on the disk of a server, while people push: what `move-to disk` copies, and `backup`.
+"""The images of a bucket on the disk of a server, while people push: what `move-to disk` copies.
 
 References are read first, as files of what is known of the bucket; then the blobs that they need and that are not here,
 each against its digest; then the references are written. Run again it goes on.
@@ -7,23 +7,22 @@ each against its digest; then the references are written. Run again it goes on.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...layout import DATA, IN_DATA
 from ...machine.onhost.atomic import RefusedError
-from ...store.onhost import handles, trash, where
+from ...store.onhost import handles, where
 from ...store.onhost.bucket import Bucket
 from ...store.onhost.known import Known
 from ...store.onhost.manifests import DIGEST
 from ...store.onhost.objects import CURRENT
-from . import putback
-from .across import LARGE, NAMED, Passed, RottenError
+from . import putback, remote
+from .across import NAMED, Passed
+from .remote import LARGE, RottenError
 
 # Beside the store, root's alone: what is on its way.
 COMING = ".moving"
@@ -109,7 +108,8 @@ class _Down:
             with handles.directory(self.data, COMING) as coming:
                 file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640, dir_fd=coming)
                 try:
-                    fetch(self.bucket, f"{IN_DATA}/{key}", seen.size, digest, lambda block: os.write(file, block))
+                    with os.fdopen(os.dup(file), "wb") as out:
+                        remote.fetch(self.bucket, f"{IN_DATA}/{key}", seen.size, digest, out.write)
                     os.utime(file, (seen.when, seen.when))
                     os.fsync(file)
                 finally:
@@ -171,19 +171,3 @@ class _Down:
                 with contextlib.suppress(OSError):
                     os.rmdir(path, dir_fd=self.top) if "/" in path else None
         return gone
-
-
-def fetch(bucket: Bucket, key: str, size: int, digest: str, write: Callable[[bytes], object]) -> None:
-    """Read an object block by block. Raises RottenError behind the last where it has another digest."""
-    algorithm = digest.partition(":")[0]
-    found = hashlib.new(algorithm)
-    for block in bucket.blocks(key, size):
-        found.update(block)
-        write(block)
-    if f"{algorithm}:{found.hexdigest()}" != digest:
-        raise RottenError(digest)
-
-
-def path_of(digest: str) -> str:
-    """The key of a blob."""
-    return f"{IN_DATA}/{trash.blob(digest)}/data"

@@ -59,7 +59,7 @@ def remove(root: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _above(root: Path) -> Iterator[int]:
-    with handles.data(root) as data:
+    with handles.disk(root) as data:
         with contextlib.suppress(FileExistsError):
             os.mkdir(COPY, 0o700, dir_fd=data)
         with handles.directory(data, COPY) as above:

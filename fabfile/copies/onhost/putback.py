@@ -16,9 +16,9 @@ from typing import TypedDict
 
 from ...layout import ACCOUNTS, COPY_IN, IN_DATA, RESTORING, STORE
 from ...machine.onhost import store as disk
-from ...machine.onhost.atomic import replace
+from ...machine.onhost.atomic import RefusedError, replace
 from ...machine.onhost.owner import NGINX, REGISTRY
-from ...store.onhost import handles, trash, walk
+from ...store.onhost import handles, trash, walk, where
 from ...store.onhost.manifests import DIGEST
 from . import beside, inside, needed
 
@@ -82,13 +82,22 @@ def lacking(directory: str, digests: list[str], *, read: bool) -> list[str]:
     Makes the place where they come, with what an earlier run brought.
     """
     root = Path(directory)
-    disk.require(root)
+    _require_disk(root)
     with handles.refused(), inside.opened(root, COPY_IN), handles.data(root) as data:
         try:
             with handles.store(data) as top:
                 return [digest for digest in digests if not _there(top, digest, read=read)]
         except FileNotFoundError:
             return digests
+
+
+def _require_disk(root: Path) -> None:
+    disk.require(root)
+    if where.place(root):
+        raise RefusedError(
+            "nothing was changed: the images of this server are in a bucket; a copy is brought back to a disk alone",
+            "./fab -H … move-to disk, then this again, then ./fab -H … move-to s3",
+        )
 
 
 def _there(top: int, digest: str, *, read: bool) -> bool:
@@ -120,7 +129,7 @@ def put(directory: str, links: list[Link], digests: list[str], *, whole: bool, k
     somebody cleans up for too long.
     """
     root = Path(directory)
-    disk.require(root)
+    _require_disk(root)
     with handles.refused():
         with inside.opened(root, COPY_IN) as come, handles.data(root) as data:
             bad = [digest for digest in digests if not _right(come, f"{STORE}/{trash.blob(digest)}/data", digest)]

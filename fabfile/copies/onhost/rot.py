@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from ...machine.onhost import store as place
 from ...machine.onhost.atomic import RefusedError
-from ...store.onhost import handles, trash, walk
+from ...store.onhost import handles, trash, walk, where
 from ...store.onhost.health import Lost
 from . import needed
 
@@ -29,6 +29,8 @@ def rot(directory: str) -> Rot:
     root = Path(directory)
     if away := place.problem(root):
         return {**found, "problem": away[0]}
+    if where.place(root):
+        return {**found, "problem": "the images are in a bucket: its store keeps them whole; backup reads what is new"}
     try:
         with handles.data(root) as data, handles.store(data) as top, walk.Manifests(top) as manifests:
             store = walk.repositories(top)

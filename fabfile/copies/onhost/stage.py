@@ -13,14 +13,15 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
 from ...layout import COPY, COPY_IN, COPY_LOCK, COPY_OUT, DATA, RECORD, STORE
 from ...machine.onhost import store as disk
 from ...machine.onhost.atomic import RefusedError, locked
-from ...store.onhost import handles, marks, trash, walk
-from . import beside, inside, needed
+from ...store.onhost import handles, marks, trash, walk, where
+from . import beside, inside, needed, remote
 
 # Who cleans up, or removes something, is done by then.
 WAIT = 600.0
@@ -35,7 +36,8 @@ class Staged(TypedDict):
 
     name: of its time; when: in seconds since 1970. version: of the tool that deployed the server. bytes: of all blobs.
     references: a digest of all links, path and content. dropped: what is not in it, and why. missing: blobs that are
-    not in the store -> the images that need them.
+    not in the store -> the images that need them. left: blobs of a bucket for which there was no room; what is here is
+    fetched first, and the next copy has more of them.
     """
 
     name: str
@@ -48,17 +50,26 @@ class Staged(TypedDict):
     references: str
     dropped: list[str]
     missing: dict[str, list[str]]
+    left: int
 
 
-def stage(directory: str, wait: float = WAIT, place: str = COPY_OUT) -> Staged:
+def stage(directory: str, wait: float = WAIT, place: str = COPY_OUT, have: Mapping[str, int] | None = None) -> Staged:
     """Make the copy, in the place of one that an earlier run left. Nobody is refused; `gc` waits for some seconds.
 
-    wait: seconds for another one who is cleaning up; place: the directory below `.copy`. Raises RefusedError where that
-    one goes on, where the disk of the images is away, full, or knows no hard links, or where not all of the store can
-    be read.
+    wait: seconds for another one who is cleaning up; place: the directory below `.copy`. have: of a bucket, the blobs
+    that whoever fetches it has already, and the time of their files in ns: these come as files without content. Without
+    it images in a bucket are refused: nothing need be copied where only the server changes. Raises RefusedError where
+    that one goes on, where the disk of the images is away, full, or knows no hard links, or where not all of the store
+    can be read.
     """
     root = Path(directory)
     disk.require(root)
+    bucket = where.bucket(root)
+    if bucket and have is None:
+        raise RefusedError(
+            "the images are in a bucket, not on this server: they need not be copied to another one",
+            "bootstrap the other server with the same settings; or ./fab -H … move-to disk first",
+        )
     with handles.refused():
         inside.remove(root, place)
         try:
@@ -67,7 +78,8 @@ def stage(directory: str, wait: float = WAIT, place: str = COPY_OUT) -> Staged:
                 trash.opened(directory, wait) as bin_,
                 inside.opened(root, place) as out,
             ):
-                return _Stage(whole, bin_.top if bin_ else -1, out).made()
+                far = remote.Remote(bucket, root, have or {}) if bucket else None
+                return _Stage(whole, bin_, out, far).made()
         except BaseException:
             with contextlib.suppress(OSError, RefusedError):
                 inside.remove(root, place)
@@ -95,10 +107,11 @@ def forget(directory: str) -> None:
 
 
 class _Stage:
-    """One run. Handles, of DEPLOY_DIR, of the store (-1 for none), and of where the copy comes."""
+    """One run. Handles, of DEPLOY_DIR, and of where the copy comes; bin_: None for no store; far: of a bucket."""
 
-    def __init__(self, root: int, top: int, out: int) -> None:
-        self.root, self.top, self.out = root, top, inside.path(out)
+    def __init__(self, root: int, bin_: trash.Bin | None, out: int, far: remote.Remote | None) -> None:
+        self.root, self.bin, self.out, self.far = root, bin_, inside.path(out), far
+        self.top = bin_.top if bin_ else -1
         self.now = time.time()
         self.dropped: list[str] = []
         self.missing: dict[str, list[str]] = {}
@@ -119,7 +132,14 @@ class _Stage:
                 found = marks.marked(store, manifests, set(), self.now)
                 for repository in store.repositories.values():
                     blobs |= self._repository(repository, found, manifests)
-        for digest in sorted(blobs):
+        left = 0
+        if self.far and self.bin:
+            # Others may look meanwhile; nobody removes anything.
+            self.bin.rest()
+            found_there = self.far.bring(sorted(blobs), self.out)
+            self.bytes, left = found_there.bytes, found_there.left
+            self.missing |= {digest: [] for digest in found_there.missing}
+        for digest in sorted(blobs) if not self.far else ():
             self._blob(digest)
         self._name_missing(store)
         version = ""
@@ -130,6 +150,7 @@ class _Stage:
             "repositories": len(store.repositories), "tags": self.tags,
             "blobs": len(blobs) - len(self.missing), "bytes": self.bytes,
             "references": needed.digest_of(self.lines), "dropped": self.dropped, "missing": self.missing,
+            "left": left,
         }  # fmt: skip
 
     def _repository(self, repository: walk.Repository, found: marks.Marks, manifests: walk.Manifests) -> set[str]:

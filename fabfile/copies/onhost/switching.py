@@ -24,7 +24,7 @@ from ...store.onhost import where as places
 from ...store.onhost.bucket import Bucket
 from ...store.onhost.far import Far
 from ...store.onhost.times import KEY
-from . import across, ashore, inside
+from . import across, ashore, inside, remote
 
 S3, DISK = "s3", "disk"
 
@@ -156,12 +156,12 @@ def _bring(far: Far, top: int, repository: walk.Repository, image: tuple[str, st
 
 
 def _bring_blob(bucket: Bucket, top: int, digest: str) -> None:
-    if bucket.head(ashore.path_of(digest)) is None:
+    if bucket.head(remote.path_of(digest)) is None:
         with contextlib.suppress(FileNotFoundError), handles.directory(top, trash.blob(digest)) as place:
             found = handles.stat_of(place, "data")
             if found and stat.S_ISREG(found.st_mode):
                 path = inside.path(place) / "data"
-                bucket.write(ashore.path_of(digest), found.st_size, lambda part: across.checked(path, digest, part))
+                bucket.write(remote.path_of(digest), found.st_size, lambda part: across.checked(path, digest, part))
 
 
 def drop(directory: str, place: Mapping[str, Any], keys: str) -> int:

@@ -151,6 +151,8 @@ class Run:
 
     def purge(self, hold: float) -> None:
         """Remove for good what was taken longer ago than `hold` seconds. Only after `settle`."""
+        if self.bin.far:
+            self.bin.far.end_broken(self.clock())
         for run in self.bin.runs():
             age = self.clock() - max(self.bin.taken(run), runs.begun(run))
             # Of the others there are only links, so to purge them at once would free nothing, and nobody could undo.

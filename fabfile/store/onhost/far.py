@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ...layout import IN_DATA, TRASH
+from ...layout import FLEET_CONF, IN_DATA, LIVE, TRASH
 from ...machine.onhost.atomic import RefusedError
 from . import uses
 from .answers import Entry
@@ -26,6 +26,8 @@ from .runs import begun
 UNKNOWN = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 AWAY = frozenset({"NoSuchKey", "PreconditionFailed"})
 MAIN = ("/link", "/data")
+# An upload by parts that is older than that is broken off: no push takes so long. In seconds.
+BROKEN = 8 * 86400.0
 
 
 class Far:
@@ -57,9 +59,21 @@ class Far:
         """Give the lock away until the next look."""
         self.known.release()
 
+    def require_alone(self) -> None:
+        """Raise RefusedError where other servers serve the same images: their logs of uses are not here."""
+        if (self.root / LIVE / FLEET_CONF).is_file():
+            raise RefusedError(
+                "nothing was taken: several servers serve these images, and this one does not know what the others "
+                "were asked just now",
+                "with one server in HOSTS it can be done; tags can be deleted on the page, or by the registry's API",
+            )
+
     def take(self, run: str, path: str) -> bool:
         """Move what is at a path to the trash. False where it is not what the tree says."""
         self.known.acquire()
+        if "/_uploads/" in path and any(self.bucket.uploads(f"{IN_DATA}/{path}/")):
+            # Somebody may be at it: nobody sees how far a part is. `end_broken` takes what is too old for that.
+            return False
         found = self._at(f"{IN_DATA}/{path}")
         if not found:
             # Of what was deleted there are directories left, here alone.
@@ -146,10 +160,19 @@ class Far:
         key = f"{IN_DATA}/{path}{CURRENT}"
         self.known.times.back(key, now)
 
-    def purge(self, run: str) -> None:
-        """Remove what the bucket has of a run."""
+    def end_broken(self, now: float) -> int:
+        """End uploads by parts that broke off: no listing shows them, and they are paid for. How many."""
+        old = [each for each in self.bucket.uploads() if each.begun < now - BROKEN]
+        ours = [each for each in old if each.key.startswith((f"{IN_DATA}/", f"{TRASH}/"))]
+        for each in ours:
+            self.bucket.abort(each.key, each.id)
+        return len(ours)
+
+    def purged(self, run: str) -> bool:
+        """Remove what the bucket has of a run. Whether nothing is here of it, either."""
         self.known.acquire()
         self.bucket.delete_many([each.key for each in self.bucket.listed(f"{TRASH}/{run}/")])
+        return not (self.known.top / TRASH / run).exists()
 
     def pushed_meanwhile(self) -> int:
         """Write the tags again that were pushed, by the log, while they were taken, and are not there. How many.

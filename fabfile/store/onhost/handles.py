@@ -98,6 +98,12 @@ def data(root: Path) -> Iterator[int]:
         yield handle
 
 
+def disk(root: Path) -> contextlib.AbstractContextManager[int]:
+    """`registry/data` itself, wherever the images are."""
+    (root / DATA).mkdir(mode=0o750, parents=True, exist_ok=True)
+    return top(str(root / DATA))
+
+
 @contextlib.contextmanager
 def store(data: int) -> Iterator[int]:
     """What the registry has in there. Raises FileNotFoundError for nothing, RefusedError for a link on the way."""

@@ -17,7 +17,7 @@ from ...machine.onhost import disk
 from ...machine.onhost import store as place
 from ...machine.onhost.atomic import RefusedError
 from ...machine.onhost.owner import NGINX, REGISTRY
-from . import handles, marks, trash, walk
+from . import handles, marks, trash, walk, where
 from .eaters import Eaters, eaters
 from .manifests import LARGEST, Manifest, UnreadableError, parse
 from .platforms import Misfit, misfits
@@ -78,12 +78,16 @@ def health(directory: str, seconds: float = SECONDS) -> Health:
         return found
     try:
         with handles.data(root) as data:
+            bucket = where.place(root) is not None
             found["space"] = disk.space(Path(f"/proc/self/fd/{data}"))
             if little(found["space"]):
                 found["eaters"] = eaters(root)
             _use(found, ".", os.fstat(data), directory=True)
             with handles.store(data) as top, walk.Manifests(top) as manifests:
                 _look(_Look(found, root, top, manifests, end))
+            if bucket:
+                # These files are ours alone, and the registry reads others.
+                found["owners"] = []
     except FileNotFoundError:
         # Nothing was ever pushed.
         pass

@@ -41,7 +41,7 @@ class Bin:
         self.owner = (found.st_uid, found.st_gid)
 
     def refresh(self, *paths: str) -> None:
-        """Before a look: of a bucket, have these paths of the store be as they are there by now; without any, all."""
+        """Before a look: of a bucket, have these paths be as they are there by now; without any, all of it."""
         if self.far:
             self.far.refresh(*paths)
 
@@ -56,6 +56,8 @@ class Bin:
 
     def begin(self, kind: str, now: float) -> str:
         """Make a directory for a run; returns its name."""
+        if self.far:
+            self.far.require_alone()
         base = f"{time.strftime(NAME, time.gmtime(now))}.{int(now % 1 * 1000):03}Z-{kind}"
         for number in range(1, 1000):
             name = base if number == 1 else f"{base}-{number}"
@@ -142,10 +144,8 @@ class Bin:
 
         Returns '' once it is gone, else why it is not.
         """
-        if self.far:
-            self.far.purge(run)
-            if handles.stat_of(self.trash, run) is None:
-                return ""
+        if self.far and self.far.purged(run):
+            return ""
         for name, repository in self.read(run).repositories.items():
             for upload in repository.uploads:
                 with contextlib.suppress(OSError):

@@ -120,4 +120,4 @@ def move_to(c: Context, where: str, done: bool = False, yes: bool = False) -> No
     if done:
         change(c, f"move-to {where} --done", move_to.done, to=where, yes=yes)
     else:
-        move_to.move_to(*server(c), where)
+        move_to.move_to(*server(c, "move-to"), where)

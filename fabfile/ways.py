@@ -33,7 +33,7 @@ WAYS: dict[Way, tuple[str, ...]] = {
     Way.IN_TURN: ("ship", "up", "down", "init-letsencrypt", "renew", "push-test", "upgrade", "rollback"),
     Way.TOGETHER: ("bootstrap", "htpasswd", "forget"),
     Way.FIRST: ("images", "retention", "gc", "backup", "restore", "pin"),
-    Way.ONE: ("init", "unlock", "adopt", "move", "standby", "promote"),
+    Way.ONE: ("init", "unlock", "adopt", "move", "move-to", "standby", "promote"),
 }
 # They change what all servers have alike: whoever leaves one out makes it another registry.
 SHARED = ("bootstrap", "sync", "htpasswd", "forget")

@@ -36,9 +36,13 @@ def test_every_setting_of_a_template_is_among_the_choices() -> None:
     for path in (HOME / "deploy/nginx").iterdir():
         for name in re.findall(r"\bsettings\.(\w+)", path.read_text()):
             # `names` are the domain and its aliases.
-            wanted = {"names": "registry_aliases", "registry_domain": "registry_aliases", "on_s3": "storage"}.get(
-                name, name
-            )
+            wanted = {
+                "names": "registry_aliases",
+                "registry_domain": "registry_aliases",
+                "on_s3": "storage",
+                "answers_alike": "hosts",
+                "fleet": "hosts",
+            }.get(name, name)
             assert f"{wanted}=" in known, f"{path.name}: {name} is not tried"
 
 

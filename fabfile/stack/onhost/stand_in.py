@@ -8,7 +8,7 @@ the one that has the ports (iptables-extensions(8), DNAT). It ends with its last
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def standing_in(root: Path) -> Iterator[StandIn]:
 
     Raises RefusedError with what its log says where it does not get as far: then it is gone.
     """
-    name = f"{PROJECT}-{Service.NGINX}-run-{secrets.token_hex(4)}"
+    name = f"{PROJECT}-{Service.NGINX}-run-{os.urandom(4).hex()}"
     # Before it is there, there is somebody who ends it. What was let in a moment ago is taken out of the queue first.
     script = (
         f"cat >/dev/null; while iptables -w 1 -t nat -S PREROUTING | grep -q {PROJECT}; do sleep 1; done; sleep 1; "

@@ -40,7 +40,7 @@ def test_the_server_has_every_task_that_cron_runs(settings: Settings) -> None:
     assert spec.loader
     there = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(there)
-    by_cron = {"renew", "care", "quota", "page", "metrics", "notify", "backup", "follow"}
+    by_cron = {"renew", "care", "quota", "page", "metrics", "notify", "backup", "follow", "accounts"}
     assert named | {"offer"} == set(there.ns.task_names) == {*by_cron, "offer"}
 
 

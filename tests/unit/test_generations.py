@@ -87,6 +87,28 @@ def test_the_way_back(root: Path) -> None:
     assert not (root / "nginx/loaded").exists()
 
 
+def test_the_one_that_runs_reloads_what_it_has(root: Path) -> None:
+    """What waits may need a mount of the next container: its reload would be refused."""
+    promote(root, {"nginx.conf": b"two"})
+    with contextlib.suppress(KeyError), generations.as_loaded(root):
+        assert generations.content(root / "nginx/live") == CONFIG
+        raise KeyError
+    assert generations.content(root / "nginx/live") == {"nginx.conf": b"two"}
+    generations.stay(root)
+    generations.stay(root)
+    assert generations.content(root / "nginx/live") == CONFIG
+
+
+def test_what_is_loaded_stays(root: Path) -> None:
+    promote(root, {"nginx.conf": b"two"})
+    live = str((root / "nginx/live").readlink())
+    (root / "nginx/loaded").write_text(live)
+    with generations.as_loaded(root):
+        assert str((root / "nginx/live").readlink()) == live
+    generations.stay(root)
+    assert str((root / "nginx/live").readlink()) == live
+
+
 def test_old_ones_are_thrown_away(root: Path) -> None:
     for number in range(9):
         promote(root, {"nginx.conf": b"%d" % number})

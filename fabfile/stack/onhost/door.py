@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 
 from ...layout import PROJECT, Service
 from ...machine.onhost.atomic import RefusedError
@@ -22,6 +23,7 @@ from .workers import alive, master, renewed
 
 # No request is older than this, in the moment that is waited for.
 YOUNG = 2.0
+Calm = Callable[[], AbstractContextManager[None]]
 # What a request that runs then has to finish, and how long the door is held at most.
 GRACE, SECONDS = 2, 4
 ESTABLISHED, ARRIVING = "01", "03"
@@ -46,26 +48,28 @@ def quiet(seconds: float) -> bool:
             return True
 
 
-def swap(old: Found, new: Found, instead: StandIn | None = None) -> int:
+def swap(old: Found, new: Found, instead: StandIn | None = None, as_loaded: Calm = contextlib.nullcontext) -> int:
     """Stop one nginx and start the other. Returns how many connections were cut off in the middle of something.
 
-    instead: who serves meanwhile. Raises RefusedError where the new one does not start: then the old one runs again.
+    instead: who serves meanwhile; as_loaded: see generations.py. Raises RefusedError where the new one does not start:
+    then the old one runs again.
     """
-    with held(old, instead):
+    with held(old, instead, as_loaded):
         cut = _stop(old)
         try:
             run(["docker", "start", new["id"]], "docker start", NOT_STARTED)
             await_listening(new["id"], new["name"])
         except BaseException:
             _stop(new)
-            run(["docker", "start", old["id"]], "docker start", NOT_STARTED)
-            await_listening(old["id"], old["name"])
+            with as_loaded():
+                run(["docker", "start", old["id"]], "docker start", NOT_STARTED)
+                await_listening(old["id"], old["name"])
             raise
     return cut
 
 
 @contextlib.contextmanager
-def held(old: Found, instead: StandIn | None = None) -> Iterator[None]:
+def held(old: Found, instead: StandIn | None = None, as_loaded: Calm = contextlib.nullcontext) -> Iterator[None]:
     """Nobody is sent away: they are led to `instead`, or are not let in for some seconds at most. Where there is no
     iptables, people are sent away.
 
@@ -92,7 +96,8 @@ def held(old: Found, instead: StandIn | None = None) -> Iterator[None]:
         if instead and instead.way.carry_out("-I"):
             shut = [*some, shut[1]]
             # Those over IPv6 are let in still.
-            _drain(old)
+            with as_loaded():
+                _drain(old)
         if guard.stdin:
             guard.stdin.write(b"\n")
             guard.stdin.flush()

@@ -11,12 +11,13 @@ nginx/started        what `up` started: the digest of compose.yml, containers an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import shutil
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -74,6 +75,35 @@ def go_back(root: Path) -> bool:
     _link(root / layout.NEXT, str(previous.readlink()))
     _go_live(root)
     return True
+
+
+@contextlib.contextmanager
+def as_loaded(root: Path) -> Iterator[None]:
+    """For as long as the block runs, what nginx has loaded is live, so that the one that runs can be told to reload.
+
+    What waits may want a directory that only the next container has. Killed meanwhile, the next `up` lets it go live.
+    """
+    live, loaded = root / layout.LIVE, root / layout.PREVIOUS
+    if (root / layout.LOADED).is_file() or not (loaded / "nginx.conf").is_file():
+        yield
+        return
+    waits = str(live.readlink())
+    _lead(root, str(loaded.readlink()))
+    try:
+        yield
+    finally:
+        _lead(root, waits)
+
+
+def stay(root: Path) -> None:
+    """Let what nginx has loaded be live: its container goes on, and after a crash it starts with that."""
+    if not (root / layout.LOADED).is_file():
+        go_back(root)
+
+
+def _lead(root: Path, target: str) -> None:
+    _link(root / layout.NEXT, target)
+    (root / layout.NEXT).replace(root / layout.LIVE)
 
 
 def _go_live(root: Path) -> None:

@@ -7,12 +7,13 @@ led to; the old one ends when it is done (beside.py, retire.py). Two nginx canno
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 from ...layout import Inside, Service
 from ...machine.onhost.atomic import RefusedError
-from . import ask, beside, door, workers
+from . import ask, beside, door, generations, workers
 from .beside import Found
 from .containers import CHECK, NOT_STARTED, await_healthy, run, start_missing, try_alone
 from .retire import ENDS, retire
@@ -111,15 +112,20 @@ def _nginx(root: Path, old: Found, patience: float) -> int:
     try:
         with standing_in(root) as instead:
             new = beside.make(root, Service.NGINX, start=False)
+            as_loaded = partial(generations.as_loaded, root)
             try:
-                door.quiet(patience)
-                cut = door.swap(old, new, instead)
+                with as_loaded():
+                    door.quiet(patience)
+                cut = door.swap(old, new, instead, as_loaded)
                 try:
                     await_healthy([new["id"]])
                 except RefusedError:
+                    # It may want what the old one has no mount for.
+                    generations.stay(root)
                     door.swap(new, old, instead)
                     raise
             except RefusedError:
+                generations.stay(root)
                 beside.remove(new)
                 raise
     except RefusedError as error:

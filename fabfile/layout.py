@@ -182,6 +182,8 @@ PREVIOUS = f"{NGINX}/previous"
 LOADED = f"{NGINX}/loaded"
 STARTED = f"{NGINX}/started"
 PASSWD = f"{NGINX}/passwd"
+# S3_BUNDLE for nginx: a part of a generation.
+STORE_CA = f"{NGINX}/store-ca.pem"
 # A file for each that must not grow: nginx looks for it before a push, and answers with it (store/onhost/quota.py).
 FULL = f"{NGINX}/full"
 FULL_DISK = "disk"
@@ -266,7 +268,8 @@ class Inside:
     S3_KEYS = "/secrets/s3-keys"
     # Of S3_CA_BUNDLE, and what the images themselves trust.
     S3_BUNDLE = "/etc/docker-registry/s3-ca.pem"
-    STORE_TRUST = "/etc/docker-registry/store/s3-ca.pem"
+    # Beside the configuration, of whose generation it is a part.
+    STORE_TRUST = "store-ca.pem"
     TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
     CACHE = "/cache"
 

@@ -67,7 +67,11 @@ def names(settings: Settings, deploy: Path = HOME / "deploy") -> list[str]:
     if settings.tls_certificate:
         found |= set(OWN)
     if settings.on_s3:
-        found |= {layout.S3_PLACE, layout.S3_KEYS, *([layout.S3_BUNDLE] if settings.s3_ca_bundle else [])}
+        found |= {
+            layout.S3_PLACE,
+            layout.S3_KEYS,
+            *((layout.S3_BUNDLE, layout.STORE_CA) if settings.s3_ca_bundle else ()),
+        }
     return sorted({*found, *carried(), *MADE})
 
 
@@ -131,7 +135,7 @@ def _of_the_store(settings: Settings) -> dict[str, File]:
         layout.S3_KEYS: File(keys.encode(), 0o600),
     }
     if settings.s3_ca_bundle:
-        files[layout.S3_BUNDLE] = File(unix(Path(settings.s3_ca_bundle).read_bytes()))
+        files[layout.S3_BUNDLE] = files[layout.STORE_CA] = File(unix(Path(settings.s3_ca_bundle).read_bytes()))
     return files
 
 

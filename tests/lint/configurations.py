@@ -93,6 +93,7 @@ def _made(directory: Path) -> Iterator[str]:
 
 
 def _telling(chosen: tuple[tuple[str, str], ...]) -> bool:
-    """What a store brings has nothing to do with the names, nor with where the certificate is from."""
+    """What a store or a load balancer brings has nothing to do with names, nor with where the certificate is from."""
     words = dict(zip(CHOICES, (word for word, _ in chosen), strict=True))
-    return words["storage"] == "disk" or (words["names"], words["certificate"]) == ("one", "ordered")
+    alone = words["storage"] == "disk" and words["HSTS"] != "behind"
+    return alone or (words["names"], words["certificate"]) == ("one", "ordered")

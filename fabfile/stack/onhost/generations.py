@@ -1,6 +1,6 @@
 """What nginx runs, on the host's disk: a candidate goes live by one rename, and can be taken back.
 
-nginx/*.conf         what `sync` put there, and override.conf
+nginx/*.conf, *.pem  what `sync` put there, and override.conf
 nginx/run/DIGEST.N/  a copy of it with the certificate, never changed afterwards
 nginx/next           -> the candidate that `nginx -t` looks at
 nginx/live           -> the one that nginx runs, now and after a reboot
@@ -116,8 +116,8 @@ def synced(root: Path) -> dict[str, bytes]:
     """The configuration that waits: what `sync` brought, and override.conf. Nothing that somebody else may change."""
     return {
         path.name: path.read_bytes()
-        for path in sorted((root / layout.NGINX).glob("*.conf"))
-        if path.lstat().st_uid == os.geteuid() and not path.lstat().st_mode & 0o002
+        for path in sorted((root / layout.NGINX).iterdir())
+        if path.suffix in {".conf", ".pem"} and path.lstat().st_uid == os.geteuid() and not path.lstat().st_mode & 0o002
     }
 
 

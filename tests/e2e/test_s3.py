@@ -197,7 +197,7 @@ def test_redirect_leads_clients_to_the_store(on_s3: World, store: Store) -> None
         status, place = told.split()[-2:]
         assert status == "307"
         assert place.startswith(f"{store.endpoint}/images/docker/registry/v2/blobs/sha256/")
-        got = store.exec("sh", "-c", 'curl -fsSk "$1" | sha256sum', "sh", place)
+        got = store.exec("sh", "-c", 'curl -fsSk --connect-to ::127.0.0.1: "$1" | sha256sum', "sh", place)
         assert got.split()[0] == hashlib.sha256(random).hexdigest()
     finally:
         on_s3.configure(**store.settings())

@@ -63,7 +63,9 @@ class Store:
 
     def stop(self) -> None:
         """Let nobody answer at its ports; what it has stays."""
-        self.exec("sh", "-c", "touch /run/stopping; pkill -x radosgw; while pgrep -x radosgw; do sleep 0.1; done")
+        # By its command line: Ceph gives its processes other names.
+        ended = "while pgrep -f '^radosgw' >/dev/null; do sleep 0.1; done"
+        self.exec("sh", "-c", f"touch /run/stopping; pkill -f '^radosgw'; {ended}")
 
     def start(self) -> None:
         """Start what was stopped, and wait for it."""

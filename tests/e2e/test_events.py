@@ -64,7 +64,7 @@ def test_what_is_shown(deployed: World) -> None:
     assert re.search(rf"push +{USER} +shown/app:1\.0", shown), shown
     # Until somebody ends it. Since a minute: on a busy machine the push comes before it is there.
     following = subprocess.Popen(
-        [*deployed.command, "events", "--follow", "--json", "--since", "1m"], stdout=subprocess.PIPE, text=True
+        [*deployed.command, "events", "--follow", "--json", "--since", "1min"], stdout=subprocess.PIPE, text=True
     )
     late = threading.Timer(120, following.terminate)
     late.start()

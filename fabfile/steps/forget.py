@@ -12,14 +12,12 @@ from ..errors import UsageError
 from ..layout import CRON_FILE
 from ..machine.fleet import Fleet
 from ..machine.host import Host
-from ..machine.onhost import atomic
 from ..names import place
 from ..report import Outcome
 from ..settings import HOSTS, Settings
 from ..stack.onhost import relay
 from ..text import counted
-from . import down, schedule, sync, up
-from .pin import written
+from . import down, pin, schedule, sync, up
 
 
 def parted(settings: Settings, gone: str) -> tuple[tuple[str, ...], str]:
@@ -59,11 +57,8 @@ def forget(stay: Fleet, gone: Fleet, name: str, settings: Settings, file: Path) 
 
 def _noted(file: Path, names: Sequence[str]) -> Outcome:
     """HOSTS in the operator's own file."""
-    text = file.read_text("utf-8")
-    after = written(text, {HOSTS: " ".join(names)})
-    if after != text:
-        atomic.replace(file, after.encode(), file.stat().st_mode & 0o777)
-    return Outcome(f"HOSTS in {file.name} names {counted(len(names), 'server')}: {', '.join(names)}", after != text)
+    new = pin.put(file, {HOSTS: " ".join(names)})
+    return Outcome(f"HOSTS in {file.name} names {counted(len(names), 'server')}: {', '.join(names)}", new)
 
 
 def _dns(stay: Fleet, settings: Settings, gone: str) -> Outcome:

@@ -15,7 +15,6 @@ from ..copies.onhost.across import Passed
 from ..errors import UsageError
 from ..machine import lock
 from ..machine.host import Host, require_deployed
-from ..machine.onhost.atomic import replace as write
 from ..report import Outcome
 from ..secret import s3_keys
 from ..settings import Settings, location
@@ -155,9 +154,6 @@ def _end(host: Host, new: Settings, to: str, start: float) -> Outcome:
 def _settings(to: str) -> Outcome:
     """STORAGE in the settings' file of this machine."""
     file = location()
-    text = file.read_text("utf-8")
-    after = pin.written(text, {"STORAGE": to})
-    if after == text:
+    if not pin.put(file, {"STORAGE": to}):
         return Outcome(f"{file.name} has STORAGE={to}", changed=False)
-    write(file, after.encode(), file.stat().st_mode & 0o777)
     return Outcome(f"wrote STORAGE={to} into {file.name}")

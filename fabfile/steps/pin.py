@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..errors import StepError
 from ..machine.host import Host, require_deployed
@@ -28,13 +29,10 @@ def pin(host: Host, settings: Settings) -> Outcome:
             "a tag of its own that you never move pins an image of your own Docker",
         )
     file = location()
-    text = file.read_text("utf-8")
-    after = written(text, pins)
     details = [f"{key}={value}" for key, value in pins.items()]
     details += [f"{key.upper()}_IMAGE stays: {found[key]['named']} has no digest there" for key in without]
-    if after == text:
+    if not put(file, pins):
         return Outcome(f"{file.name} has them already", changed=False, details=details)
-    replace(file, after.encode(), file.stat().st_mode & 0o777)
     return Outcome(f"wrote {len(pins)} images into {file.name}", details=details, doubtful=bool(without))
 
 
@@ -59,6 +57,15 @@ def untagged(name: str) -> str:
     """registry:3.1 -> registry; a port is no tag."""
     head, slash, last = name.rpartition("/")
     return head + slash + last.partition(":")[0]
+
+
+def put(file: Path, values: Mapping[str, str]) -> bool:
+    """Write these values into a settings' file of this machine. Returns whether it had other ones."""
+    text = file.read_text("utf-8")
+    after = written(text, values)
+    if after != text:
+        replace(file, after.encode(), file.stat().st_mode & 0o777)
+    return after != text
 
 
 def written(text: str, pins: Mapping[str, str]) -> str:

@@ -19,10 +19,10 @@ from ..errors import UsageError
 from ..layout import Service
 from ..machine.onhost.owner import AUTH, NGINX, REGISTRY
 from ..rules import PROXY
-from ..secret import eab_key, s3_keys
+from ..secret import eab_key
 from ..settings import HOME, SCHEMA, Settings, dump
 from ..version import VERSION
-from . import page
+from . import bucket, page
 from .capacity import Capacity
 from .carried import carried
 
@@ -125,14 +125,9 @@ def tree(
 def _of_the_store(settings: Settings) -> dict[str, File]:
     """STORAGE=s3: where the images are (store/onhost/where.py), the keys for it, and whom to trust there."""
     bundle = f"{settings.deploy_dir}/{layout.S3_BUNDLE}" if settings.s3_ca_bundle else ""
-    place = {
-        "endpoint": settings.s3_endpoint, "region": settings.s3_region, "bucket": settings.s3_bucket,
-        "prefix": settings.s3_prefix, "addressing": settings.s3_addressing, "bundle": bundle,
-    }  # fmt: skip
-    keys = s3_keys(Path(settings.s3_key_file).read_text("utf-8", "replace"))
     files = {
-        layout.S3_PLACE: File(f"{json.dumps(place)}\n".encode()),
-        layout.S3_KEYS: File(keys.encode(), 0o600),
+        layout.S3_PLACE: File(f"{json.dumps(bucket.place(settings, bundle))}\n".encode()),
+        layout.S3_KEYS: File(bucket.keys(settings).encode(), 0o600),
     }
     if settings.s3_ca_bundle:
         files[layout.S3_BUNDLE] = files[layout.STORE_CA] = File(unix(Path(settings.s3_ca_bundle).read_bytes()))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from .. import report
 from ..copies import taking
@@ -16,8 +14,8 @@ from ..errors import UsageError
 from ..machine import lock
 from ..machine.host import Host, require_deployed
 from ..report import Outcome
-from ..secret import s3_keys
 from ..settings import Settings, location
+from ..stack import bucket
 from ..store.words import size
 from ..text import counted, one_line
 from . import pin, push_test, sync, up
@@ -70,7 +68,7 @@ def done(host: Host, settings: Settings, to: str, *, yes: bool) -> Outcome:
     old = _named(settings, PLACES[1 - PLACES.index(to)])
     if not yes and not report.agreed(f"Remove all images {old}?"):
         return Outcome("nothing was removed", changed=False)
-    gone = host.call(switching.drop, settings.deploy_dir, _place(settings), _keys(settings))
+    gone = host.call(switching.drop, settings.deploy_dir, bucket.bundled(settings), bucket.keys(settings))
     return Outcome(f"{counted(gone, 'file')} removed {old}", bool(gone))
 
 
@@ -82,19 +80,6 @@ def _require(settings: Settings, to: str) -> None:
             raise UsageError(f"{key.upper()} is not set", "docs/s3.md has an example of all of them")
 
 
-def _place(settings: Settings) -> dict[str, Any]:
-    """As wire.Place. The server may not have the file of S3_CA_BUNDLE yet."""
-    bundle = Path(settings.s3_ca_bundle).read_text("utf-8") if settings.s3_ca_bundle else ""
-    return {
-        "endpoint": settings.s3_endpoint, "region": settings.s3_region, "bucket": settings.s3_bucket,
-        "prefix": settings.s3_prefix, "addressing": settings.s3_addressing, "bundle": bundle,
-    }  # fmt: skip
-
-
-def _keys(settings: Settings) -> str:
-    return s3_keys(Path(settings.s3_key_file).read_text("utf-8", "replace"))
-
-
 def _named(settings: Settings, to: str) -> str:
     return f"in the bucket {settings.s3_bucket}" if to == switching.S3 else "on the server's disk"
 
@@ -102,7 +87,7 @@ def _named(settings: Settings, to: str) -> str:
 def _bring(host: Host, settings: Settings, to: str) -> None:
     """Passes, until little is left."""
     if to == switching.S3:
-        host.call(across.begin, _place(settings), _keys(settings), settings.registry_domain)
+        host.call(across.begin, bucket.bundled(settings), bucket.keys(settings), settings.registry_domain)
     for _ in range(PASSES):
         begun = time.monotonic()
         report.step("copy", lambda: told(_pass(host, settings, to)), host.option)
@@ -112,7 +97,7 @@ def _bring(host: Host, settings: Settings, to: str) -> None:
 
 def _pass(host: Host, settings: Settings, to: str) -> Passed:
     if to == switching.S3:
-        return host.call(across.to_bucket, settings.deploy_dir, _place(settings), _keys(settings))
+        return host.call(across.to_bucket, settings.deploy_dir, bucket.bundled(settings), bucket.keys(settings))
     return host.call(ashore.to_disk, settings.deploy_dir)
 
 
@@ -140,13 +125,13 @@ def _switch(host: Host, new: Settings, to: str, *, begun: bool) -> None:
 
 
 def _last(host: Host, new: Settings, to: str) -> Passed:
-    return host.call(switching.begin, new.deploy_dir, to, _place(new), _keys(new), QUIET)
+    return host.call(switching.begin, new.deploy_dir, to, bucket.bundled(new), bucket.keys(new), QUIET)
 
 
 def _end(host: Host, new: Settings, to: str, start: float) -> Outcome:
     late = host.call(switching.end, new.deploy_dir, LATE)
     if to == switching.S3:
-        host.call(across.end, _place(new), _keys(new))
+        host.call(across.end, bucket.bundled(new), bucket.keys(new))
     came = f"; {counted(late, 'tag')} came late" if late else ""
     return Outcome(f"pushes were refused for {time.monotonic() - start:.1f} s{came}")
 

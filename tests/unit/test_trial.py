@@ -75,7 +75,7 @@ def test_where_nobody_answers_one_line_says_so() -> None:
     place = {"endpoint": f"http://127.0.0.1:{port}", "region": "r", "bucket": "images"}
     place |= {"prefix": "", "addressing": "path"}
     keys = "[default]\naws_access_key_id = a\naws_secret_access_key = b\n"
-    (line,) = trial.tried(place, keys, "", set_rule=False)
+    (line,) = trial.tried(place, keys, set_rule=False)
     assert (line["name"], line["mark"]) == ("store", "failed")
     assert "does not answer" in line["found"]
     assert "S3_ENDPOINT" in line["remedy"]

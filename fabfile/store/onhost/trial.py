@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -35,21 +34,17 @@ class Line(TypedDict):
     remedy: str
 
 
-def tried(place: dict[str, str], keys: str, bundle: str, set_rule: bool) -> list[Line]:
+def tried(place: dict[str, str], keys: str, set_rule: bool) -> list[Line]:
     """Each thing that was tried, and how it went.
 
-    place: see Place, without the bundle; keys: as a shared-credentials file of AWS; bundle: PEM, '' for none.
-    set_rule: give the bucket the rule that ends broken uploads, where it has none.
+    place: see Place; keys: as a shared-credentials file of AWS. set_rule: give the bucket the rule that ends broken
+    uploads, where it has none.
     """
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(bundle)
-        file.flush()
-        there = Place(**{**place, "bundle": file.name if bundle else ""})
-        bucket = Bucket(there, read_keys(keys), PATIENCE, PAUSES)
-        try:
-            return list(_lines(bucket, set_rule))
-        finally:
-            bucket.close()
+    bucket = Bucket(Place(**place), read_keys(keys), PATIENCE, PAUSES)
+    try:
+        return list(_lines(bucket, set_rule))
+    finally:
+        bucket.close()
 
 
 def _lines(bucket: Bucket, set_rule: bool) -> Iterator[Line]:

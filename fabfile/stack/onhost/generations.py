@@ -116,8 +116,9 @@ def synced(root: Path) -> dict[str, bytes]:
     """The configuration that waits: what `sync` brought, and override.conf. Nothing that somebody else may change."""
     return {
         path.name: path.read_bytes()
-        for path in sorted((root / layout.NGINX).iterdir())
-        if path.suffix in {".conf", ".pem"} and path.lstat().st_uid == os.geteuid() and not path.lstat().st_mode & 0o002
+        for pattern in ("*.conf", "*.pem")
+        for path in sorted((root / layout.NGINX).glob(pattern))
+        if path.lstat().st_uid == os.geteuid() and not path.lstat().st_mode & 0o002
     }
 
 

@@ -7,11 +7,11 @@ against its digest, and what is gone here goes there. Run again it goes on: an o
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -23,7 +23,7 @@ from ...store.onhost.bucket import Bucket
 from ...store.onhost.objects import CURRENT
 from ...store.onhost.wire import Place, read_keys
 from . import inside, stage
-from .remote import LARGE, RottenError
+from .remote import LARGE, RottenError, verified
 
 # In a bucket to which images are on their way: of which registry.
 BEGUN = ".moving"
@@ -128,7 +128,7 @@ class _Up:
         }  # fmt: skip
 
     def _blob(self, key: str, path: Path) -> bool:
-        digest = ":".join(key.split("/")[-4:-1:2])
+        digest = objects.digest_of(key)
         size = path.stat().st_size
         try:
             self.bucket.write(key, size, lambda part: checked(path, digest, part))
@@ -187,11 +187,5 @@ def _restored(directory: str) -> dict[str, float]:
 
 def checked(path: Path, digest: str, part: int) -> Iterator[bytes]:
     """The content, in parts. Raises RottenError behind the last where it has another digest: so nothing is there."""
-    algorithm = digest.partition(":")[0]
-    found = hashlib.new(algorithm)
     with path.open("rb") as file:
-        while block := file.read(part):
-            found.update(block)
-            yield block
-    if f"{algorithm}:{found.hexdigest()}" != digest:
-        raise RottenError(digest)
+        yield from verified(iter(partial(file.read, part), b""), digest)

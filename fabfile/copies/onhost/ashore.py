@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...layout import DATA, IN_DATA
 from ...machine.onhost.atomic import RefusedError
-from ...store.onhost import handles, where
+from ...store.onhost import handles, objects, where
 from ...store.onhost.bucket import Bucket
 from ...store.onhost.known import Known
 from ...store.onhost.manifests import DIGEST
@@ -101,7 +101,7 @@ class _Down:
             return False
 
     def _blob(self, key: str) -> bool:
-        digest = ":".join(key.split("/")[-4:-1:2])
+        digest = objects.digest_of(key)
         seen = self.known.index[f"{IN_DATA}/{key}"]
         name = digest.replace(":", "-")
         try:

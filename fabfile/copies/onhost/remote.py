@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +82,7 @@ class Remote:
         when = (self.known / trash.blob(digest) / "data").stat().st_mtime_ns
         try:
             with open(path, "xb", opener=_private) as file:
-                fetch(self.bucket, f"{IN_DATA}/{trash.blob(digest)}/data", size, digest, file.write)
+                fetch(self.bucket, path_of(digest), size, digest, file.write)
         except RottenError:
             path.unlink()
             return False
@@ -101,11 +101,17 @@ def _private(name: str, flags: int) -> int:
 
 def fetch(bucket: Bucket, key: str, size: int, digest: str, write: Callable[[bytes], object]) -> None:
     """Read an object block by block. Raises RottenError behind the last where it has another digest."""
+    for block in verified(bucket.blocks(key, size), digest):
+        write(block)
+
+
+def verified(blocks: Iterable[bytes], digest: str) -> Iterator[bytes]:
+    """The same blocks. Raises RottenError behind the last where their content has another digest."""
     algorithm = digest.partition(":")[0]
     found = hashlib.new(algorithm)
-    for block in bucket.blocks(key, size):
+    for block in blocks:
         found.update(block)
-        write(block)
+        yield block
     if f"{algorithm}:{found.hexdigest()}" != digest:
         raise RottenError(digest)
 

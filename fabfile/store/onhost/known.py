@@ -1,7 +1,7 @@
 """What is in the bucket, as files at the same paths: so all that reads a store of a registry reads this one too.
 
 registry/known/docker   links and manifests as they are, layers as files of their size without content
-registry/known/.trash   the trash of the bucket (bucket_trash.py), alike
+registry/known/.trash   the trash of the bucket (far.py), alike
 registry/known/.index   what was seen: key -> ETag, time, size, and whether the content is here
 
 Times are the store's LastModified. It is brought up to date from the store's own listing, a thousand names a request;
@@ -21,7 +21,7 @@ from ...machine.onhost.atomic import RefusedError, replace
 from .answers import Entry
 from .bucket import Bucket
 from .manifests import UnreadableError, parse
-from .objects import BLOB, REVISION, guessed, mirrored, sums
+from .objects import BLOB, REVISION, digest_of, guessed, mirrored, sums
 from .tree import SMALL, Tree
 
 # Requests at once.
@@ -134,9 +134,9 @@ class Known(Tree):
         return found
 
     def _wants(self, key: str, content: bytes) -> None:
-        found = BLOB.search(key)
+        digest = digest_of(key)
         try:
-            manifest = parse(f"{found[1]}:{found[2]}", content) if found else None
+            manifest = parse(digest, content) if digest else None
         except UnreadableError:
             return
         if manifest:

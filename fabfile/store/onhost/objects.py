@@ -30,6 +30,12 @@ def etag(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def digest_of(key: str) -> str:
+    """The digest of a blob, by the name of its object; '' for another one."""
+    found = BLOB.search(key)
+    return f"{found[1]}:{found[2]}" if found else ""
+
+
 def sums(listed: dict[str, Entry]) -> dict[str, str]:
     """What the ETags of links say: of those that lead to a manifest."""
     digests = {f"{m[1]}:{m[2]}" for key in listed if (m := REVISION.search(key))}

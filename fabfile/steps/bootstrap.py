@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from .. import report
@@ -119,6 +120,7 @@ class Together:
             "init-letsencrypt": lambda _: self.finish(),
         }
 
+    @cached_property
     def source(self) -> Server:
         """The server that the others take from: a new one that stands first in HOSTS takes from those at work."""
         begun = self.fleet.each("check", lambda host, own: host.call(onhost_alike.begun, own.deploy_dir)).values
@@ -135,7 +137,7 @@ class Together:
 
     def alike(self) -> None:
         """The first account and what all have alike, on one; then on the others."""
-        source = self.source()
+        source = self.source
         one, rest = self.fleet.part([source]), self.fleet.part(self.others(source))
         one.in_turn("htpasswd", printing("htpasswd", lambda host, own: htpasswd.first(host, own, self.run.made)))
         one.in_turn("alike", printing("alike", alike.begin))
@@ -149,7 +151,7 @@ class Together:
 
     def up(self) -> None:
         """The accounts are in force once a registry runs; only then the others get them, and run."""
-        source = self.source()
+        source = self.source
         one = self.fleet.part([source])
         one.in_turn("up", printing("up", _up))
         one.in_turn("accounts", printing("accounts", accord.begin))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ...accounts.onhost import sessions
-from ...layout import ACCOUNTS, CERTIFICATES, GENERATION, HTTP_SECRET, PAGE_SECRET, Service
+from ...layout import ACCOUNTS, CERTIFICATES, HTTP_SECRET, PAGE_SECRET, Service
 from ...machine.onhost.atomic import RefusedError, locked, replace
 from ...machine.onhost.owner import REGISTRY
 from ...stack.onhost import containers
@@ -59,9 +59,6 @@ def take(directory: str, server: str, alike: Alike) -> list[str]:
     """Have it here, too. Returns what was another one before. server: as of `of`."""
     root, news = Path(directory), list[str]()
     for name, text in alike["files"].items():
-        if name == ACCOUNTS and (root / GENERATION).is_file():
-            # It knows by itself which accounts are in force (stack/onhost/accord.py), the other one maybe does not.
-            continue
         file = root / name
         if not file.is_file() or file.read_text() != text:
             with locked(file.with_name(".lock")):

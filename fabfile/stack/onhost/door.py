@@ -18,7 +18,7 @@ from ...layout import PROJECT, Service
 from ...machine.onhost.atomic import RefusedError
 from .beside import LISTENS, Found, listening, sockets
 from .containers import NOT_STARTED, inspected, run
-from .stand_in import PORTS, Rule, StandIn, await_listening
+from .stand_in import PORTS, Rule, StandIn, await_listening, outliving
 from .workers import alive, master, renewed
 
 # No request is older than this, in the moment that is waited for.
@@ -88,10 +88,7 @@ def held(old: Found, instead: StandIn | None = None, as_loaded: Calm = contextli
         f'test -n "$({runs})" || {{ docker start {old["id"]}; sleep 1; }}; {_away(led)}'
     )
     # Before the door is closed there is somebody who opens it, whatever becomes of us.
-    guard = subprocess.Popen(
-        ["sh", "-c", script], start_new_session=True, cwd="/",
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    guard = outliving(script)
     try:
         if instead and instead.way.carry_out("-I"):
             shut = [*some, shut[1]]
@@ -138,7 +135,7 @@ def _drain(found: Found) -> None:
     """Let what is under way there end, as far as it does soon. Nobody new is led there."""
     # One that does not run has nothing.
     with contextlib.suppress(RefusedError):
-        pid, end = _pid(found), time.monotonic() + GRACE
+        pid, end = _pid(found["id"]), time.monotonic() + GRACE
         # Who knocked before is let in; later they would be sent away.
         while arriving(pid) and time.monotonic() < end:
             time.sleep(0.01)
@@ -149,20 +146,27 @@ def _drain(found: Found) -> None:
 
 def _stop(found: Found) -> int:
     """Let it finish what it is at, and stop it in any case. Returns how many connections that cut off."""
-    pid = _pid(found)
     # With the last process its network goes.
-    lost = len(tails(pid))
+    return len(tails(_pid(found["id"]))) + stop(found["id"], GRACE)
+
+
+def stop(container: str, seconds: int) -> int:
+    """Let an nginx finish what it is at, and stop it in any case. Its listeners are closed at once (SIGQUIT).
+
+    seconds: to wait at most. Returns how many connections were cut off then.
+    """
+    pid = _pid(container)
     stopping = subprocess.Popen(
-        ["docker", "stop", "--time", str(GRACE), found["id"]],
+        ["docker", "stop", "--time", str(seconds), container],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    cut, end = 0, time.monotonic() + GRACE
+    cut, end = 0, time.monotonic() + seconds
     while stopping.poll() is None:
         if time.monotonic() < end:
             # An idle connection is closed at once, so these are at something.
             cut = listening(pid, ESTABLISHED)
         time.sleep(0.02)
-    return lost + (cut if time.monotonic() >= end else 0)
+    return cut if time.monotonic() >= end else 0
 
 
 def arriving(pid: int) -> int:
@@ -176,5 +180,5 @@ def tails(pid: int) -> set[str]:
     return {each.other for each in sockets(pid) if each.state in CLOSED and each.unsent}
 
 
-def _pid(found: Found) -> int:
-    return int(inspected([found["id"]])[0]["State"]["Pid"])
+def _pid(container: str) -> int:
+    return int(inspected([container])[0]["State"]["Pid"])

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from pathlib import Path
 
 from ...layout import DRAINING, FULL
-from .beside import listening
-from .containers import inspected, nginx_container
-
-ESTABLISHED = "01"
+from . import door
+from .containers import nginx_container
 
 
 def begin(directory: str) -> None:
@@ -36,17 +32,4 @@ def leave(directory: str, seconds: float) -> int:
     run afterwards.
     """
     container = nginx_container()
-    if not container:
-        return 0
-    pid = int(inspected([container])[0]["State"]["Pid"])
-    # SIGQUIT (compose.yml): the listeners are closed at once.
-    with subprocess.Popen(
-        ["docker", "stop", "--time", str(int(seconds)), container],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as stopping:  # fmt: skip
-        cut, until = 0, time.monotonic() + seconds
-        while stopping.poll() is None:
-            if time.monotonic() < until:
-                cut = listening(pid, ESTABLISHED)
-            time.sleep(0.05)
-    return cut if time.monotonic() >= until else 0
+    return door.stop(container, int(seconds)) if container else 0

@@ -62,6 +62,14 @@ class StandIn(NamedTuple):
         return Rule("iptables", "nat", ("!", "-s", self.address, "-j", "DNAT", "--to-destination", to))
 
 
+def outliving(script: str) -> subprocess.Popen[bytes]:
+    """A shell that goes on when we are killed: it sees that by its standard input, which ends then."""
+    return subprocess.Popen(
+        ["sh", "-c", script], start_new_session=True, cwd="/",
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
 def standing_in(root: Path) -> Iterator[StandIn]:
     """Start it, and wait until it is healthy; in the end, or when we are killed, it ends once nobody is led to it.
@@ -75,10 +83,7 @@ def standing_in(root: Path) -> Iterator[StandIn]:
         f"for n in 1 2 3 4 5; do docker kill --signal QUIT {name} && break; sleep 1; done; "
         f"timeout {LONGEST} docker wait {name}; docker rm --force --volumes {name}"
     )
-    guard = subprocess.Popen(
-        ["sh", "-c", script], start_new_session=True, cwd="/",
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    guard = outliving(script)
     try:
         try:
             # Docker lets packets through to what is published alone, wherever that is.

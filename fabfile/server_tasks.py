@@ -98,11 +98,8 @@ def quota(c: Context, log: str = "") -> None:
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
     with _telling(lambda problem: quota.tell(host, settings, problem)):
-        try:
+        with _quiet(log):
             done = quota.quota(host, settings)
-        except Exception:
-            _begin(log)
-            raise
         if done.changed:
             _begin(log)
             report.line("ok", "quota", done.summary, 0.0)
@@ -116,11 +113,8 @@ def page(c: Context, log: str = "") -> None:
 
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
-    try:
+    with _quiet(log):
         page.tend(host, settings)
-    except Exception:
-        _begin(log)
-        raise
 
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
@@ -131,11 +125,8 @@ def metrics(c: Context, log: str = "") -> None:
 
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
-    try:
+    with _quiet(log):
         host.call(metrics.write, settings.deploy_dir)
-    except Exception:
-        _begin(log)
-        raise
 
 
 @task(help={"log": "The log that this run is written to; it is put aside when it is larger than 1 MB."})
@@ -148,11 +139,8 @@ def accounts(c: Context, log: str = "") -> None:
     host, settings = here(), _settings()
     require_deployed(host, settings.deploy_dir)
     with _telling(lambda problem: alerts.told(host, settings, layout.ACCOUNTS_ALERT, problem)):
-        try:
+        with _quiet(log):
             done = accord.heal(host, settings)
-        except Exception:
-            _begin(log)
-            raise
         if done.changed:
             _begin(log)
             report.line("ok", "accounts", done.summary, 0.0)
@@ -215,11 +203,8 @@ def follow(c: Context, log: str = "", wait: bool = False) -> None:
 
     host, settings = here(), _settings()
     with _telling(lambda problem: alerts.told(host, settings, layout.STANDBY_ALERT, problem)):
-        try:
+        with _quiet(log):
             done = follow.follow(host, settings, WAIT_SECONDS if wait else 0)
-        except Exception:
-            _begin(log)
-            raise
         if done.changed or wait:
             _begin(log)
             report.line("ok" if done.changed else "same", "follow", done.summary, 0.0)
@@ -282,6 +267,16 @@ def _telling(tell: Callable[[str], str]) -> Iterator[None]:
     finally:
         if line := tell(problem):
             print(f"{'':15}{line}")
+
+
+@contextlib.contextmanager
+def _quiet(log: str) -> Iterator[None]:
+    """What runs each minute: it is dated in its log only where it fails, or has something to say."""
+    try:
+        yield
+    except Exception:
+        _begin(log)
+        raise
 
 
 def _begin(name: str) -> None:

@@ -13,7 +13,6 @@ import base64
 import contextlib
 import http.client
 import json
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -26,16 +25,19 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.e2e.world import PASSWORD, USER, World
-from tests.page.conftest import ARGUMENTS
+from tests.page.conftest import ARGUMENTS, fill_in
 from tests.page.made import CONFIG, LAYER, OCI, Content, digest_of, large
 from tests.page.pushed import Registry
 from tests.sandbox import SandboxError
 from tests.sandbox.demo import DOMAIN
 from tests.sandbox.engine import chromium
+from tests.sandbox.sandbox import free_ports
 
 from .run import bootstrapped, say
 
 TIMES = 5
+# Of all images, and their only layer.
+IMAGE = json.dumps({"architecture": "amd64", "os": "linux", "created": "2026-11-20T08:00:00Z"}).encode()
 # A slow line and a weak machine: 100 ms, 10 Mbit/s, a quarter of this processor.
 SLOW = {"offline": False, "latency": 100, "downloadThroughput": 1_250_000, "uploadThroughput": 1_250_000}
 ROWS = '[role="row"] a'
@@ -68,11 +70,10 @@ class Look:
 def real(content: Content) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Each repository and its tags: manifests of one small image each, all different."""
     for repository, tags in content.tags.items():
-        config = json.dumps({"architecture": "amd64", "os": "linux", "created": "2026-11-20T08:00:00Z"}).encode()
         held = {
             "schemaVersion": 2, "mediaType": OCI,
-            "config": {"mediaType": CONFIG, "digest": digest_of(config), "size": len(config)},
-            "layers": [{"mediaType": LAYER, "digest": digest_of(config), "size": len(config)}],
+            "config": {"mediaType": CONFIG, "digest": digest_of(IMAGE), "size": len(IMAGE)},
+            "layers": [{"mediaType": LAYER, "digest": digest_of(IMAGE), "size": len(IMAGE)}],
         }  # fmt: skip
         # The oldest first.
         oldest = sorted(tags, key=lambda tag: tags[tag].pushed)
@@ -88,10 +89,9 @@ def fill(registry: Registry) -> int:
     def one(job: tuple[str, dict[str, bytes]]) -> int:
         repository, tags = job
         connection = registry.connect()
-        config = json.dumps({"architecture": "amd64", "os": "linux", "created": "2026-11-20T08:00:00Z"}).encode()
         begun = _ask(connection, registry, "POST", f"/v2/{repository}/blobs/uploads/")
         place = "/" + (begun.getheader("Location") or "").split("/", 3)[3]
-        _ask(connection, registry, "PUT", f"{place}&digest={digest_of(config)}", config)
+        _ask(connection, registry, "PUT", f"{place}&digest={digest_of(IMAGE)}", IMAGE)
         for tag, manifest in tags.items():
             _ask(connection, registry, "PUT", f"/v2/{repository}/manifests/{tag}", manifest, OCI)
         connection.close()
@@ -204,23 +204,14 @@ def ours(browser: Browser, base: str) -> None:
 def _sign_in(page: Page) -> None:
     page.goto("/")
     page.locator("main").get_by_role("button", name="Sign in").click()
-    page.get_by_label("Name").fill(USER)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.locator("dialog").get_by_role("button", name="Sign in").click()
+    fill_in(page, USER, PASSWORD)
     page.wait_for_selector(ROWS)
-
-
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextlib.contextmanager
 def peer_served(directory: Path, registry: Registry) -> Iterator[str]:
     """Another page's files and the registry, as its own nginx would have them: under one address, signed in."""
-    port = free_port()
+    (port,) = free_ports(1)
     login = base64.b64encode(registry.login.encode()).decode()
     with tempfile.TemporaryDirectory(prefix="peer-", dir="/tmp") as place:
         conf = Path(place, "nginx.conf")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Error, Page, expect, sync_playwright
 
-from tests.page.conftest import ARGUMENTS
+from tests.page.conftest import ARGUMENTS, fill_in
 from tests.page.made import small
 from tests.page.pushed import Registry, push
 from tests.sandbox.demo import DOMAIN
@@ -69,9 +69,7 @@ def filled(deployed: World) -> World:
 def sign_in(page: Page, password: str = PASSWORD) -> None:
     page.goto("/")
     page.locator("main").get_by_role("button", name="Sign in").click()
-    page.get_by_label("Name").fill(USER)
-    page.get_by_label("Password").fill(password)
-    page.locator("dialog").get_by_role("button", name="Sign in").click()
+    fill_in(page, USER, password)
 
 
 def test_from_the_form_to_an_image_and_a_delete_that_is_undone(filled: World, page: Page) -> None:

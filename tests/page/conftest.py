@@ -40,6 +40,13 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def fill_in(page: Page, name: str, password: str) -> None:
+    """The form for signing in, which is open."""
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.locator("dialog").get_by_role("button", name="Sign in").click()
+
+
 @dataclass
 class Visit:
     """Somebody looks at a site. What the browser complained of is in `complaints`, where requests went in `origins`."""

@@ -7,16 +7,13 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import PASSWORD, Visit, content
+from .conftest import PASSWORD, Visit, content, fill_in
 from .made import Content
 from .served import Account, Site
 
 
 def signed_in(visit: Visit, name: str, password: str) -> None:
-    page = visit.page
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password)
-    page.locator("dialog").get_by_role("button", name="Sign in").click()
+    fill_in(visit.page, name, password)
 
 
 def test_sign_in_look_and_sign_out(visit: Visit) -> None:

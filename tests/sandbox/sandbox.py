@@ -76,7 +76,7 @@ class Sandbox:
         if not (self.directory / "id_ed25519").exists():
             make_key_pair(self.directory / "id_ed25519", f"{PREFIX}/machine")
         if not self._ports():
-            (self.directory / "ports.json").write_text(json.dumps(_free_ports(len(PUBLISHED))))
+            (self.directory / "ports.json").write_text(json.dumps(free_ports(len(PUBLISHED))))
 
     def up(self, say: Say) -> None:
         """Start it, from nothing if need be; for one that is up already, see that it is whole."""
@@ -297,7 +297,7 @@ class Sandbox:
             raise SandboxError(f"It did not take {' '.join(images)}: {done.stderr.strip()}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ask the kernel for ports that nobody has, all at once so that they differ."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

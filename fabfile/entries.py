@@ -30,6 +30,11 @@ def schema_of(path: Path) -> dict[str, tuple[int, str | None]]:
     return known
 
 
+def as_text(value: object) -> str:
+    """A value as it stands in a file of settings: several, such as servers, with spaces between."""
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
 def entries(path: Path) -> Iterator[tuple[int, str, str]]:
     """(line, key, value) of each setting. Nothing is expanded, nothing is executed."""
     # Not above: `invoke --list` works without it.

@@ -16,7 +16,7 @@ from typing import cast
 
 from . import layout, together
 from .authority import ACME_SERVERS
-from .entries import entries, schema_of
+from .entries import as_text, entries, schema_of
 from .errors import UsageError
 from .layout import Service
 from .names import mirrored, place
@@ -248,7 +248,7 @@ def dump(settings: Settings, **changes: str) -> str:
     lines = []
     for field in fields(settings):
         value = changes.get(field.name, getattr(settings, field.name))
-        text = " ".join(value) if isinstance(value, tuple) else str(value)
+        text = as_text(value)
         quoted = text.replace("\\", "\\\\").replace("'", "\\'")
         if field.name != "fleet":
             lines.append(f"{field.name.upper()}='{quoted}'\n")

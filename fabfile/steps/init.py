@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import report, settings
-from ..entries import raw
+from ..entries import as_text, raw
 from ..errors import StepError, UsageError, address, addressed, option
 from ..machine import hostkeys, ssh
 from ..report import Outcome
@@ -121,7 +121,7 @@ def _answer(given: Mapping[str, str], question: Question) -> str:
 
 def _checked(key: str, text: str) -> str:
     try:
-        return str(RULES[key](text))
+        return as_text(RULES[key](text))
     except ValueError as error:
         raise UsageError(f"{OPTIONS.get(key, key)}: '{text}': {error}") from None
 
